@@ -1,0 +1,189 @@
+"""The three records that carry everything between packages: `Frame`, `Detections`, `Tracks`.
+
+Boxes are in pixels of the source frame, x to the right and y down, the origin at the outer corner
+of the top left pixel. `tlbr` is left, top, right, bottom; `tlwh` is left, top, width, height.
+Boxes may reach outside the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+ByteArray = npt.NDArray[np.uint8]
+
+PixelFormat = Literal["bgr24", "yuv420p", "nv12"]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of the source.
+
+    Attributes:
+        index: number of the frame in the source, from 1; skipped frames keep their numbers.
+        timestamp: presentation time in seconds from the start of the source.
+        pixels: uint8. `bgr24`: `(height, width, 3)`. `yuv420p` and `nv12`: `(height * 3 / 2, width)`,
+            the planes one after the other without padding (width and height even).
+        pixel_format: how to read `pixels`.
+        color_space: matrix of a YUV frame, a name of FFmpeg's (`ITU601`, `ITU709`).
+        full_range: whether a YUV frame uses 0 to 255 ("JPEG") instead of 16 to 235 ("MPEG").
+    """
+
+    index: int
+    timestamp: float
+    pixels: ByteArray
+    pixel_format: PixelFormat = "bgr24"
+    color_space: Literal["ITU601", "ITU709"] = "ITU601"
+    full_range: bool = False
+
+    @property
+    def height(self) -> int:
+        """Height of the picture in pixels."""
+        rows = self.pixels.shape[0]
+        return rows if self.pixel_format == "bgr24" else rows * 2 // 3
+
+    @property
+    def width(self) -> int:
+        """Width of the picture in pixels."""
+        return self.pixels.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """`(width, height)` in pixels."""
+        return self.width, self.height
+
+    @cached_property
+    def bgr(self) -> ByteArray:
+        """The picture as `(height, width, 3)` uint8 in BGR order; converted once, by FFmpeg's swscale."""
+        if self.pixel_format == "bgr24":
+            return self.pixels
+        import av
+        from av.video.reformatter import ColorRange, Colorspace
+
+        picture = av.VideoFrame.from_ndarray(self.pixels, format=self.pixel_format)
+        converted = picture.reformat(
+            format="bgr24",
+            src_colorspace=Colorspace[self.color_space],
+            src_color_range=ColorRange.JPEG if self.full_range else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+        )
+        return converted.to_ndarray()
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What the engine found in one frame, as a struct of arrays, sorted by falling score.
+
+    Attributes:
+        tlbr: `(n, 4)` float32, boxes in source pixels.
+        scores: `(n,)` float32 in [0, 1].
+        class_ids: `(n,)` int64, index into the model's class names.
+        embeddings: `(n, d)` float32, rows of length 1; `d` is 0 for a model without embeddings.
+
+    Raises:
+        ValueError: if the arrays do not have these shapes.
+    """
+
+    tlbr: FloatArray
+    scores: FloatArray
+    class_ids: IntArray
+    embeddings: FloatArray
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        shapes = self.tlbr.shape, self.scores.shape, self.class_ids.shape, self.embeddings.shape[:1]
+        if shapes != ((count, 4), (count,), (count,), (count,)) or self.embeddings.ndim != 2:
+            raise ValueError(
+                "Detections need tlbr (n, 4), scores (n,), class_ids (n,) and embeddings (n, d), not "
+                f"{self.tlbr.shape}, {self.scores.shape}, {self.class_ids.shape}, {self.embeddings.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, rows: Any) -> Detections:
+        """Return the rows chosen by a mask, a slice or an index array."""
+        return Detections(self.tlbr[rows], self.scores[rows], self.class_ids[rows], self.embeddings[rows])
+
+    @classmethod
+    def empty(cls, embedding_size: int = 0) -> Detections:
+        """Return a record without detections."""
+        return cls(
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.int64),
+            np.zeros((0, embedding_size), np.float32),
+        )
+
+
+class TrackState(IntEnum):
+    """Where a track is in its life (FairMOT, `basetrack.py`)."""
+
+    UNCONFIRMED = 0
+    TRACKED = 1
+    LOST = 2
+    REMOVED = 3
+
+
+@dataclass(frozen=True)
+class Track:
+    """One person in one frame: a row of `Tracks`."""
+
+    id: int
+    tlwh: tuple[float, float, float, float]
+    score: float
+    class_id: int
+    state: TrackState
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """The tracks of one frame, as a struct of arrays; iterating yields `Track` rows.
+
+    Attributes:
+        ids: `(n,)` int64, from 1, never reused by one tracker.
+        tlwh: `(n, 4)` float32, boxes in source pixels.
+        scores: `(n,)` float32, score of the last matched detection.
+        class_ids: `(n,)` int64.
+        states: `(n,)` int8 of `TrackState`; all `TRACKED` unless given.
+    """
+
+    ids: IntArray
+    tlwh: FloatArray
+    scores: FloatArray
+    class_ids: IntArray
+    states: npt.NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
+
+    def __post_init__(self) -> None:
+        if len(self.states) != len(self.ids):
+            object.__setattr__(self, "states", np.full(len(self.ids), TrackState.TRACKED, np.int8))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Track]:
+        rows = zip(
+            self.ids.tolist(),
+            self.tlwh.tolist(),
+            self.scores.tolist(),
+            self.class_ids.tolist(),
+            self.states.tolist(),
+            strict=True,
+        )
+        for id_, box, score, class_id, state in rows:
+            yield Track(id_, tuple(box), score, class_id, TrackState(state))
+
+    @classmethod
+    def empty(cls) -> Tracks:
+        """Return a record without tracks."""
+        return cls(
+            np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        )
