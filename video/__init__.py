@@ -1,0 +1,1 @@
+"""Frames in (file, folder, MOT sequence, camera, stream) and results out (video, MOT text, JSON lines, window)."""

@@ -1,0 +1,197 @@
+"""What every source of frames has in common: attributes, selection of frames, decoding ahead."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from core import ConfigError, Frame, SourceError
+from video.prefetch import Prefetcher
+
+log = logging.getLogger(__name__)
+
+_QUEUE_BYTES = 96 * 2**20  # bounds memory at 4K, where a BGR frame is 25 MB
+_QUEUE_FRAMES = 16
+
+SourceT = TypeVar("SourceT", bound="Source")
+
+
+class Source(ABC):
+    """A context manager and an iterator of `Frame`, decoding ahead in a thread.
+
+    A subclass opens what it reads in its constructor (raising `SourceError` there if it cannot),
+    calls `super().__init__` with what it found, and implements `_frames`, which runs in the
+    prefetch thread. Everything else is done here: the thread and its bounded queue, `start`, `count`
+    and `stride`, handing exceptions over to the consumer, closing.
+
+    `_frames` may yield every frame; those nobody asked for are dropped here. Where making a frame is
+    costly it may ask `self._wanted(number)` first, and where it can begin anywhere it may read
+    `self._start`. `_release` frees what the constructor opened; it runs once, in whichever thread
+    used it last.
+
+    The iterator gives one pass: iterating again goes on where the last loop stopped.
+
+    Attributes:
+        name: short name without path separators, for the output folder.
+        width, height: size of every frame, in pixels.
+        frame_rate: frames per second of the source (its average where it varies).
+        ground_truth: MOTChallenge ground truth that belongs to this source, if there is one.
+        is_live: whether frames come at their own pace; then only the newest frame waits for the
+            consumer, and frames it was too slow for are missing (numbers and timestamps show it).
+        damaged: a sentence about damage met while reading, or None. Frames that could be read were
+            handed over; a command should end with a non-zero exit status.
+
+    Args:
+        name: see above; unsafe characters are replaced.
+        size: `(width, height)` in pixels.
+        frame_rate: frames per second.
+        numbers: numbers of the frames that the source holds, rising from 1 (`range(1, n + 1)`), or
+            None where that is not known.
+        ground_truth: see above.
+        is_live: see above.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        size: tuple[int, int],
+        frame_rate: float,
+        *,
+        numbers: Sequence[int] | None = None,
+        ground_truth: Path | None = None,
+        is_live: bool = False,
+    ) -> None:
+        self.name = safe_name(name)
+        self.width, self.height = size
+        self.frame_rate = frame_rate
+        self.ground_truth = ground_truth
+        self.is_live = is_live
+        self.damaged: str | None = None
+        self._numbers = numbers
+        self._start, self._stride = 1, 1
+        self._count: int | None = None
+        self._yielded = 0
+        self._prefetcher: Prefetcher[Frame] | None = None
+        self._closed = False
+        self._resize_reported = False
+
+    def select(self, start: int = 1, count: int | None = None, stride: int = 1) -> None:
+        """Choose the frames to yield: numbers start, start + stride, ... at most `count` of them.
+
+        Call it before the first frame is taken. Of a source that is not live, `count` also bounds the
+        numbers, so frames that are missing are not made up for by later ones.
+
+        Raises:
+            ConfigError: if a value is below 1, or `start` is beyond the last frame.
+        """
+        for label, value in (("start", start), ("count", count), ("stride", stride)):
+            if value is not None and value < 1:
+                raise ConfigError(f"The {label} of a source must be at least 1, not {value}.")
+        if self._numbers is not None and start > max(self._numbers, default=0):
+            raise ConfigError(
+                f"Frame {start} is beyond the end of {self.name}, whose last frame is {max(self._numbers)}."
+            )
+        self._start, self._count, self._stride = start, count, stride
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """`(width, height)` in pixels."""
+        return self.width, self.height
+
+    @property
+    def frame_count(self) -> int | None:
+        """Number of frames that will be yielded, or None if that is not known."""
+        if self._numbers is None:
+            return None if self.is_live is False else self._count
+        return sum(map(self._wanted, self._numbers))
+
+    def _wanted(self, number: int) -> bool:
+        """Tell whether the frame of this number is among those selected."""
+        if number < self._start or (number - self._start) % self._stride:
+            return False
+        last = self._last
+        return last is None or number <= last
+
+    @property
+    def _last(self) -> int | None:
+        """Number of the last selected frame, if there is a last one (a live source drops frames)."""
+        if self._count is None or self.is_live:
+            return None
+        return self._start + (self._count - 1) * self._stride
+
+    @abstractmethod
+    def _frames(self) -> Iterator[Frame]:
+        """Yield frames in rising order of their numbers; runs in the prefetch thread."""
+
+    def _release(self) -> None:  # noqa: B027 - a hook; most sources hold nothing
+        """Free what the constructor opened."""
+
+    def _report_resize(self, number: int, size: tuple[int, int]) -> None:
+        """Warn, once per source, that frames change size and are resized to the first one's."""
+        if not self._resize_reported:
+            self._resize_reported = True
+            log.warning(
+                "%s changes size to %dx%d at frame %d; such frames are resized to %dx%d, the size of the first.",
+                *(self.name, *size, number, self.width, self.height),
+            )
+
+    def _selected(self) -> Iterator[Frame]:
+        """Yield the selected frames of `_frames`, and stop reading after the last of them."""
+        last = self._last
+        for frame in self._frames():
+            if self._wanted(frame.index):
+                yield frame
+            if last is not None and frame.index >= last:
+                return
+
+    def __iter__(self: SourceT) -> SourceT:
+        return self
+
+    def __next__(self) -> Frame:
+        """Return the next selected frame.
+
+        Raises:
+            SourceError: if the source fails while reading, or ended without a frame that was asked for.
+        """
+        if self._closed or (self._count is not None and self._yielded >= self._count):
+            raise StopIteration
+        if self._prefetcher is None:
+            frame_bytes = 3 * self.width * self.height
+            depth = 1 if self.is_live else max(2, min(_QUEUE_FRAMES, _QUEUE_BYTES // frame_bytes))
+            self._prefetcher = Prefetcher(self._selected(), depth, newest_only=self.is_live, release=self._release)
+        try:
+            frame = next(self._prefetcher)
+        except StopIteration:
+            if not self._yielded and not self._closed:
+                raise SourceError(f"{self.name} ended before frame {self._start}; ask for an earlier one.") from None
+            raise
+        self._yielded += 1
+        return frame
+
+    def close(self) -> None:
+        """Stop reading and free the source; frames already taken stay valid."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._prefetcher is None:
+            self._release()
+        else:
+            self._prefetcher.close()
+
+    def __enter__(self: SourceT) -> SourceT:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def safe_name(text: str) -> str:
+    """Return `text` as one harmless path component: letters, digits, `-`, `_`, `.`; not empty, no leading dot."""
+    kept = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text)
+    return kept.strip("._") or "source"
