@@ -1,0 +1,213 @@
+"""The network as one ONNX file: finished outputs, folded BatchNorm, metadata, half-precision storage."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F  # noqa: N812
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from core.errors import OutputError
+from export.networks import SIZE_MULTIPLE, STRIDE, Network
+from export.networks.deform_conv import DeformConv2d
+
+OPSET = 19  # the first with DeformConv
+INPUT = "images"
+OUTPUTS = {"hm": "heatmap", "wh": "box", "reg": "offset", "id": "embedding"}
+_HALF_STORAGE_MINIMUM = 64  # smaller tensors (biases, scalars) stay float32
+
+
+class ExportedNetwork(nn.Module):
+    """The network with the steps that belong inside the ONNX graph.
+
+    The heatmap passes the sigmoid and keeps only cells that equal their 3x3 maximum (CenterNet,
+    "Objects as Points", section 4; one tensor is pooled and compared, so that ties stay ties). The
+    embedding is divided by its length over the channels (FairMOT, section 3.3). With `raw`, heads
+    come out as they are.
+    """
+
+    def __init__(self, network: Network, raw: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self.raw = raw
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs, in the order `forward` returns them."""
+        return [name for head, name in OUTPUTS.items() if head != "id" or self.network.head_sizes.embedding]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Map images `(n, 3, h, w)` to heatmap, box, offset and embedding at stride 4."""
+        heads = self.network(images)
+        if not self.raw:
+            heat = heads["hm"].sigmoid()
+            peaks = F.max_pool2d(heat, 3, stride=1, padding=1)
+            heads["hm"] = torch.where(heat == peaks, heat, torch.zeros_like(heat))
+            if "id" in heads:
+                heads["id"] = F.normalize(heads["id"], dim=1)
+        return tuple(heads[head] for head in OUTPUTS if head in heads)
+
+
+def fold_batch_norm(network: Network) -> Network:
+    """Return a copy for inference with every BatchNorm folded into the convolution before it.
+
+    Covers plain, transposed and deformable convolutions; the result is equal up to rounding.
+    """
+    folded = copy.deepcopy(network).eval()
+    for module in list(folded.modules()):
+        names = [name for name, _ in module.named_children()]
+        for name, following in zip(names, names[1:], strict=False):
+            _fold_pair(module, name, module, following)
+        # A deformable block keeps its BatchNorm in `actf`, after `conv`.
+        if {"actf", "conv"} <= set(names):
+            actf: nn.Module = module.actf  # type: ignore[assignment]
+            _fold_pair(module, "conv", actf, "0")
+    return folded
+
+
+def _fold_pair(owner: nn.Module, name: str, norm_owner: nn.Module, norm_name: str) -> None:
+    layer, norm = owner.get_submodule(name), norm_owner.get_submodule(norm_name)
+    if not isinstance(norm, nn.BatchNorm2d) or not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | DeformConv2d):
+        return
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    weight, bias = fuse_conv_bn_weights(
+        layer.weight,
+        layer.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+        transpose=isinstance(layer, nn.ConvTranspose2d),
+    )
+    layer.weight, layer.bias = weight, bias
+    setattr(norm_owner, norm_name, nn.Identity())
+
+
+def to_onnx(
+    network: Network,
+    architecture: str,
+    size: tuple[int, int],
+    class_names: list[str],
+    *,
+    raw: bool = False,
+    half_storage: bool = False,
+) -> onnx.ModelProto:
+    """Convert a network to ONNX with dynamic batch, height and width.
+
+    Args:
+        network: the network with its trained weights.
+        architecture: its name, for the metadata.
+        size: default input `(width, height)` in pixels, for the metadata.
+        class_names: one name per heatmap channel.
+        raw: leave out sigmoid, peak suppression and embedding normalisation.
+        half_storage: store weights as float16, cast to float32 when the file is loaded.
+
+    Returns:
+        The checked model with the metadata that `engine` reads.
+    """
+    module = ExportedNetwork(fold_batch_norm(network), raw)
+    # Any valid size does for tracing; unequal sides so that height and width cannot be taken for one another.
+    example = torch.zeros(2, 3, 2 * SIZE_MULTIPLE, 3 * SIZE_MULTIPLE)
+    rows, columns = torch.export.Dim("h32", min=1), torch.export.Dim("w32", min=1)
+    shapes = {"images": {0: torch.export.Dim("n"), 2: SIZE_MULTIPLE * rows, 3: SIZE_MULTIPLE * columns}}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        for name in ("torch.onnx", "onnxscript"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module,
+            (example,),
+            input_names=[INPUT],
+            output_names=module.output_names,
+            opset_version=OPSET,
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _name_dimensions(model)
+    _strip_trace(model)
+    if half_storage:
+        store_half(model)
+    metadata = {
+        "fairmot.format": "1",
+        "fairmot.architecture": architecture,
+        "fairmot.stride": str(STRIDE),
+        "fairmot.size": f"{size[0]}x{size[1]}",
+        "fairmot.size_multiple": str(SIZE_MULTIPLE),
+        "fairmot.channel_order": "rgb",
+        "fairmot.mean": "0,0,0",
+        "fairmot.std": "1,1,1",
+        "fairmot.border": "128",
+        "fairmot.resize": "area",
+        "fairmot.class_names": json.dumps(class_names),
+        "fairmot.raw_heads": str(int(raw)),
+    }
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _name_dimensions(model: onnx.ModelProto) -> None:
+    """Give the dynamic dimensions readable names."""
+    for value, names in [(model.graph.input[0], ("batch", "", "height", "width"))] + [
+        (output, ("batch", "", "rows", "columns")) for output in model.graph.output
+    ]:
+        for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=True):
+            if name:
+                dimension.dim_param = name
+    del model.graph.value_info[:]
+
+
+def _strip_trace(model: onnx.ModelProto) -> None:
+    """Drop the exporter's stack traces, which hold paths of the exporting machine."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    model.graph.doc_string = ""
+    del model.graph.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        value.doc_string = ""
+        del value.metadata_props[:]
+
+
+def store_half(model: onnx.ModelProto) -> None:
+    """Store large float32 initializers as float16, each followed by a Cast back to float32, in place."""
+    casts = []
+    for tensor in list(model.graph.initializer):
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _HALF_STORAGE_MINIMUM:
+            continue
+        name = tensor.name
+        half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.half")
+        model.graph.initializer.remove(tensor)
+        model.graph.initializer.append(half)
+        casts.append(helper.make_node("Cast", [half.name], [name], name=f"{name}.cast", to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write the model.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    try:
+        onnx.save(model, path)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror}.") from error
