@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import logging
 import warnings
@@ -65,7 +66,7 @@ def fold_batch_norm(network: Network) -> Network:
     folded = copy.deepcopy(network).eval()
     for module in list(folded.modules()):
         names = [name for name, _ in module.named_children()]
-        for name, following in zip(names, names[1:], strict=False):
+        for name, following in itertools.pairwise(names):
             _fold_pair(module, name, module, following)
         # A deformable block keeps its BatchNorm in `actf`, after `conv`.
         if {"actf", "conv"} <= set(names):
