@@ -1,0 +1,79 @@
+"""The cascade against what the reference trackers answered (golden data beside the project, see its README)."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.records import Detections
+from tracker import FairMOTTracker, TrackerSettings
+
+GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "golden" / "association"
+SEQUENCES = ("MOT17-05", "MOT17-09", "MOT17-13")
+UNFILTERED = {"max_aspect_ratio": float("inf"), "min_box_area": 0.0, "reference_faults": True}
+VARIANTS = {
+    "fairmot": TrackerSettings(low_score_stage=False, **UNFILTERED),
+    "byte_reid": TrackerSettings(**UNFILTERED),
+    "byte_motion": TrackerSettings(use_embeddings=False, **UNFILTERED),
+    "byte_reid_c06": TrackerSettings(confidence_threshold=0.6, **UNFILTERED),
+    "byte_motion_c06": TrackerSettings(confidence_threshold=0.6, use_embeddings=False, **UNFILTERED),
+}
+BOX_TOLERANCE = 2e-3
+
+pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="golden association data (../shared) is not here")
+
+
+def stream(sequence: str) -> tuple[float, list[Detections]]:
+    """Return the frame rate and the detections of each frame."""
+    with np.load(GOLDEN / "assoc" / f"{sequence}.npz") as data:
+        frame, tlbr, score = data["frame"], data["tlbr"], data["score"]
+        embedding = data["embedding"].astype(np.float32)
+        rate, count = float(data["fps"]), int(data["n_frames"])
+    frames = []
+    for number in range(1, count + 1):
+        rows = frame == number
+        frames.append(Detections(tlbr[rows], score[rows], np.zeros(rows.sum(), np.int64), embedding[rows]))
+    return rate, frames
+
+
+def expected_tracks(variant: str, sequence: str, count: int) -> list[np.ndarray]:
+    """Return per frame rows of id, x, y, w, h, score."""
+    with gzip.open(GOLDEN / "expected" / variant / f"{sequence}.txt.gz", "rt") as file:
+        rows = np.loadtxt(file, delimiter=",")
+    return [rows[rows[:, 0] == number, 1:] for number in range(1, count + 1)]
+
+
+def first_difference(got: list[np.ndarray], expected: list[np.ndarray]) -> str | None:
+    """Compare frames of id, x, y, w, h, score rows; identities up to renaming, in both directions."""
+    ours_of, theirs_of = {}, {}
+    for number, (mine, theirs) in enumerate(zip(got, expected, strict=True), start=1):
+        if len(mine) != len(theirs):
+            return f"frame {number}: {len(mine)} tracks instead of {len(theirs)}\nours\n{mine}\nexpected\n{theirs}"
+        distance = np.abs(mine[:, None, 1:5] - theirs[None, :, 1:5]).max(axis=2, initial=0)
+        for row, partner in enumerate(distance.argmin(axis=1) if len(mine) else []):
+            ours, wanted = mine[row], theirs[partner]
+            if distance[row, partner] > BOX_TOLERANCE:
+                return f"frame {number}: no expected box is near ours {ours}; the nearest is {wanted}"
+            if abs(ours[5] - wanted[5]) > 1e-3:
+                return f"frame {number}: score {ours[5]} instead of {wanted[5]} for {wanted}"
+            if theirs_of.setdefault(ours[0], wanted[0]) != wanted[0] or ours_of.setdefault(wanted[0], ours[0]) != ours[0]:
+                return f"frame {number}: identity {ours[0]:.0f} is no longer the expected {theirs_of[ours[0]]:.0f}: {wanted}"
+    return None
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_equal_to_reference(variant: str, sequence: str) -> None:
+    rate, frames = stream(sequence)
+    tracker = FairMOTTracker(rate, VARIANTS[variant])
+    got = []
+    for detections in frames:
+        tracks = tracker.update(detections)
+        got.append(np.column_stack((tracks.ids, tracks.tlwh, tracks.scores)))
+    expected = expected_tracks(variant, sequence, len(frames))
+    difference = first_difference(got, expected)
+    assert difference is None, difference
+    assert sum(map(len, got)) == sum(map(len, expected)) > 1000

@@ -1,0 +1,51 @@
+"""Which tracks and detections belong together, given what each pair costs."""
+
+from __future__ import annotations
+
+import lap
+import numpy as np
+import numpy.typing as npt
+
+IndexArray = npt.NDArray[np.intp]
+
+# Keeps a pair that costs exactly the limit apart from "unmatched"; far below any difference that matters.
+_EDGE = 1e-9
+
+
+def assign(cost: npt.NDArray[np.float64], limit: float) -> tuple[IndexArray, IndexArray]:
+    """Match rows to columns so that the sum of (cost - limit) over the matched pairs is least.
+
+    That is what `lap.lapjv(cost, extend_cost=True, cost_limit=limit)` answers, as FairMOT calls it, and differs from
+    an assignment followed by a threshold: a pair above the limit never pushes another aside. Two exact shortcuts
+    make it fast. A row and a column that have no other partner within the limit belong together. The rest is
+    solved as a rectangle with `min(cost - limit, 0)`, where a pair of value 0 stands for no match, instead of
+    lap's square matrix of `n + m` rows.
+
+    Args:
+        cost: `(n, m)`; infinite or NaN means impossible.
+        limit: greatest cost of a pair; one that costs exactly this is matched.
+
+    Returns:
+        Rows, rising, and their columns; both `(k,)`.
+    """
+    partner = np.full(cost.shape[0], -1, np.intp)
+    possible = cost <= limit
+    rows, columns = np.nonzero(possible)
+    if len(rows):
+        alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
+        partner[rows[alone]] = columns[alone]
+        if not alone.all():
+            rows, columns = _distinct(rows[~alone]), _distinct(columns[~alone])
+            block = np.ix_(rows, columns)
+            gain = np.where(possible[block], cost[block] - limit - _EDGE, 0.0)
+            chosen, _ = lap.lapjv(gain, extend_cost=True, return_cost=False)
+            matched = np.flatnonzero(chosen >= 0)
+            matched = matched[gain[matched, chosen[matched]] < 0]
+            partner[rows[matched]] = columns[chosen[matched]]
+    matched = np.flatnonzero(partner >= 0)
+    return matched, partner[matched]
+
+
+def _distinct(values: IndexArray) -> IndexArray:
+    """Return the distinct `values`, rising; quicker than `np.unique` for small whole numbers."""
+    return np.flatnonzero(np.bincount(values))

@@ -1,0 +1,87 @@
+"""What it costs to say that a track and a detection are one person: overlap, appearance, class."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+def xyah_from_tlbr(tlbr: Array) -> Array:
+    """Return centre x, centre y, width / height and height, `(4, n)`, of boxes `(4, n)`."""
+    left, top, right, bottom = tlbr
+    height = bottom - top
+    return np.stack(((left + right) / 2, (top + bottom) / 2, (right - left) / height, height))
+
+
+def tlbr_from_xyah(xyah: Array) -> Array:
+    """Return boxes `(4, n)` of centre x, centre y, width / height and height `(4, n)`."""
+    x, y, aspect, height = xyah
+    half_width, half_height = aspect * height / 2, height / 2
+    return np.stack((x - half_width, y - half_height, x + half_width, y + half_height))
+
+
+def iou_distance(a: Array, b: Array) -> Array:
+    """Return 1 - IoU, `(n, m)`, of boxes `(4, n)` and `(4, m)` in left, top, right, bottom.
+
+    Boxes are taken as whole pixels, both edges included, so widths, heights and overlaps are one larger than the
+    difference of the edges (`cython_bbox`, which FairMOT uses).
+    """
+    width = np.minimum(a[2][:, None], b[2])
+    width -= np.maximum(a[0][:, None], b[0])
+    width += 1.0
+    height = np.minimum(a[3][:, None], b[3])
+    height -= np.maximum(a[1][:, None], b[1])
+    height += 1.0
+    overlap = np.maximum(width, 0.0, out=width)
+    overlap *= np.maximum(height, 0.0, out=height)
+    union = pixel_area(a)[:, None] + pixel_area(b)
+    union -= overlap
+    distance: Array = 1.0 - overlap / union
+    return distance
+
+
+def pixel_area(tlbr: Array) -> Array:
+    """Return the number of pixels `(n,)` that boxes `(4, n)` cover, both edges included."""
+    area: Array = (tlbr[2] - tlbr[0] + 1.0) * (tlbr[3] - tlbr[1] + 1.0)
+    return area
+
+
+def cosine_distance(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return 1 - cosine, `(n, m)` float32 and at least 0, of rows of length 1, `(n, d)` and `(m, d)`."""
+    distance = a @ b.T
+    np.subtract(np.float32(1.0), distance, out=distance)
+    return np.maximum(distance, np.float32(0.0), out=distance)
+
+
+def fuse_motion(cosine: FloatArray, gating: Array, weight: float, threshold: float) -> Array:
+    """Return `(1 - weight) cosine + weight gating`, infinite where the gating distance is above `threshold`.
+
+    Args:
+        cosine: `(n, m)` cosine distances.
+        gating: `(n, m)` squared Mahalanobis distances.
+        weight: share of motion (FairMOT, `matching.py`, `fuse_motion`: 0.02).
+        threshold: largest possible gating distance.
+    """
+    cost = weight * gating
+    cost += (1.0 - weight) * cosine
+    cost[gating > threshold] = np.inf
+    return cost
+
+
+def forbid_other_classes(cost: Array, a: IntArray, b: IntArray) -> Array:
+    """Return `cost` `(n, m)`, made infinite in place where the classes `a` `(n,)` and `b` `(m,)` differ."""
+    cost[a[:, None] != b] = np.inf
+    return cost
+
+
+def normalised(rows: FloatArray) -> FloatArray:
+    """Return `rows` `(n, d)` with length 1; rows that have no finite length or none at all become 0."""
+    length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    usable = np.isfinite(length) & (length > 0)
+    if usable.all():
+        return rows / length
+    return np.where(usable, rows / np.where(usable, length, 1), 0).astype(np.float32)

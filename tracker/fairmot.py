@@ -1,0 +1,320 @@
+"""FairMOT's cascade with BYTE's low-score stage: detections of a frame in, identities out.
+
+Follows `multitracker.py` of ifzhang/FairMOT and `tutorials/fairmot` of ifzhang/ByteTrack (which extends it), over arrays:
+all tracks are predicted, gated, matched and corrected together, and no statement here runs once per track.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import ConfigError, UserError
+from core.records import Detections, Tracks
+from tracker.assignment import IndexArray, assign
+from tracker.costs import (
+    Array,
+    FloatArray,
+    IntArray,
+    cosine_distance,
+    forbid_other_classes,
+    fuse_motion,
+    iou_distance,
+    normalised,
+    tlbr_from_xyah,
+    xyah_from_tlbr,
+)
+from tracker.kalman import POSITION, KalmanFilter
+from tracker.settings import TrackerSettings
+from tracker.store import TrackStore
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """The usable detections of one frame, with tracks' shapes: boxes `(4, n)` float64, embeddings or none."""
+
+    tlbr: Array
+    xyah: Array
+    scores: FloatArray
+    class_ids: IntArray
+    embeddings: FloatArray | None
+
+
+class _Matches:
+    """Collects the matches of all stages of one frame."""
+
+    def __init__(self, track_classes: IntArray, class_ids: IntArray) -> None:
+        self._track_classes, self._class_ids = track_classes, class_ids
+        self._rows: list[IndexArray] = []
+        self._columns: list[IndexArray] = []
+
+    def add(self, rows: IndexArray, columns: IndexArray, cost: Array, limit: float) -> tuple[IndexArray, IndexArray]:
+        """Match tracks `rows` with detections `columns` at `cost` `(n, m)`; return the rows and columns left over."""
+        cost = forbid_other_classes(cost, self._track_classes[rows], self._class_ids[columns])
+        matched, partners = assign(cost, limit)
+        if not len(matched):
+            return rows, columns
+        self._rows.append(rows[matched])
+        self._columns.append(columns[partners])
+        return _without(rows, matched), _without(columns, partners)
+
+    def all(self) -> tuple[IndexArray, IndexArray]:
+        """Return rows of tracks and, for each, the index of its detection."""
+        if not self._rows:
+            return np.zeros(0, np.intp), np.zeros(0, np.intp)
+        return np.concatenate(self._rows), np.concatenate(self._columns)
+
+
+class FairMOTTracker:
+    """Gives the detections of successive frames identities.
+
+    Every tracker counts its own frames and ids. Two detections or tracks of different class never match.
+
+    Detections may come in any order; it decides nothing but the order of new ids. Left out, with one warning per
+    tracker: boxes that are not finite or have no width or height, and scores that are not finite. A score above 1
+    is a high score. An embedding that is not finite or all zeros matches no track by appearance and is ignored when
+    a track's embedding is smoothed. Frames whose detections carry no embeddings are associated by boxes alone.
+
+    Args:
+        frame_rate: frames per second between calls of `update`, so the source's divided by the stride.
+        settings: constants of the association.
+
+    Raises:
+        ConfigError: if the frame rate is not above 0.
+
+    Example:
+        tracker = FairMOTTracker(frame_rate=25)
+        for frame in source:
+            for track in tracker.update(detect(frame)):
+                print(track.id, track.tlwh)
+    """
+
+    def __init__(self, frame_rate: float = 30.0, settings: TrackerSettings | None = None) -> None:
+        if not 0 < frame_rate < float("inf"):
+            raise ConfigError(f"frame_rate must be above 0, not {frame_rate}.")
+        self.settings = settings or TrackerSettings()
+        self._buffer = self.settings.buffer_frames(frame_rate)
+        self._kalman = KalmanFilter(self.settings.position_weight, self.settings.velocity_weight)
+        self._warned = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all tracks and start again at frame 1 and id 1."""
+        self._store = TrackStore()
+        self._frame = 0
+        self._ids_given = 0
+
+    def update(self, detections: Detections) -> Tracks:
+        """Advance by one frame and return its confirmed tracks, with the filter's boxes.
+
+        Call it for frames without detections too: time passes for the tracks.
+
+        Args:
+            detections: of this frame, in source pixels, not filtered by score above `settings.minimum_score`.
+
+        Raises:
+            UserError: if embeddings have another size than those before.
+        """
+        self._frame += 1
+        store = self._store
+        seen = self._usable(detections)
+        count = store.count
+        lost = np.arange(count) >= store.tracked
+        states, boxes = self._predict(lost)
+        matches, missed, unconfirmed, unmatched = self._associate(seen, states, boxes, lost)
+
+        rows, columns = matches.all()
+        self._correct(rows, columns, seen, lost)
+        overdue = lost & (self._frame - store.last_frame[:count] > self._buffer)
+        lost[rows] = False
+        overdue &= lost
+        gone = np.zeros(count, np.bool_)
+        gone[unconfirmed] = True
+        lost[missed] = True
+        if self.settings.reference_faults:
+            gone |= lost & store.expired[:count]
+            store.expired[:count] |= overdue
+        else:
+            gone |= overdue
+
+        new = unmatched[seen.scores[unmatched] >= self.settings.start_score]
+        self._start(new, seen)
+        self._settle(count, np.append(lost, np.zeros(len(new), np.bool_)), np.append(gone, np.zeros(len(new), np.bool_)))
+        return self._report()
+
+    def _usable(self, detections: Detections) -> _Seen:
+        """Return what the cascade can use of `detections`: sound boxes with a score above the least."""
+        tlbr, scores = detections.tlbr, detections.scores
+        sound = np.isfinite(tlbr).all(axis=1) & np.isfinite(scores)
+        sound &= (tlbr[:, 2] > tlbr[:, 0]) & (tlbr[:, 3] > tlbr[:, 1])
+        if not self._warned and not sound.all():
+            self._warned = True
+            logger.warning(
+                "Frame %d has %d detections whose box or score is not finite or whose box is empty; such "
+                "detections are left out.",
+                self._frame,
+                len(sound) - int(sound.sum()),
+            )
+        keep = np.flatnonzero(sound & (scores > np.float32(self.settings.minimum_score)))
+        boxes = tlbr[keep].T.astype(np.float64)
+        embeddings = self._embeddings(detections.embeddings, keep) if self.settings.use_embeddings else None
+        return _Seen(boxes, xyah_from_tlbr(boxes), scores[keep], detections.class_ids[keep], embeddings)
+
+    def _embeddings(self, embeddings: FloatArray, keep: IndexArray) -> FloatArray | None:
+        """Return rows `keep` with length 1, or none if the detections have no embeddings."""
+        size, known = embeddings.shape[1], self._store.embedding_size
+        if size == 0 or len(keep) == 0:
+            return None
+        if known == 0:
+            self._store.begin_embeddings(size)
+        elif size != known:
+            raise UserError(
+                f"Frame {self._frame} has embeddings of {size} numbers where earlier frames had {known}; "
+                "use detections of one model for one tracker."
+            )
+        return normalised(embeddings[keep])
+
+    def _predict(self, lost: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+        """Move all tracks to this frame; return their states `(5, 4, n)` and boxes `(4, n)`.
+
+        Unconfirmed tracks stay as they are, as in the reference: they have no velocity yet.
+        """
+        store = self._store
+        states = store.kalman[:, :, : store.count]
+        confirmed = np.flatnonzero(store.confirmed[: store.count])
+        if len(confirmed) == store.count:
+            self._kalman.predict(states, lost)
+        else:
+            states[:, :, confirmed] = self._kalman.predict(np.take(states, confirmed, axis=2), lost[confirmed])
+        return states, tlbr_from_xyah(states[POSITION])
+
+    def _associate(
+        self, seen: _Seen, states: Array, boxes: Array, lost: npt.NDArray[np.bool_]
+    ) -> tuple[_Matches, IndexArray, IndexArray, IndexArray]:
+        """Run the stages.
+
+        Returns:
+            The matches; rows of tracks missed in this frame that were not lost before; rows of unconfirmed tracks
+            without a match; indices of high-score detections without one.
+        """
+        store, settings = self._store, self.settings
+        confirmed = store.confirmed[: store.count]
+        pool, unconfirmed = np.flatnonzero(confirmed), np.flatnonzero(~confirmed)
+        is_high = seen.scores > np.float32(settings.confidence_threshold)
+        high, low = np.flatnonzero(is_high), np.flatnonzero(~is_high)
+        if settings.reference_faults:
+            low = low[seen.scores[low] < np.float32(settings.confidence_threshold)]
+        matches = _Matches(store.class_ids, seen.class_ids)
+
+        def overlap_stage(rows: IndexArray, columns: IndexArray, limit: float) -> tuple[IndexArray, IndexArray]:
+            if not len(rows) or not len(columns):
+                return rows, columns
+            return matches.add(rows, columns, iou_distance(boxes[:, rows], seen.tlbr[:, columns]), limit)
+
+        if seen.embeddings is None:
+            left, high = overlap_stage(pool, high, settings.motion_limit)
+            missed = left[~lost[left]]
+        else:
+            left = pool
+            if len(pool) and len(high):
+                cost = fuse_motion(
+                    cosine_distance(store.embeddings[pool], seen.embeddings[high]),
+                    self._kalman.gating_distance(np.take(states, pool, axis=2), seen.xyah[:, high]),
+                    settings.motion_weight,
+                    settings.gating_threshold,
+                )
+                left, high = matches.add(pool, high, cost, settings.appearance_limit)
+            missed, high = overlap_stage(left[~lost[left]], high, settings.overlap_limit)
+        missed, _ = overlap_stage(missed, low, settings.low_score_limit)
+        unconfirmed, high = overlap_stage(unconfirmed, high, settings.unconfirmed_limit)
+        return matches, missed, unconfirmed, high
+
+    def _correct(self, rows: IndexArray, columns: IndexArray, seen: _Seen, lost: npt.NDArray[np.bool_]) -> None:
+        """Update tracks `rows` with their detections `columns`."""
+        if not len(rows):
+            return
+        store, settings = self._store, self.settings
+        states = np.take(store.kalman, rows, axis=2)
+        store.kalman[:, :, rows] = self._kalman.update(states, seen.xyah[:, columns])
+        if seen.embeddings is not None:
+            old, momentum = store.embeddings[rows], np.float32(settings.embedding_momentum)
+            new = seen.embeddings[columns]
+            store.embeddings[rows] = normalised(momentum * old + (1 - momentum) * new)
+        store.last_frame[rows] = self._frame
+        store.confirmed[rows] = True
+        if settings.reference_faults and not settings.low_score_stage:
+            refreshed = ~lost[rows]
+            rows, columns = rows[refreshed], columns[refreshed]
+        store.scores[rows] = seen.scores[columns]
+
+    def _start(self, new: IndexArray, seen: _Seen) -> None:
+        """Begin tracks with detections `new`; those of the first frame are confirmed at once."""
+        if len(new):
+            embeddings = None if seen.embeddings is None else seen.embeddings[new]
+            states = self._kalman.initiate(seen.xyah[:, new])
+            rows = self._store.append(states, seen.scores[new], seen.class_ids[new], embeddings, self._frame)
+            self._store.confirmed[rows] = self._frame == 1
+
+    def _settle(self, count: int, lost: npt.NDArray[np.bool_], gone: npt.NDArray[np.bool_]) -> None:
+        """Drop rows that are `gone` or duplicates, put the rest in order and give out ids.
+
+        The order is the reference's: tracks that were tracked before, new ones, refound ones; then those that were
+        lost before and those lost in this frame. `count` is the number of tracks before this frame's new ones.
+        """
+        store = self._store
+        gone = self._mark_duplicates(lost, gone)
+        was_tracked = store.tracked
+        group = np.ones(store.count, np.int8)
+        group[:was_tracked] = np.where(lost[:was_tracked], 4, 0)
+        group[was_tracked:count] = np.where(lost[was_tracked:count], 3, 2)
+        group[gone] = 5
+        order = np.argsort(group, kind="stable")
+        tracked, alive = np.searchsorted(group[order], (3, 5))
+        store.keep(order[:alive], int(tracked))
+
+        nameless = store.ids[: store.tracked] == 0
+        if not self.settings.reference_faults:
+            nameless &= store.confirmed[: store.tracked]
+        nameless = np.flatnonzero(nameless)
+        store.ids[nameless] = np.arange(self._ids_given + 1, self._ids_given + 1 + len(nameless))
+        self._ids_given += len(nameless)
+
+    def _mark_duplicates(self, lost: npt.NDArray[np.bool_], gone: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return `gone` with one of each tracked and lost pair that covers the same place: the shorter-lived one."""
+        store = self._store
+        here, away = np.flatnonzero(~lost & ~gone), np.flatnonzero(lost & ~gone)
+        if not len(here) or not len(away):
+            return gone
+        boxes = tlbr_from_xyah(store.kalman[POSITION, :, : store.count])
+        distance = iou_distance(boxes[:, here], boxes[:, away])
+        forbid_other_classes(distance, store.class_ids[here], store.class_ids[away])
+        a, b = np.nonzero(distance < self.settings.duplicate_distance)
+        if len(a):
+            age = store.last_frame - store.first_frame
+            here, away = here[a], away[b]
+            lasting = age[here] > age[away] if self.settings.reference_faults else age[here] >= age[away]
+            gone[away[lasting]] = True
+            gone[here[~lasting]] = True
+        return gone
+
+    def _report(self) -> Tracks:
+        """Return the confirmed tracks that the output filter lets pass."""
+        store, settings = self._store, self.settings
+        x, y, aspect, height = store.kalman[POSITION, :, : store.tracked]
+        width = aspect * height
+        shown = store.confirmed[: store.tracked] & (aspect <= settings.max_aspect_ratio)
+        rows = np.flatnonzero(shown & (width * height > settings.min_box_area))
+        tlwh = np.stack((x - width / 2, y - height / 2, width, height), axis=1, dtype=np.float32, casting="same_kind")
+        return Tracks(store.ids[rows], tlwh[rows], store.scores[rows], store.class_ids[rows])
+
+
+def _without(values: IndexArray, positions: IndexArray) -> IndexArray:
+    """Return `values` without those at `positions`."""
+    keep = np.ones(len(values), np.bool_)
+    keep[positions] = False
+    return values[keep]

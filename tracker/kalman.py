@@ -1,0 +1,109 @@
+"""The constant-velocity Kalman filter of DeepSORT, for all tracks at once.
+
+The state of a track is (cx, cy, a = width / height, h) and its velocities. DeepSORT (`kalman_filter.py`) writes it with
+8x8 matrices, but its motion, measurement and noise matrices never mix two of the four coordinates, and the initial
+covariance is diagonal. So the 8x8 covariance always consists of four independent 2x2 blocks, and the filter is,
+exactly, four filters of one coordinate each. Here each block is three numbers, every step is elementwise over
+all tracks and coordinates, and no matrix is ever factorised.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+States = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float64]
+
+POSITION, VELOCITY, VARIANCE, COVARIANCE, VELOCITY_VARIANCE = range(5)
+ROWS = 5
+
+# DeepSORT, `kalman_filter.py`: standard deviations that do not grow with the height of the box.
+ASPECT_STD = 1e-2
+ASPECT_VELOCITY_STD = 1e-5
+MEASURED_ASPECT_STD = 1e-1
+
+
+def _variances(per_height: tuple[float, float], aspect: tuple[float, float]) -> tuple[Array, Array]:
+    """Return what to multiply with the squared height and what to add, each `(3, 4, 1)`, rows as in a state's variances."""
+    scale, floor = np.zeros((2, 3, 4, 1))
+    for row, std, aspect_std in zip((0, 2), per_height, aspect, strict=True):
+        scale[row, [0, 1, 3], 0] = std**2
+        floor[row, 2, 0] = aspect_std**2
+    return scale, floor
+
+
+class KalmanFilter:
+    """Predicts and corrects the states of many tracks.
+
+    States are float64 `(5, 4, n)`: position, velocity, variance of the position, covariance of position and
+    velocity, variance of the velocity; each for cx, cy, a, h; tracks last, so that every operation runs along memory.
+    Measurements are `(4, n)`: cx, cy, a, h. Pixels and frames are the units.
+
+    Args:
+        position_weight: standard deviation of cx, cy, h per pixel of height.
+        velocity_weight: the same of their velocities.
+    """
+
+    def __init__(self, position_weight: float = 1 / 20, velocity_weight: float = 1 / 160) -> None:
+        self._initial = _variances((2 * position_weight, 10 * velocity_weight), (ASPECT_STD, ASPECT_VELOCITY_STD))
+        self._process = _variances((position_weight, velocity_weight), (ASPECT_STD, ASPECT_VELOCITY_STD))
+        scale, floor = _variances((position_weight, 0.0), (MEASURED_ASPECT_STD, 0.0))
+        self._measured = scale[0], floor[0]
+
+    def initiate(self, measurements: Array) -> States:
+        """Return states `(5, 4, n)` of tracks that start at `measurements` without velocity."""
+        states = np.zeros((ROWS, *measurements.shape))
+        states[POSITION] = measurements
+        scale, floor = self._initial
+        states[VARIANCE:] = scale * measurements[3] ** 2 + floor
+        return states
+
+    def predict(self, states: States, coasting: npt.NDArray[np.bool_]) -> States:
+        """Return `states` one frame later.
+
+        Args:
+            states: `(5, 4, n)`; changed in place.
+            coasting: `(n,)`, tracks without a detection in the frame before; their height stops changing first.
+        """
+        position, velocity, variance, covariance, velocity_variance = states
+        velocity[3, coasting] = 0.0
+        scale, floor = self._process
+        noise = scale * position[3] ** 2 + floor
+        position += velocity
+        variance += 2.0 * covariance + velocity_variance
+        covariance += velocity_variance
+        states[VARIANCE:] += noise
+        return states
+
+    def project(self, states: States) -> Array:
+        """Return the variance `(4, n)` of the measurement that each state expects."""
+        scale, floor = self._measured
+        projected: Array = scale * states[POSITION, 3] ** 2 + floor + states[VARIANCE]
+        return projected
+
+    def update(self, states: States, measurements: Array) -> States:
+        """Return `states` `(5, 4, n)` corrected by one measurement `(4, n)` each; changed in place."""
+        position, velocity, variance, covariance, velocity_variance = states
+        projected = self.project(states)
+        gain, velocity_gain = variance / projected, covariance / projected
+        innovation = measurements - position
+        position += gain * innovation
+        velocity += velocity_gain * innovation
+        velocity_variance -= velocity_gain * covariance
+        covariance -= gain * covariance
+        variance -= gain * variance
+        return states
+
+    def gating_distance(self, states: States, measurements: Array) -> Array:
+        """Return the squared Mahalanobis distance `(n, m)` of every state to every measurement.
+
+        The sum of (measurement - position)^2 / variance over the coordinates, expanded into one matrix product.
+        """
+        precision = 1.0 / self.project(states)
+        scaled = precision * states[POSITION]
+        constant = (scaled * states[POSITION]).sum(axis=0)
+        distance: Array = precision.T @ measurements**2
+        distance -= (2.0 * scaled).T @ measurements
+        distance += constant[:, None]
+        return distance

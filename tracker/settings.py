@@ -1,0 +1,124 @@
+"""The constants of the association, each with its source; the defaults are the published ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrackerSettings:
+    """Settings of `FairMOTTracker`.
+
+    Limits are costs: a pair that costs more is never matched. Sources: "FairMOT" is `multitracker.py` and
+    `matching.py` of ifzhang/FairMOT, "BYTE" is `tutorials/fairmot` of ifzhang/ByteTrack, "DeepSORT" is
+    `kalman_filter.py` as both carry it.
+
+    Attributes:
+        confidence_threshold: detections scored above it take part in every stage (FairMOT, `conf_thres` 0.4).
+        low_score_stage: match what is left of the tracks with low-score detections (BYTE's second association).
+        low_score_threshold: detections scored above it, and not above `confidence_threshold`, are low-score
+            detections (BYTE, 0.2). They never start a track.
+        new_track_threshold: least score that starts a track; none means `confidence_threshold`, and 0.1 more when
+            `low_score_stage` is on (FairMOT and BYTE, `det_thresh`).
+        use_embeddings: associate by appearance first. Without it, or for detections without embeddings, boxes alone
+            decide (BYTE's `byte_tracker.py`).
+        appearance_limit: first stage with embeddings, cosine distance fused with motion (FairMOT, 0.4).
+        motion_limit: first stage without embeddings, 1 - IoU (BYTE, `match_thres` 0.8).
+        overlap_limit: second stage after the first with embeddings, 1 - IoU (FairMOT, 0.5).
+        low_score_limit: low-score stage, 1 - IoU (BYTE on FairMOT, 0.4).
+        unconfirmed_limit: tracks seen once against what is left, 1 - IoU (FairMOT, 0.7).
+        motion_weight: share of the squared Mahalanobis distance in the appearance cost (FairMOT, `lambda_` 0.98, so 0.02).
+        gating_threshold: squared Mahalanobis distance above which a pair is impossible (DeepSORT, chi-square 0.95
+            quantile of 4 degrees of freedom, 9.4877).
+        embedding_momentum: weight of the old embedding when a new one is blended in (FairMOT, `alpha` 0.9).
+        lost_track_buffer: how long a lost track may be found again, in frames of a 30 frames/s video; scaled by the
+            frame rate (FairMOT, `track_buffer` 30, so one second).
+        duplicate_distance: a tracked and a lost track closer than this, as 1 - IoU, are one person (FairMOT, 0.15).
+        position_weight: standard deviation of position and height per pixel of height (DeepSORT, 1/20).
+        velocity_weight: the same for their velocities (DeepSORT, 1/160).
+        max_aspect_ratio: boxes with a larger width / height are not reported (FairMOT's `track.py`, 1.6, because
+            people stand upright); `inf` reports all, for other classes.
+        min_box_area: boxes with this area in square pixels or less are not reported (FairMOT, `min_box_area` 100).
+        reference_faults: repeat what the reference does but hardly meant, for results equal to it. The default mends it:
+
+            ===================  =========================================  ====================================
+            what                 reference                                  default
+            ===================  =========================================  ====================================
+            score = confidence   in neither set when low scores are used    a low-score detection
+            expiry               one frame late; a track found in that      after `lost_track_buffer` frames
+                                 frame vanishes when it is next lost
+            buffer               rounded down, may be 0                     rounded to the nearest, at least 1
+            duplicates           of two equally old ones the lost stays     the tracked one stays
+            score of a refound   that before the loss (FairMOT only)        that of its detection
+            ids                  taken by tracks that are never reported    taken when a track is confirmed
+            ===================  =========================================  ====================================
+
+    Raises:
+        ConfigError: if a value is out of its range.
+    """
+
+    confidence_threshold: float = 0.4
+    low_score_stage: bool = True
+    low_score_threshold: float = 0.2
+    new_track_threshold: float | None = None
+    use_embeddings: bool = True
+    appearance_limit: float = 0.4
+    motion_limit: float = 0.8
+    overlap_limit: float = 0.5
+    low_score_limit: float = 0.4
+    unconfirmed_limit: float = 0.7
+    motion_weight: float = 0.02
+    gating_threshold: float = 9.4877
+    embedding_momentum: float = 0.9
+    lost_track_buffer: int = 30
+    duplicate_distance: float = 0.15
+    position_weight: float = 1 / 20
+    velocity_weight: float = 1 / 160
+    max_aspect_ratio: float = 1.6
+    min_box_area: float = 100.0
+    reference_faults: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("motion_limit", "overlap_limit", "low_score_limit", "unconfirmed_limit", "duplicate_distance"):
+            self._require(name, 0.0, 1.0)
+        for name in ("confidence_threshold", "low_score_threshold", "motion_weight", "embedding_momentum"):
+            self._require(name, 0.0, 1.0)
+        self._require("appearance_limit", 0.0, 2.0)
+        self._require("lost_track_buffer", 1, math.inf)
+        self._require("min_box_area", 0.0, math.inf)
+        for name in ("gating_threshold", "position_weight", "velocity_weight", "max_aspect_ratio"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}.")
+        if self.new_track_threshold is not None:
+            self._require("new_track_threshold", 0.0, 1.0)
+        if self.low_score_stage and self.low_score_threshold > self.confidence_threshold:
+            raise ConfigError(
+                f"low_score_threshold ({self.low_score_threshold}) must not be above confidence_threshold "
+                f"({self.confidence_threshold}); lower it or set low_score_stage to false."
+            )
+
+    def _require(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        if not low <= value <= high:
+            wanted = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+            raise ConfigError(f"{name} must be {wanted}, not {value}.")
+
+    @property
+    def minimum_score(self) -> float:
+        """The score that a detection must exceed to be of any use; detectors need report no others."""
+        return self.low_score_threshold if self.low_score_stage else self.confidence_threshold
+
+    @property
+    def start_score(self) -> float:
+        """The least score that starts a track."""
+        if self.new_track_threshold is not None:
+            return self.new_track_threshold
+        return self.confidence_threshold + (0.1 if self.low_score_stage else 0.0)
+
+    def buffer_frames(self, frame_rate: float) -> int:
+        """Return how many frames a track may stay lost at `frame_rate` frames per second."""
+        frames = frame_rate / 30.0 * self.lost_track_buffer
+        return int(frames) if self.reference_faults else max(1, round(frames))
