@@ -104,10 +104,10 @@ class Source(ABC):
 
     @property
     def frame_count(self) -> int | None:
-        """Number of frames that will be yielded, or None if that is not known."""
-        if self._numbers is None:
-            return None if self.is_live is False else self._count
-        return sum(map(self._wanted, self._numbers))
+        """Number of frames that will be yielded as far as the source states it, or None if that is not known."""
+        if self.is_live:
+            return self._count
+        return None if self._numbers is None else sum(map(self._wanted, self._numbers))
 
     def _wanted(self, number: int) -> bool:
         """Tell whether the frame of this number is among those selected."""
