@@ -1,0 +1,114 @@
+"""Chooses a backend and opens a model on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from core.errors import ConfigError, suggestion
+from core.timing import StageClock
+from engine.base import Engine, EngineSettings
+from engine.decode import BackProjection
+from engine.model import ModelInfo
+
+_log = logging.getLogger(__name__)
+
+
+class Backend(NamedTuple):
+    """One way to run a model.
+
+    Attributes:
+        name: what `engine=` calls it.
+        obstacle: returns why the backend cannot run on this machine, or None if it can; cheap, no import.
+        open: opens a model; imports what the backend needs.
+    """
+
+    name: str
+    obstacle: Callable[[], str | None]
+    open: Callable[[ModelInfo, EngineSettings], Engine]
+
+
+def _without_onnxruntime() -> str | None:
+    return None if importlib.util.find_spec("onnxruntime") else "onnxruntime is not installed"
+
+
+def _open_onnxruntime(model: ModelInfo, settings: EngineSettings) -> Engine:
+    from engine.ort import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(model, settings)
+
+
+BACKENDS = (Backend("onnxruntime", _without_onnxruntime, _open_onnxruntime),)
+"""In the order in which `auto` tries them."""
+
+
+def open_engine(
+    weights: Path | str | None = None,
+    *,
+    engine: str = "auto",
+    size: tuple[int, int] | None = None,
+    score_threshold: float = 0.4,
+    max_detections: int = 500,
+    back_projection: BackProjection = "exact",
+    threads: int | None = None,
+    clock: StageClock | None = None,
+) -> Engine:
+    """Open a model on the best backend of this machine.
+
+    Args:
+        weights: ONNX file of `python -m export`; the bundled model if not given.
+        engine: name of a backend, or `auto` for the first that runs here.
+        size: input `(width, height)` in pixels; the model's own if not given.
+        score_threshold: detections score strictly above this.
+        max_detections: at most this many per frame.
+        back_projection: `exact`, or `reference` for FairMOT's own rounding (`engine.decode.back_project`).
+        threads: CPU threads of the network; one per usable physical core if not given.
+        clock: gets the seconds of the stages `letterbox`, `network` and `decode`.
+
+    Returns:
+        The engine, to be used with `with`.
+
+    Raises:
+        ConfigError: if a setting is out of range or the backend is not available.
+        ModelError: if the file cannot be used.
+    """
+    settings = EngineSettings(size, score_threshold, max_detections, back_projection, threads, clock or StageClock())
+    backend, why = choose_backend(engine, BACKENDS)
+    opened = backend.open(ModelInfo.read(weights), settings)
+    opened.reason = f"{opened.reason}: {why}"
+    _log.info("%s", opened.reason)
+    return opened
+
+
+def choose_backend(engine: str, backends: Sequence[Backend]) -> tuple[Backend, str]:
+    """Return the backend that `engine` names or, for `auto`, the first without an obstacle, and why it is that one.
+
+    Raises:
+        ConfigError: if the backend is unknown or cannot run here.
+    """
+    names = [backend.name for backend in backends]
+    if engine != "auto" and engine not in names:
+        raise ConfigError(
+            f'The engine "{engine}" is not available in this version: choose from auto, {", ".join(names)}.'
+            f"{suggestion(engine, ['auto', *names])}"
+        )
+    obstacles: list[str] = []
+    for backend in backends:
+        if engine not in ("auto", backend.name):
+            continue
+        obstacle = backend.obstacle()
+        if obstacle is None:
+            return backend, _why(engine, obstacles, alone=len(backends) == 1)
+        obstacles.append(f"{backend.name} cannot run here ({obstacle})")
+    raise ConfigError(f"No engine can run on this machine: {'; '.join(obstacles)}.")
+
+
+def _why(engine: str, obstacles: list[str], alone: bool) -> str:
+    if engine != "auto":
+        return "as asked for"
+    if obstacles:
+        return "; ".join(obstacles)
+    return "the only backend of this version" if alone else "the fastest backend that runs here"

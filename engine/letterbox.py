@@ -1,0 +1,128 @@
+"""From a frame to the network's input: resize into the middle of a grey canvas, then a normalised tensor.
+
+The arithmetic is FairMOT's (`letterbox` in `src/lib/datasets/dataset/jde.py`): one ratio for both axes,
+sizes and paddings rounded as there, area averaging when shrinking. Area averaging maps edge to edge, so
+a box in continuous pixel coordinates goes back by a shift and a scale per axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
+
+import cv2
+import numpy as np
+
+from core.records import ByteArray, FloatArray
+from engine.model import ModelInfo
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where a frame of one size lies in the network's input; all in pixels, sizes as `(width, height)`.
+
+    Attributes:
+        source: size of the frame.
+        target: size of the network's input.
+        resized: size of the frame within the input.
+        left: first column of the frame within the input.
+        top: first row of the frame within the input.
+    """
+
+    source: tuple[int, int]
+    target: tuple[int, int]
+    resized: tuple[int, int]
+    left: int
+    top: int
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def fit(cls, source: tuple[int, int], target: tuple[int, int]) -> Letterbox:
+        """Place a frame of size `source` into an input of size `target`."""
+        ratio = min(target[1] / source[1], target[0] / source[0])
+        # A frame so narrow that it would vanish keeps one pixel; the reference fails there.
+        width = max(1, round(source[0] * ratio))
+        height = max(1, round(source[1] * ratio))
+        # The 0.1 splits an odd padding so that the larger half lies to the right and below.
+        left = round((target[0] - width) / 2 - 0.1)
+        top = round((target[1] - height) / 2 - 0.1)
+        return cls(source, target, (width, height), left, top)
+
+
+def letterbox(image: ByteArray, geometry: Letterbox, border: int = 128, out: ByteArray | None = None) -> ByteArray:
+    """Resize an image and pad it with grey.
+
+    OpenCV's INTER_AREA averages areas when shrinking and is INTER_LINEAR when enlarging. FairMOT's border
+    of 127.5 becomes 128 in uint8.
+
+    Args:
+        image: `(height, width, 3)` uint8 of the size `geometry.source`.
+        geometry: where the image goes.
+        border: grey value 0 to 255 around it.
+        out: `(height, width, 3)` uint8 of the size `geometry.target`, to write into.
+
+    Returns:
+        `out`, or a new array of that shape.
+    """
+    if (image.shape[1], image.shape[0]) != geometry.source:
+        raise ValueError(
+            f"An image of {image.shape[1]}x{image.shape[0]} does not fit a letterbox for {geometry.source}"
+        )
+    width, height = geometry.resized
+    if geometry.resized != geometry.source:
+        image = cast(ByteArray, cv2.resize(image, geometry.resized, interpolation=cv2.INTER_AREA))
+    bottom = geometry.target[1] - height - geometry.top
+    right = geometry.target[0] - width - geometry.left
+    grey = (border, border, border)
+    return cv2.copyMakeBorder(  # type: ignore[return-value]
+        image, geometry.top, bottom, geometry.left, right, cv2.BORDER_CONSTANT, dst=out, value=grey
+    )
+
+
+class Preprocessor:
+    """Makes network inputs out of BGR images, in buffers that are kept between calls.
+
+    A uint8 channel has 256 values, so division by 255, mean and std are one table per channel: exact, and
+    as fast as a plain multiplication (measured: split and table take 0.2 ms at 576x320 and 0.5 ms at
+    1088x608, against 2.0 and 4.7 ms for `cv2.dnn.blobFromImage`).
+
+    Args:
+        model: colour order, mean, std and border.
+        size: `(width, height)` of the input.
+    """
+
+    def __init__(self, model: ModelInfo, size: tuple[int, int]) -> None:
+        width, height = size
+        self._size = size
+        self._border = model.border
+        self._order = (2, 1, 0) if model.channel_order == "rgb" else (0, 1, 2)
+        values = np.arange(256, dtype=np.float32) / np.float32(255)
+        self._tables = [
+            (values - np.float32(mean)) / np.float32(std) for mean, std in zip(model.mean, model.std, strict=True)
+        ]
+        self._canvas = np.empty((height, width, 3), np.uint8)
+        self._planes = [np.empty((height, width), np.uint8) for _ in range(3)]
+        self._batch = np.empty((0, 3, height, width), np.float32)
+
+    def __call__(self, images: Sequence[ByteArray]) -> tuple[FloatArray, list[Letterbox]]:
+        """Letterbox and normalise images, each of any size.
+
+        Args:
+            images: `(height, width, 3)` uint8 in BGR order.
+
+        Returns:
+            `(n, 3, height, width)` float32, valid until the next call, and the geometry of each image.
+        """
+        if len(self._batch) < len(images):
+            self._batch = np.empty((len(images), *self._batch.shape[1:]), np.float32)
+        geometries = []
+        for image, planes in zip(images, self._batch, strict=False):
+            geometry = Letterbox.fit((image.shape[1], image.shape[0]), self._size)
+            letterbox(image, geometry, self._border, out=self._canvas)
+            cv2.split(self._canvas, self._planes)
+            for channel, table, plane in zip(self._order, self._tables, planes, strict=True):
+                cv2.LUT(self._planes[channel], table, dst=plane)
+            geometries.append(geometry)
+        return self._batch[: len(images)], geometries

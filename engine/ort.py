@@ -1,0 +1,143 @@
+"""The CPU backend: ONNX Runtime."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as OperatorMissing
+
+from core.errors import ModelError
+from core.records import Detections, FloatArray, Frame
+from engine.base import Engine, EngineSettings
+from engine.decode import HeadOutputs, back_project, decode
+from engine.letterbox import Preprocessor
+from engine.model import INPUT, ModelInfo
+from engine.rewrites import deform_conv_to_grid_sample
+
+_log = logging.getLogger(__name__)
+
+
+class OnnxRuntimeEngine(Engine):
+    """Runs a model on the CPU.
+
+    Args:
+        model: facts of the model to load.
+        settings: how to run it.
+
+    Raises:
+        ConfigError: if the model does not take an input of `settings.size`.
+        ModelError: if ONNX Runtime cannot run the model, or its outputs are not what its metadata promises.
+    """
+
+    name = "onnxruntime"
+    pixel_format = "bgr24"
+    max_batch = 4
+
+    def __init__(self, model: ModelInfo, settings: EngineSettings) -> None:
+        self.model = model
+        self.size = settings.size or model.size
+        model.check_size(self.size)
+        threads = settings.threads or usable_cores()
+        self.reason = f"ONNX Runtime {onnxruntime.__version__} on the CPU with {threads} threads"
+        self._settings = settings
+        self._preprocess = Preprocessor(model, self.size)
+        self._session = _open_session(model.path, threads)
+        self._check_outputs()
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Find the objects of each frame; frames may differ in size and number from call to call."""
+        found: list[Detections] = []
+        for start in range(0, len(frames), self.max_batch):
+            found += self._detect_batch(frames[start : start + self.max_batch])
+        return found
+
+    def close(self) -> None:
+        """Free the network; the engine cannot be used afterwards."""
+        del self._session
+
+    def _detect_batch(self, frames: Sequence[Frame]) -> list[Detections]:
+        settings, model = self._settings, self.model
+        with settings.clock("letterbox"):
+            images, geometries = self._preprocess([frame.bgr for frame in frames])
+        with settings.clock("network"):
+            heads = HeadOutputs(*self._run(images))
+        with settings.clock("decode"):
+            in_cells = decode(heads, settings.score_threshold, settings.max_detections, model.raw_heads)
+            return [
+                Detections(
+                    back_project(found.tlbr, geometry, model.stride, settings.back_projection),
+                    found.scores,
+                    found.class_ids,
+                    found.embeddings,
+                )
+                for found, geometry in zip(in_cells, geometries, strict=True)
+            ]
+
+    def _run(self, images: FloatArray) -> list[FloatArray]:
+        outputs: list[FloatArray] = self._session.run(self.model.output_names, {INPUT: images})
+        return outputs
+
+    def _check_outputs(self) -> None:
+        """Run the smallest input once, so that a wrong model is refused when it is opened and not later."""
+        side = self.model.size_multiple
+        try:
+            outputs = self._run(np.zeros((1, 3, side, side), np.float32))
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            raise _refused(self.model.path, error) from error
+        shapes = {name: output.shape for name, output in zip(self.model.output_names, outputs, strict=True)}
+        self.model.check_outputs((side, side), shapes)
+
+
+def usable_cores() -> int:
+    """Count the physical cores that this process may use, by CPU affinity and control group quota (Linux)."""
+    if sys.platform != "linux":
+        return os.cpu_count() or 1
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    cores = len({_read(topology.format(cpu)) or str(cpu) for cpu in os.sched_getaffinity(0)})
+    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit():
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4  # its errors come as exceptions too, its warnings nobody here can act on
+    providers = ["CPUExecutionProvider"]
+    try:
+        try:
+            return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except OperatorMissing as error:
+            if "DeformConv" not in str(error):
+                raise
+        _log.info("ONNX Runtime %s has no DeformConv on the CPU; GridSample stands in for it", onnxruntime.__version__)
+        rewritten = deform_conv_to_grid_sample(onnx.load(path))
+        return onnxruntime.InferenceSession(rewritten.SerializeToString(), options, providers=providers)
+    except ModelError:
+        raise
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: Exception) -> ModelError:
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return ModelError(
+        f"ONNX Runtime {onnxruntime.__version__} cannot run {path} ({detail.rstrip('.')}): "
+        "export the checkpoint again with `python -m export`."
+    )

@@ -1,0 +1,138 @@
+"""The letterbox against FairMOT's own steps, written plainly, and its inverse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import blob_network
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine import Letterbox, ModelInfo, back_project, letterbox
+from engine.letterbox import Preprocessor
+
+SIZES = [(768, 576), (1920, 1080), (640, 480), (1088, 608), (320, 240), (480, 854), (3, 200), (1, 1), (1281, 719)]
+
+
+def plain_letterbox(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The steps of the design notes, one by one."""
+    ratio = min(height / image.shape[0], width / image.shape[1])
+    new_width, new_height = max(1, round(image.shape[1] * ratio)), max(1, round(image.shape[0] * ratio))
+    dw, dh = (width - new_width) / 2, (height - new_height) / 2
+    if image.shape[:2] != (new_height, new_width):
+        image = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_AREA)
+    return cv2.copyMakeBorder(
+        image,
+        round(dh - 0.1),
+        round(dh + 0.1),
+        round(dw - 0.1),
+        round(dw + 0.1),
+        cv2.BORDER_CONSTANT,
+        value=(127.5, 127.5, 127.5),
+    )
+
+
+@pytest.mark.parametrize("target", [(1088, 608), (576, 320), (320, 576)])
+@pytest.mark.parametrize("source", SIZES)
+def test_pixels_equal_the_plain_steps(source: tuple[int, int], target: tuple[int, int]) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (source[1], source[0], 3), np.uint8)
+    expected = plain_letterbox(image, *target)
+    geometry = Letterbox.fit(source, target)
+    np.testing.assert_array_equal(letterbox(image, geometry), expected)
+    out = np.zeros((target[1], target[0], 3), np.uint8)
+    assert letterbox(image, geometry, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_the_known_case_of_1080p() -> None:
+    geometry = Letterbox.fit((1920, 1080), (1088, 608))
+    assert (geometry.resized, geometry.left, geometry.top) == ((1081, 608), 3, 0)
+    assert Letterbox.fit((1920, 1080), (1088, 608)) is geometry
+
+
+def test_an_image_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="10x20"):
+        letterbox(np.zeros((20, 10, 3), np.uint8), Letterbox.fit((20, 10), (64, 32)))
+
+
+@given(
+    source=st.tuples(st.integers(1, 4000), st.integers(1, 4000)),
+    target=st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda cells: (32 * cells[0], 32 * cells[1])),
+)
+@settings(max_examples=300)
+def test_the_frame_fits_and_exact_back_projection_inverts_it(source: tuple[int, int], target: tuple[int, int]) -> None:
+    box = Letterbox.fit(source, target)
+    right = target[0] - box.left - box.resized[0]
+    bottom = target[1] - box.top - box.resized[1]
+    assert 0 <= box.left <= right <= box.left + 1
+    assert 0 <= box.top <= bottom <= box.top + 1
+    # The corners of the frame within the input go back to the corners of the frame.
+    corners = np.float32([[box.left, box.top, box.left + box.resized[0], box.top + box.resized[1]]]) / 4
+    np.testing.assert_allclose(back_project(corners, box, 4), [[0, 0, *source]], atol=2e-3)
+
+
+@given(
+    source=st.tuples(st.integers(16, 4000), st.integers(16, 4000)),
+    target=st.sampled_from([(1088, 608), (576, 320), (320, 576), (512, 512)]),
+    tlbr=st.lists(st.floats(-20, 300, width=32), min_size=4, max_size=4),
+)
+@settings(max_examples=200)
+def test_the_reference_mode_is_the_affine_of_fairmot(
+    source: tuple[int, int], target: tuple[int, int], tlbr: list[float]
+) -> None:
+    """`get_affine_transform` by three points and OpenCV, as CenterNet and FairMOT compute it."""
+    width, height = source
+    columns, rows = target[0] / 4, target[1] / 4
+    scale = max(target[0] / target[1] * height, width)
+    ours = np.array([[width / 2, height / 2], [width / 2, height / 2 - scale / 2]])
+    cells = np.array([[columns / 2, rows / 2], [columns / 2, rows / 2 - columns / 2]])
+
+    def three(points: np.ndarray) -> np.ndarray:
+        across = points[0] - points[1]
+        return np.float32([*points, points[1] + [-across[1], across[0]]])
+
+    affine = cv2.getAffineTransform(three(cells), three(ours))
+    expected = [affine @ [*tlbr[:2], 1], affine @ [*tlbr[2:], 1]]
+    found = back_project(np.float32([tlbr]), Letterbox.fit(source, target), 4, "reference")
+    np.testing.assert_allclose(found[0], np.ravel(expected), rtol=1e-5, atol=1e-5 * max(source) + 1e-3)
+
+
+def test_the_reference_mode_at_1088x608() -> None:
+    """The formula of the design notes, with its numbers."""
+    scale = max(1088 / 608 * 1080, 1920)
+    expected = [(10 - 136) * scale / 272 + 960, (20 - 76) * scale / 272 + 540]
+    found = back_project(np.float32([[10, 20, 10, 20]]), Letterbox.fit((1920, 1080), (1088, 608)), 4, "reference")
+    np.testing.assert_allclose(found, [expected * 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_the_tensor_is_normalised_in_float32(tmp_path: Path, order: str) -> None:
+    facts = blob_network.metadata(channel_order=order, mean="0.408,0.447,0.47", std="0.289,0.274,0.278", border="7")
+    info = ModelInfo.read(blob_network.save(tmp_path / "model.onnx", blob_network.build(facts)))
+    preprocess = Preprocessor(info, (96, 64))
+    random = np.random.default_rng(3)
+    images = [random.integers(0, 256, (height, width, 3), np.uint8) for height, width in [(64, 96), (200, 70), (9, 30)]]
+    batch, geometries = preprocess(images)
+    assert batch.dtype == np.float32
+    assert batch.shape == (3, 3, 64, 96)
+    for tensor, image, geometry in zip(batch, images, geometries, strict=True):
+        canvas = letterbox(image, geometry, border=7)
+        channels = canvas[..., ::-1] if order == "rgb" else canvas
+        scaled = channels.astype(np.float32) / np.float32(255)
+        expected = (scaled - np.float32(info.mean)) / np.float32(info.std)
+        np.testing.assert_array_equal(tensor, expected.transpose(2, 0, 1))
+
+
+def test_buffers_are_kept_and_grow(tmp_path: Path) -> None:
+    preprocess = Preprocessor(ModelInfo.read(blob_network.save(tmp_path / "model.onnx")), (96, 64))
+    image = np.full((64, 96, 3), 51, np.uint8)
+    first, _ = preprocess([image])
+    second, _ = preprocess([image])
+    assert np.shares_memory(first, second)
+    both, _ = preprocess([image, image + 51])
+    np.testing.assert_array_equal(both[0], np.float32(0.2))
+    np.testing.assert_array_equal(both[1], np.float32(102) / np.float32(255))
+    assert np.shares_memory(both, preprocess([image])[0])
