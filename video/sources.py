@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core import SourceError
 from core.errors import suggestion
-from video.camera import CameraSource
+from video.capture import CameraSource
 from video.images import ImageSource, is_sequence, natural_key
 from video.source import Source
 from video.stream import SourceFormat, VideoSource, is_url

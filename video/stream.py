@@ -16,6 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from core import Frame, SourceError
 from core.records import ByteArray
+from video.color import color_space
 from video.source import Source
 
 log = logging.getLogger(__name__)
@@ -28,10 +29,6 @@ _TIMEOUT_SECONDS = 10.0
 _CLOCK_RESET_SECONDS = 1.0  # a larger step back is a new clock (joined files, wrap-around), not jitter
 _PLANAR = {"yuv420p": "yuv420p", "yuvj420p": "yuv420p", "nv12": "nv12"}
 _QUARTER_TURNS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
-# MatrixCoefficients of ITU-T H.273: 1 is BT.709, near to it 7 (SMPTE 240M) and 9, 10 (BT.2020); 4, 5, 6 are BT.601.
-_MATRICES: dict[int, Literal["ITU601", "ITU709"]] = {
-    1: "ITU709", 7: "ITU709", 9: "ITU709", 10: "ITU709", 4: "ITU601", 5: "ITU601", 6: "ITU601",
-}  # fmt: skip
 _LIVE_SCHEMES = {"rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"}
 
 
@@ -184,7 +181,7 @@ class VideoSource(Source):
         """Return seconds by the clock of the stream, if it gives any."""
         # AVI knows decoding times only; what FFmpeg calls presentation times jumps back at B-frames there.
         ticks = picture.dts if self._container.format.name == "avi" and picture.dts is not None else picture.pts
-        return None if ticks is None else float(ticks * picture.time_base)
+        return None if ticks is None or picture.time_base is None else float(ticks * picture.time_base)
 
     def _note_damage(self, number: int, time: float) -> None:
         """Set `damaged`, and warn, if the source ended before its end or parts could not be decoded."""
@@ -201,19 +198,19 @@ class VideoSource(Source):
         """Tell whether fewer packets came, or time passed, than the container states (with some slack)."""
         stated = self._stream.frames
         if stated > 0:
-            return self._packets < stated - max(2, stated // 100)
+            return bool(self._packets < stated - max(2, stated // 100))
         match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", self._stream.metadata.get("DURATION", ""))  # Matroska
         if match is None:
             return False
         hours, minutes, seconds = map(float, match.groups())
         duration = 3600 * hours + 60 * minutes + seconds
         slack = max(1.0, 0.01 * duration, 5 / self.frame_rate)
-        return time + slack < duration
+        return bool(time + slack < duration)
 
     def _frame(self, number: int, time: float, picture: av.VideoFrame) -> Frame:
         """Convert a decoded picture, or hand its planes over as they are."""
         size = picture.width, picture.height
-        space = _MATRICES.get(int(picture.colorspace), "ITU709" if size[0] >= 1280 or size[1] > 576 else "ITU601")
+        space = color_space(int(picture.colorspace), self._coded_size)
         full_range = int(picture.color_range) == 2 or picture.format.name.startswith("yuvj")
         width, height = self._coded_size
         planar = _PLANAR.get(picture.format.name)

@@ -1,0 +1,105 @@
+"""Draw tracks into a picture: boxes, ids in stable colours, trails, a caption."""
+
+from __future__ import annotations
+
+import colorsys
+from collections import deque
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from core import Tracks
+from core.records import ByteArray
+
+TRAIL_LENGTH = 45
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FARTHEST = 2**14  # boxes may lie outside the picture; OpenCV's integer coordinates must not overflow
+_GOLDEN_RATIO = 0.618033988749895
+
+
+class Trails:
+    """Where the tracks stood in the last frames: the middles of the lower edges of their boxes.
+
+    Args:
+        length: points kept for each track; a track not seen for as many frames is forgotten.
+    """
+
+    def __init__(self, length: int = TRAIL_LENGTH) -> None:
+        self._length = length
+        self._points: dict[int, deque[tuple[int, int]]] = {}
+        self._last_seen: dict[int, int] = {}
+        self._time = 0
+
+    def update(self, tracks: Tracks) -> None:
+        """Add the tracks of one frame."""
+        self._time += 1
+        feet = np.rint(tracks.tlwh[:, :2] + tracks.tlwh[:, 2:] * (0.5, 1.0)).clip(-_FARTHEST, _FARTHEST).astype(int)
+        for id_, (x, y) in zip(tracks.ids.tolist(), feet.tolist(), strict=True):
+            if self._time - self._last_seen.get(id_, self._time) > 1:
+                self._points[id_].clear()  # no line across the gap of a track that was lost
+            self._points.setdefault(id_, deque(maxlen=self._length)).append((x, y))
+            self._last_seen[id_] = self._time
+        for id_ in [id_ for id_, seen in self._last_seen.items() if self._time - seen > self._length]:
+            del self._points[id_], self._last_seen[id_]
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def of(self, id_: int) -> npt.NDArray[np.int32]:
+        """Return the points of a track, oldest first: `(n, 2)`, x and y in pixels."""
+        return np.array(self._points.get(id_, ()), np.int32).reshape(-1, 2)
+
+
+@lru_cache(maxsize=4096)
+def color_of(id_: int) -> tuple[int, int, int]:
+    """Return the colour of an id in BGR: the same in every run, and far in hue from its neighbours'."""
+    # Steps of the golden ratio spread hues evenly however many there are.
+    hue = (id_ * _GOLDEN_RATIO) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0 if id_ % 2 else 0.85)
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def draw_tracks(image: ByteArray, tracks: Tracks, trails: Trails | None = None, caption: str = "") -> None:
+    """Draw into `image`, in place.
+
+    Args:
+        image: `(height, width, 3)` uint8, BGR, contiguous.
+        tracks: the tracks of this frame.
+        trails: draws the trails of these tracks under their boxes.
+        caption: text for the upper left corner.
+    """
+    shorter = min(image.shape[:2])
+    thickness = max(1, round(shorter / 360))
+    scale = float(np.clip(shorter / 900, 0.4, 2.0))
+    boxes = np.concatenate([tracks.tlwh[:, :2], tracks.tlwh[:, :2] + tracks.tlwh[:, 2:]], axis=1)
+    corners = np.rint(boxes).clip(-_FARTHEST, _FARTHEST).astype(int).tolist()
+    if trails is not None:
+        for id_ in tracks.ids.tolist():
+            cv2.polylines(image, [trails.of(id_)], False, color_of(id_), thickness, cv2.LINE_AA)
+    for id_, (left, top, right, bottom) in zip(tracks.ids.tolist(), corners, strict=True):
+        cv2.rectangle(image, (left, top), (right, bottom), color_of(id_), thickness, cv2.LINE_AA)
+    # Labels last, so that no box crosses a number.
+    for id_, (left, top, _, _) in zip(tracks.ids.tolist(), corners, strict=True):
+        _draw_label(image, str(id_), (left, top), scale, color_of(id_))
+    if caption:
+        _draw_label(image, caption, (0, 0), scale, (32, 32, 32))
+
+
+def _draw_label(
+    image: ByteArray, text: str, corner: tuple[int, int], scale: float, background: tuple[int, int, int]
+) -> None:
+    """Draw text on a filled rectangle that stands on `corner`, or hangs below it at the top of the picture."""
+    stroke = max(1, round(1.6 * scale))
+    (width, height), baseline = cv2.getTextSize(text, _FONT, scale, stroke)
+    margin = max(2, height // 4)
+    left, bottom = corner
+    top = bottom - height - baseline - margin
+    if top < 0:
+        top, bottom = bottom, bottom + height + baseline + margin
+    luminance = 0.114 * background[0] + 0.587 * background[1] + 0.299 * background[2]
+    ink = (0, 0, 0) if luminance > 110 else (255, 255, 255)
+    cv2.rectangle(image, (left, top), (left + width + 2 * margin, bottom), background, cv2.FILLED)
+    cv2.putText(image, text, (left + margin, bottom - baseline), _FONT, scale, ink, stroke, cv2.LINE_AA)

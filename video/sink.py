@@ -1,0 +1,131 @@
+"""What every sink of results has in common, and the sinks that write text."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TypeVar
+
+from core import Frame, OutputError, Tracks
+
+SinkT = TypeVar("SinkT", bound="Sink")
+
+
+class Sink(ABC):
+    """A context manager that takes the tracks of one frame after the other.
+
+    Attributes:
+        stop_requested: True once a user asked, through this sink, that the run end (the window's `q`);
+            the loop that feeds the sinks looks at it after every frame.
+    """
+
+    stop_requested = False
+
+    @abstractmethod
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Take the tracks of the next frame.
+
+        Raises:
+            OutputError: if results cannot be written.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish the output; does nothing the second time.
+
+        Raises:
+            OutputError: if the last results cannot be written.
+        """
+
+    def __enter__(self: SinkT) -> SinkT:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class TextSink(Sink):
+    """A text file that is complete up to the last frame at any moment: it is flushed after each.
+
+    Args:
+        path: the file; it is replaced, and folders above it are made.
+
+    Raises:
+        OutputError: if the file cannot be made.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        create_file(self._path)
+        self._file: IO[str] = self._path.open("w", encoding="utf-8", newline="\n")
+
+    @abstractmethod
+    def _text(self, frame: Frame, tracks: Tracks) -> str:
+        """Return the lines of one frame, each with its line end."""
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Write and flush the lines of one frame."""
+        try:
+            self._file.write(self._text(frame, tracks))
+            self._file.flush()
+        except OSError as error:
+            raise write_error(self._path, error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        try:
+            self._file.close()
+        except OSError as error:
+            raise write_error(self._path, error) from error
+
+
+class MOTSink(TextSink):
+    """MOTChallenge results: `frame,id,left,top,width,height,score,-1,-1,-1`, pixels with two decimals."""
+
+    def _text(self, frame: Frame, tracks: Tracks) -> str:
+        return "".join(
+            f"{frame.index},{track.id},{','.join(f'{value:.2f}' for value in track.tlwh)},{track.score:.6f},-1,-1,-1\n"
+            for track in tracks
+        )
+
+
+class JSONLSink(TextSink):
+    """JSON lines, one object per frame, also for frames without tracks.
+
+    `{"frame": 1, "timestamp": 0.0, "tracks": [{"id": 1, "box": [left, top, width, height], "score": 0.9, "class": 0}]}`
+    """
+
+    def _text(self, frame: Frame, tracks: Tracks) -> str:
+        rows = [
+            {
+                "id": track.id,
+                "box": [round(value, 2) for value in track.tlwh],
+                "score": round(track.score, 6),
+                "class": track.class_id,
+            }
+            for track in tracks
+        ]
+        return json.dumps({"frame": frame.index, "timestamp": round(frame.timestamp, 6), "tracks": rows}) + "\n"
+
+
+def create_file(path: Path) -> None:
+    """Make an empty file and the folders above it.
+
+    Raises:
+        OutputError: if that is not possible.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("wb").close()
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_error(path: Path, error: Exception) -> OutputError:
+    """Return the error for a file that cannot be written, in one sentence."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return OutputError(f"{path} cannot be written ({reason.lower()}); choose another output folder or free some space.")
