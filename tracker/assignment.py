@@ -30,7 +30,7 @@ def assign(cost: npt.NDArray[np.float64], limit: float) -> tuple[IndexArray, Ind
     """
     partner = np.full(cost.shape[0], -1, np.intp)
     possible = cost <= limit
-    rows, columns = np.nonzero(possible)
+    rows, columns = possible.nonzero()
     if len(rows):
         alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
         partner[rows[alone]] = columns[alone]
@@ -39,13 +39,13 @@ def assign(cost: npt.NDArray[np.float64], limit: float) -> tuple[IndexArray, Ind
             block = np.ix_(rows, columns)
             gain = np.where(possible[block], cost[block] - limit - _EDGE, 0.0)
             chosen, _ = lap.lapjv(gain, extend_cost=True, return_cost=False)
-            matched = np.flatnonzero(chosen >= 0)
+            matched = (chosen >= 0).nonzero()[0]
             matched = matched[gain[matched, chosen[matched]] < 0]
             partner[rows[matched]] = columns[chosen[matched]]
-    matched = np.flatnonzero(partner >= 0)
+    matched = (partner >= 0).nonzero()[0]
     return matched, partner[matched]
 
 
 def _distinct(values: IndexArray) -> IndexArray:
     """Return the distinct `values`, rising; quicker than `np.unique` for small whole numbers."""
-    return np.flatnonzero(np.bincount(values))
+    return np.bincount(values).nonzero()[0]

@@ -12,16 +12,22 @@ IntArray = npt.NDArray[np.int64]
 
 def xyah_from_tlbr(tlbr: Array) -> Array:
     """Return centre x, centre y, width / height and height, `(4, n)`, of boxes `(4, n)`."""
-    left, top, right, bottom = tlbr
-    height = bottom - top
-    return np.stack(((left + right) / 2, (top + bottom) / 2, (right - left) / height, height))
+    xyah = np.empty_like(tlbr)
+    np.add(tlbr[:2], tlbr[2:], out=xyah[:2])
+    xyah[:2] /= 2.0
+    np.subtract(tlbr[2:], tlbr[:2], out=xyah[2:])
+    xyah[2] /= xyah[3]
+    return xyah
 
 
 def tlbr_from_xyah(xyah: Array) -> Array:
     """Return boxes `(4, n)` of centre x, centre y, width / height and height `(4, n)`."""
-    x, y, aspect, height = xyah
-    half_width, half_height = aspect * height / 2, height / 2
-    return np.stack((x - half_width, y - half_height, x + half_width, y + half_height))
+    tlbr = np.empty_like(xyah)
+    half = xyah[2:] / 2.0
+    half[0] *= xyah[3]
+    np.subtract(xyah[:2], half, out=tlbr[:2])
+    np.add(xyah[:2], half, out=tlbr[2:])
+    return tlbr
 
 
 def iou_distance(a: Array, b: Array) -> Array:
@@ -52,9 +58,10 @@ def pixel_area(tlbr: Array) -> Array:
 
 def cosine_distance(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return 1 - cosine, `(n, m)` float32 and at least 0, of rows of length 1, `(n, d)` and `(m, d)`."""
-    distance = a @ b.T
+    distance: FloatArray = a @ b.T
     np.subtract(np.float32(1.0), distance, out=distance)
-    return np.maximum(distance, np.float32(0.0), out=distance)
+    np.maximum(distance, np.float32(0.0), out=distance)
+    return distance
 
 
 def fuse_motion(cosine: FloatArray, gating: Array, weight: float, threshold: float) -> Array:
@@ -83,5 +90,6 @@ def normalised(rows: FloatArray) -> FloatArray:
     length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     usable = np.isfinite(length) & (length > 0)
     if usable.all():
-        return rows / length
+        unit: FloatArray = rows / length
+        return unit
     return np.where(usable, rows / np.where(usable, length, 1), 0).astype(np.float32)

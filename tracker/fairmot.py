@@ -1,7 +1,7 @@
 """FairMOT's cascade with BYTE's low-score stage: detections of a frame in, identities out.
 
-Follows `multitracker.py` of ifzhang/FairMOT and `tutorials/fairmot` of ifzhang/ByteTrack (which extends it), over arrays:
-all tracks are predicted, gated, matched and corrected together, and no statement here runs once per track.
+Follows `multitracker.py` of ifzhang/FairMOT and `tutorials/fairmot` of ifzhang/ByteTrack (which extends it), over
+arrays: all tracks are predicted, gated, matched and corrected together, and no statement here runs once per track.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from tracker.store import TrackStore
 
 logger = logging.getLogger(__name__)
 
+Mask = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
@@ -46,16 +48,21 @@ class _Seen:
 
 
 class _Matches:
-    """Collects the matches of all stages of one frame."""
+    """Collects the matches of all stages of one frame.
 
-    def __init__(self, track_classes: IntArray, class_ids: IntArray) -> None:
-        self._track_classes, self._class_ids = track_classes, class_ids
+    Args:
+        classes: class ids of all tracks and of all detections, or none while there is one class only.
+    """
+
+    def __init__(self, classes: tuple[IntArray, IntArray] | None) -> None:
+        self._classes = classes
         self._rows: list[IndexArray] = []
         self._columns: list[IndexArray] = []
 
     def add(self, rows: IndexArray, columns: IndexArray, cost: Array, limit: float) -> tuple[IndexArray, IndexArray]:
         """Match tracks `rows` with detections `columns` at `cost` `(n, m)`; return the rows and columns left over."""
-        cost = forbid_other_classes(cost, self._track_classes[rows], self._class_ids[columns])
+        if self._classes is not None:
+            forbid_other_classes(cost, self._classes[0][rows], self._classes[1][columns])
         matched, partners = assign(cost, limit)
         if not len(matched):
             return rows, columns
@@ -108,6 +115,7 @@ class FairMOTTracker:
         self._store = TrackStore()
         self._frame = 0
         self._ids_given = 0
+        self._several_classes = False
 
     def update(self, detections: Detections) -> Tracks:
         """Advance by one frame and return its confirmed tracks, with the filter's boxes.
@@ -142,9 +150,9 @@ class FairMOTTracker:
         else:
             gone |= overdue
 
-        new = unmatched[seen.scores[unmatched] >= self.settings.start_score]
+        new = unmatched[seen.scores[unmatched] >= np.float32(self.settings.start_score)]
         self._start(new, seen)
-        self._settle(count, np.append(lost, np.zeros(len(new), np.bool_)), np.append(gone, np.zeros(len(new), np.bool_)))
+        self._settle(lost, gone)
         return self._report()
 
     def _usable(self, detections: Detections) -> _Seen:
@@ -160,10 +168,14 @@ class FairMOTTracker:
                 self._frame,
                 len(sound) - int(sound.sum()),
             )
-        keep = np.flatnonzero(sound & (scores > np.float32(self.settings.minimum_score)))
+        keep = (sound & (scores > np.float32(self.settings.minimum_score))).nonzero()[0]
         boxes = tlbr[keep].T.astype(np.float64)
         embeddings = self._embeddings(detections.embeddings, keep) if self.settings.use_embeddings else None
-        return _Seen(boxes, xyah_from_tlbr(boxes), scores[keep], detections.class_ids[keep], embeddings)
+        class_ids = detections.class_ids[keep]
+        if not self._several_classes and len(keep):
+            first = self._store.class_ids[0] if self._store.count else class_ids[0]
+            self._several_classes = bool((class_ids != first).any())
+        return _Seen(boxes, xyah_from_tlbr(boxes), scores[keep], class_ids, embeddings)
 
     def _embeddings(self, embeddings: FloatArray, keep: IndexArray) -> FloatArray | None:
         """Return rows `keep` with length 1, or none if the detections have no embeddings."""
@@ -179,14 +191,14 @@ class FairMOTTracker:
             )
         return normalised(embeddings[keep])
 
-    def _predict(self, lost: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    def _predict(self, lost: Mask) -> tuple[Array, Array]:
         """Move all tracks to this frame; return their states `(5, 4, n)` and boxes `(4, n)`.
 
         Unconfirmed tracks stay as they are, as in the reference: they have no velocity yet.
         """
         store = self._store
         states = store.kalman[:, :, : store.count]
-        confirmed = np.flatnonzero(store.confirmed[: store.count])
+        confirmed = store.confirmed[: store.count].nonzero()[0]
         if len(confirmed) == store.count:
             self._kalman.predict(states, lost)
         else:
@@ -194,7 +206,7 @@ class FairMOTTracker:
         return states, tlbr_from_xyah(states[POSITION])
 
     def _associate(
-        self, seen: _Seen, states: Array, boxes: Array, lost: npt.NDArray[np.bool_]
+        self, seen: _Seen, states: Array, boxes: Array, lost: Mask
     ) -> tuple[_Matches, IndexArray, IndexArray, IndexArray]:
         """Run the stages.
 
@@ -204,12 +216,12 @@ class FairMOTTracker:
         """
         store, settings = self._store, self.settings
         confirmed = store.confirmed[: store.count]
-        pool, unconfirmed = np.flatnonzero(confirmed), np.flatnonzero(~confirmed)
+        pool, unconfirmed = confirmed.nonzero()[0], (~confirmed).nonzero()[0]
         is_high = seen.scores > np.float32(settings.confidence_threshold)
-        high, low = np.flatnonzero(is_high), np.flatnonzero(~is_high)
+        high, low = is_high.nonzero()[0], (~is_high).nonzero()[0]
         if settings.reference_faults:
             low = low[seen.scores[low] < np.float32(settings.confidence_threshold)]
-        matches = _Matches(store.class_ids, seen.class_ids)
+        matches = _Matches((store.class_ids, seen.class_ids) if self._several_classes else None)
 
         def overlap_stage(rows: IndexArray, columns: IndexArray, limit: float) -> tuple[IndexArray, IndexArray]:
             if not len(rows) or not len(columns):
@@ -234,7 +246,7 @@ class FairMOTTracker:
         unconfirmed, high = overlap_stage(unconfirmed, high, settings.unconfirmed_limit)
         return matches, missed, unconfirmed, high
 
-    def _correct(self, rows: IndexArray, columns: IndexArray, seen: _Seen, lost: npt.NDArray[np.bool_]) -> None:
+    def _correct(self, rows: IndexArray, columns: IndexArray, seen: _Seen, lost: Mask) -> None:
         """Update tracks `rows` with their detections `columns`."""
         if not len(rows):
             return
@@ -260,47 +272,51 @@ class FairMOTTracker:
             rows = self._store.append(states, seen.scores[new], seen.class_ids[new], embeddings, self._frame)
             self._store.confirmed[rows] = self._frame == 1
 
-    def _settle(self, count: int, lost: npt.NDArray[np.bool_], gone: npt.NDArray[np.bool_]) -> None:
+    def _settle(self, lost: Mask, gone: Mask) -> None:
         """Drop rows that are `gone` or duplicates, put the rest in order and give out ids.
 
         The order is the reference's: tracks that were tracked before, new ones, refound ones; then those that were
-        lost before and those lost in this frame. `count` is the number of tracks before this frame's new ones.
+        lost before and those lost in this frame.
+
+        Args:
+            lost: whether each track that was there before this frame is lost now; new tracks, in the rows after
+                them, are not.
+            gone: whether each of them is to be dropped.
         """
-        store = self._store
-        gone = self._mark_duplicates(lost, gone)
-        was_tracked = store.tracked
+        store, was_tracked, was_there = self._store, self._store.tracked, len(lost)
         group = np.ones(store.count, np.int8)
-        group[:was_tracked] = np.where(lost[:was_tracked], 4, 0)
-        group[was_tracked:count] = np.where(lost[was_tracked:count], 3, 2)
-        group[gone] = 5
-        order = np.argsort(group, kind="stable")
-        tracked, alive = np.searchsorted(group[order], (3, 5))
+        group[:was_tracked] = lost[:was_tracked] * 4
+        group[was_tracked:was_there] = 2 + lost[was_tracked:]
+        group[:was_there][gone] = 5
+        self._drop_duplicates(group)
+        order = group.argsort(kind="stable")
+        tracked, alive = group[order].searchsorted((3, 5))
         store.keep(order[:alive], int(tracked))
 
         nameless = store.ids[: store.tracked] == 0
         if not self.settings.reference_faults:
             nameless &= store.confirmed[: store.tracked]
-        nameless = np.flatnonzero(nameless)
-        store.ids[nameless] = np.arange(self._ids_given + 1, self._ids_given + 1 + len(nameless))
-        self._ids_given += len(nameless)
+        rows = nameless.nonzero()[0]
+        store.ids[rows] = np.arange(self._ids_given + 1, self._ids_given + 1 + len(rows))
+        self._ids_given += len(rows)
 
-    def _mark_duplicates(self, lost: npt.NDArray[np.bool_], gone: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Return `gone` with one of each tracked and lost pair that covers the same place: the shorter-lived one."""
+    def _drop_duplicates(self, group: npt.NDArray[np.int8]) -> None:
+        """Mark as dropped (5) one of each tracked (0 to 2) and lost (3, 4) pair in one place: the shorter-lived one."""
         store = self._store
-        here, away = np.flatnonzero(~lost & ~gone), np.flatnonzero(lost & ~gone)
+        here, away = (group < 3).nonzero()[0], ((group == 3) | (group == 4)).nonzero()[0]
         if not len(here) or not len(away):
-            return gone
+            return
         boxes = tlbr_from_xyah(store.kalman[POSITION, :, : store.count])
         distance = iou_distance(boxes[:, here], boxes[:, away])
-        forbid_other_classes(distance, store.class_ids[here], store.class_ids[away])
-        a, b = np.nonzero(distance < self.settings.duplicate_distance)
+        if self._several_classes:
+            forbid_other_classes(distance, store.class_ids[here], store.class_ids[away])
+        a, b = (distance < self.settings.duplicate_distance).nonzero()
         if len(a):
             age = store.last_frame - store.first_frame
             here, away = here[a], away[b]
             lasting = age[here] > age[away] if self.settings.reference_faults else age[here] >= age[away]
-            gone[away[lasting]] = True
-            gone[here[~lasting]] = True
-        return gone
+            group[away[lasting]] = 5
+            group[here[~lasting]] = 5
 
     def _report(self) -> Tracks:
         """Return the confirmed tracks that the output filter lets pass."""
@@ -308,7 +324,7 @@ class FairMOTTracker:
         x, y, aspect, height = store.kalman[POSITION, :, : store.tracked]
         width = aspect * height
         shown = store.confirmed[: store.tracked] & (aspect <= settings.max_aspect_ratio)
-        rows = np.flatnonzero(shown & (width * height > settings.min_box_area))
+        rows = (shown & (width * height > settings.min_box_area)).nonzero()[0]
         tlwh = np.stack((x - width / 2, y - height / 2, width, height), axis=1, dtype=np.float32, casting="same_kind")
         return Tracks(store.ids[rows], tlwh[rows], store.scores[rows], store.class_ids[rows])
 

@@ -25,7 +25,7 @@ MEASURED_ASPECT_STD = 1e-1
 
 
 def _variances(per_height: tuple[float, float], aspect: tuple[float, float]) -> tuple[Array, Array]:
-    """Return what to multiply with the squared height and what to add, each `(3, 4, 1)`, rows as in a state's variances."""
+    """Return factors of the squared height and summands, each `(3, 4, 1)`, for the last three rows of a state."""
     scale, floor = np.zeros((2, 3, 4, 1))
     for row, std, aspect_std in zip((0, 2), per_height, aspect, strict=True):
         scale[row, [0, 1, 3], 0] = std**2

@@ -30,7 +30,8 @@ class TrackerSettings:
         overlap_limit: second stage after the first with embeddings, 1 - IoU (FairMOT, 0.5).
         low_score_limit: low-score stage, 1 - IoU (BYTE on FairMOT, 0.4).
         unconfirmed_limit: tracks seen once against what is left, 1 - IoU (FairMOT, 0.7).
-        motion_weight: share of the squared Mahalanobis distance in the appearance cost (FairMOT, `lambda_` 0.98, so 0.02).
+        motion_weight: share of the squared Mahalanobis distance in the appearance cost (FairMOT, `lambda_` 0.98, so
+            0.02).
         gating_threshold: squared Mahalanobis distance above which a pair is impossible (DeepSORT, chi-square 0.95
             quantile of 4 degrees of freedom, 9.4877).
         embedding_momentum: weight of the old embedding when a new one is blended in (FairMOT, `alpha` 0.9).
@@ -42,7 +43,7 @@ class TrackerSettings:
         max_aspect_ratio: boxes with a larger width / height are not reported (FairMOT's `track.py`, 1.6, because
             people stand upright); `inf` reports all, for other classes.
         min_box_area: boxes with this area in square pixels or less are not reported (FairMOT, `min_box_area` 100).
-        reference_faults: repeat what the reference does but hardly meant, for results equal to it. The default mends it:
+        reference_faults: repeat what the reference does but hardly meant, for results equal to it; mended otherwise:
 
             ===================  =========================================  ====================================
             what                 reference                                  default

@@ -57,7 +57,7 @@ class TrackStore:
     @property
     def embedding_size(self) -> int:
         """Numbers per embedding, 0 until the first is seen."""
-        return self.embeddings.shape[1]
+        return int(self.embeddings.shape[1])
 
     def begin_embeddings(self, size: int) -> None:
         """Make room for embeddings of `size` numbers; tracks that exist have none yet."""
