@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import UserError
+from tracker.motchallenge import read_detections, read_ground_truth, read_results
+
+GOOD = "1,1,10,20,30,40,1\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "boxes.txt"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("line", "class_ids"),
+    [
+        ("1,1,10,20.5,30,40,1", None),
+        ("1,1,10,20.5,30,40,1,7", [7]),
+        ("1,1,10,20.5,30,40,1,7,0.5", [7]),
+        ("1, 1, 10, 20.5, 30, 40, 1, -1, -1, -1", None),
+        ("1,1,10,20.5,30,40,1,4.4852,5.5016,0", None),
+    ],
+)
+def test_ground_truth_columns(tmp_path: Path, line: str, class_ids: list[int] | None) -> None:
+    boxes = read_ground_truth(write(tmp_path, line + "\n\n"))
+    assert (boxes.frames.tolist(), boxes.ids.tolist(), boxes.scores.tolist()) == ([1], [1], [1.0])
+    np.testing.assert_array_equal(boxes.tlwh, [[10, 20.5, 30, 40]])
+    assert class_ids == (None if boxes.class_ids is None else boxes.class_ids.tolist())
+
+
+def test_rows_are_sorted_by_frame(tmp_path: Path) -> None:
+    text = "\ufeff3,1,0,0,1,1,1\r\n1,7,0,0,1,1,1\r\n3,0,0,0,1,1,1\r\n1,2,0,0,1,1,1"
+    boxes = read_results(write(tmp_path, text))
+    assert list(zip(boxes.frames.tolist(), boxes.ids.tolist(), strict=True)) == [(1, 7), (1, 2), (3, 1), (3, 0)]
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "\n")
+    assert len(read_results(path)) == len(read_ground_truth(path)) == 0
+    assert read_detections(path) == {}
+
+
+def test_detections(tmp_path: Path) -> None:
+    found = read_detections(write(tmp_path, "2,-1,10,20,30,40,0.9\n1,-1,0,0,5,6,3.5\n2,-1,1,2,3,4,-0.2\n"))
+    assert sorted(found) == [1, 2]
+    np.testing.assert_array_equal(found[2].tlbr, [[10, 20, 40, 60], [1, 2, 4, 6]])
+    np.testing.assert_allclose(found[2].scores, [0.9, -0.2])
+    assert found[1].embeddings.shape == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            GOOD + "2,1,x,20,30,40,1\n",
+            "line 2: every value must be a number, separated by commas, not '2,1,x,20,30,40,1'.",
+        ),
+        ("1 1 10 20 30 40 1\n", "line 1: every value must be a number"),
+        (GOOD + "\n2,1,10,20,30,40,\n", "line 3: every value must be a number"),
+        ("1,1,10,20,30,40\n", "line 1: a line must have 7 to 10 columns, not 6."),
+        ("1,1,10,20,30,40,1,1,1,1,1\n", "line 1: a line must have 7 to 10 columns, not 11."),
+        (GOOD + "2,1,10,20,30,40,1,1\n", "line 2: this line has 8 columns and the first one 7; make them equal."),
+        (GOOD + "2,1,10,nan,30,40,1\n", "line 2: values must be finite numbers"),
+        ("2,1,10,20,inf,40,1\n", "line 1: values must be finite numbers"),
+        ("0,1,10,20,30,40,1\n", "line 1: frames count from 1, not 0."),
+        ("1.5,1,10,20,30,40,1\n", "line 1: the frame must be a whole number, not 1.5."),
+        ("1,1.5,10,20,30,40,1\n", "line 1: the identity must be a whole number, not 1.5."),
+        ("1,1,10,20,-30,40,1\n", "line 1: the width must not be negative, not -30."),
+        ("1,1,10,20,30,-40,1\n", "line 1: the height must not be negative, not -40."),
+        ("2,1,1,1,1,1,1\n" + GOOD + "2,1,9,9,9,9,1\n", "line 3: identity 1 occurs twice in frame 2; leave one"),
+    ],
+)
+def test_faults_are_named_by_line(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    for read in (read_ground_truth, read_results):
+        with pytest.raises(UserError, match=re.escape(f"{path}, {message}")):
+            read(path)
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Cannot read .*none\.txt: No such file or directory\."):
+        read_results(tmp_path / "none.txt")
+    with pytest.raises(UserError, match="Cannot read"):
+        read_results(tmp_path)
+    (tmp_path / "video.mp4").write_bytes(b"\x00\xff\xfe\x80")
+    with pytest.raises(UserError, match="is not a text file"):
+        read_detections(tmp_path / "video.mp4")
