@@ -1,0 +1,264 @@
+"""Batches drawn from a `Store` and augmented where they lie: geometry, mosaic, light, blur, noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from training.samples import Kind
+from training.store import Store
+
+_TILES = 4
+_CHUNK = 16  # pictures sampled at once, for memory
+_BORDER = 128 / 255  # the letterbox's grey
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """Ranges of the random changes.
+
+    Attributes:
+        mosaic: share of pictures made of four.
+        whole: share of tiles that show the whole picture, as at inference.
+        height_range: a person of the picture is scaled to a height in this range, log-uniform, px.
+        scale_range: limits of that scale.
+        cover: a picture is not made smaller than this part of the size at which it fits its tile.
+        rotation: largest rotation in radians.
+        stretch: largest change of the aspect ratio, as a logarithm.
+        boxes: most boxes kept in one picture.
+        minimum_height: smaller boxes become ignore regions, px.
+        visible: boxes cut further than this share become ignore regions.
+    """
+
+    mosaic: float = 0.5
+    whole: float = 0.3
+    height_range: tuple[float, float] = (14.0, 260.0)
+    scale_range: tuple[float, float] = (0.25, 3.0)
+    cover: float = 0.75
+    rotation: float = 0.06
+    stretch: float = 0.15
+    boxes: int = 96
+    minimum_height: float = 9.0
+    visible: float = 0.35
+
+
+@dataclass(eq=False)
+class Batch:
+    """Augmented pictures and their boxes.
+
+    Attributes:
+        images: `(n, 3, h, w)` float32, RGB in [0, 1].
+        tlbr: `(n, k, 4)` float32 in input pixels, not clipped.
+        kinds: `(n, k)` of `Kind`.
+        identities: `(n, k)` class or -1.
+        class_range: `(n, k, 2)` classes of the identity's space.
+    """
+
+    images: Tensor
+    tlbr: Tensor
+    kinds: Tensor
+    identities: Tensor
+    class_range: Tensor
+
+
+class Augmenter:
+    """Draws batches; the same seed and step give the same batch on the same device."""
+
+    def __init__(self, store: Store, size: tuple[int, int], settings: AugmentSettings, seed: int) -> None:
+        self.store = store
+        self.size = size
+        self.settings = settings
+        self.seed = seed
+        self.generator = torch.Generator(store.pixels.device)
+
+    def batch(self, count: int, step: int) -> Batch:
+        """Return the augmented batch of a training step."""
+        self.generator.manual_seed(self.seed + 1_000_003 * step)
+        device = self.store.pixels.device
+        sources = torch.multinomial(self.store.weights, count * _TILES, True, generator=self.generator)
+        sources = sources.view(count, _TILES)
+        corners = self._tiles(count, device)
+        forward = self._affine(sources, corners)
+        images = self._photometric(self._sample(sources, corners, forward))
+        return self._boxes(images, sources, corners, forward)
+
+    def whole_batch(self, indices: Tensor) -> Batch:
+        """Return unaugmented pictures, scaled to fit and centred as the letterbox does."""
+        width, height = self.size
+        sizes = self.store.sizes[indices]
+        scale = torch.minimum(width / sizes[:, 0], height / sizes[:, 1])
+        forward = torch.zeros(len(indices), _TILES, 2, 3, device=sizes.device)
+        forward[..., 0, 0] = forward[..., 1, 1] = scale[:, None]
+        forward[:, :, :, 2] = ((torch.tensor(self.size, device=sizes.device) - sizes * scale[:, None]) / 2)[:, None]
+        corners = torch.zeros(len(indices), _TILES, 4, device=sizes.device)
+        corners[:, 0, 2:] = torch.tensor([width, height], device=sizes.device)
+        sources = indices[:, None].expand(-1, _TILES)
+        return self._boxes(self._sample(sources, corners, forward), sources, corners, forward)
+
+    def _uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> Tensor:
+        device = self.store.pixels.device
+        return low + (high - low) * torch.rand(shape, generator=self.generator, device=device)
+
+    def _tiles(self, count: int, device: torch.device) -> Tensor:
+        """Return tile rectangles `(n, 4, 4)`: four quadrants, or one tile and three empty ones."""
+        width, height = self.size
+        mosaic = self._uniform((count,)) < self.settings.mosaic
+        x = torch.where(mosaic, self._uniform((count,), 0.3, 0.7) * width, torch.full((count,), width, device=device))
+        y = torch.where(mosaic, self._uniform((count,), 0.3, 0.7) * height, torch.full((count,), height, device=device))
+        zero, right, bottom = torch.zeros_like(x), torch.full_like(x, width), torch.full_like(y, height)
+        tiles = [(zero, zero, x, y), (x, zero, right, y), (zero, y, x, bottom), (x, y, right, bottom)]
+        return torch.stack([torch.stack(tile, -1) for tile in tiles], 1)
+
+    def _affine(self, sources: Tensor, corners: Tensor) -> Tensor:
+        """Return matrices `(n, t, 2, 3)` from picture to input pixels.
+
+        A person of the picture is chosen, scaled to a random height and put anywhere in the tile; then
+        the picture is pushed so that it leaves no more grey than it must.
+        """
+        settings, store = self.settings, self.store
+        shape = (sources.shape[0], sources.shape[1])
+        size, tile = store.sizes[sources], corners[..., 2:] - corners[..., :2]
+        fit = (tile / size).clamp(min=1e-3).amin(-1)
+        candidates = (store.kinds[sources] != Kind.NONE) & (store.kinds[sources] != Kind.IGNORE)
+        lottery = self._uniform(tuple(candidates.shape)) * candidates
+        chosen = lottery.argmax(-1)
+        box = store.tlbr[sources].gather(2, chosen[..., None, None].expand(*shape, 1, 4)).squeeze(2)
+        low, high = settings.height_range
+        target = low * (high / low) ** self._uniform(shape)
+        scale = (target / (box[..., 3] - box[..., 1]).clamp(min=1)).clamp(*settings.scale_range)
+        scale = scale.maximum(settings.cover * fit)
+        has_person = candidates.any(-1)
+        whole = (self._uniform(shape) < settings.whole) | ~has_person
+        jitter = torch.exp(self._uniform(shape, -0.35, 0.5))
+        scale = torch.where(whole, fit * torch.where(has_person, torch.ones_like(jitter), jitter), scale)
+        stretch = torch.exp(self._uniform(shape, -settings.stretch, settings.stretch) / 2)
+        angle = self._uniform(shape, -settings.rotation, settings.rotation) * (self._uniform(shape) < 0.5)
+        flip = torch.where(self._uniform(shape) < 0.5, -1.0, 1.0)
+        cos, sin = angle.cos(), angle.sin()
+        linear = torch.stack(
+            (
+                torch.stack((scale * stretch * cos * flip, -scale / stretch * sin), -1),
+                torch.stack((scale * stretch * sin * flip, scale / stretch * cos), -1),
+            ),
+            -2,
+        )
+        person = (box[..., :2] + box[..., 2:]) / 2
+        anchor = torch.where(whole[..., None], size / 2, person)
+        spot = corners[..., :2] + tile * self._uniform((*shape, 2), 0.05, 0.95)
+        spot = torch.where(whole[..., None], corners[..., :2] + tile / 2, spot)
+        # Extent of the picture around the anchor, ignoring the small rotation.
+        reach = torch.stack((scale * stretch, scale / stretch), -1) * size
+        start = anchor * reach / size
+        start_x = torch.where(flip < 0, reach[..., 0] - start[..., 0], start[..., 0])
+        start = torch.stack((start_x, start[..., 1]), -1)
+        first = spot - start  # where the picture begins
+        least, most = corners[..., 2:] - reach, corners[..., :2]
+        covers = reach >= tile
+        low_bound, high_bound = torch.where(covers, least, most), torch.where(covers, most, least)
+        spot = spot + (first.clamp(min=low_bound, max=high_bound) - first)
+        offset = spot - (linear @ anchor[..., None]).squeeze(-1)
+        return torch.cat((linear, offset[..., None]), -1)
+
+    def _sample(self, sources: Tensor, corners: Tensor, forward: Tensor) -> Tensor:
+        """Return pictures `(n, 3, h, w)` in [0, 1]: bilinear, at twice the resolution, then averaged."""
+        width, height = self.size
+        device = self.store.pixels.device
+        x = (torch.arange(2 * width, device=device) + 0.5) / 2
+        y = ((torch.arange(2 * height, device=device) + 0.5) / 2)[:, None]
+        images = []
+        for chunk in torch.arange(len(sources), device=device).split(_CHUNK):
+            corner, matrix = corners[chunk], forward[chunk]
+            tile = (x >= corner[:, 0, 2, None, None]).long() + 2 * (y >= corner[:, 0, 3, None, None]).long()
+            linear = torch.linalg.inv(matrix[..., :2])
+            shift = -(linear @ matrix[..., 2:])
+            row = torch.arange(len(chunk), device=device)[:, None, None]
+            inverse = torch.cat((linear, shift), -1).flatten(2)[row, tile]
+            u = inverse[..., 0] * x + inverse[..., 1] * y + inverse[..., 2]
+            v = inverse[..., 3] * x + inverse[..., 4] * y + inverse[..., 5]
+            sampled = self._bilinear(sources[chunk][row, tile], u, v)
+            images.append(F.avg_pool2d(sampled, 2))
+        return torch.cat(images)
+
+    def _bilinear(self, picture: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Sample `pixels[picture]` at `(u, v)` (pixel centres at halves); grey outside."""
+        side = self.store.pixels.shape[1]
+        size = self.store.sizes[picture]
+        inside = (u >= 0) & (v >= 0) & (u < size[..., 0]) & (v < size[..., 1])
+        u, v = u - 0.5, v - 0.5
+        left, top = u.floor(), v.floor()
+        du, dv = u - left, v - top
+        flat = self.store.pixels.view(-1)
+        result = torch.zeros(len(u), 3, *u.shape[1:], device=u.device)
+        limit = (size - 1).long()
+        for step_y, weight_y in ((0, 1 - dv), (1, dv)):
+            row = torch.minimum((top.long() + step_y).clamp(min=0), limit[..., 1])
+            for step_x, weight_x in ((0, 1 - du), (1, du)):
+                column = torch.minimum((left.long() + step_x).clamp(min=0), limit[..., 0])
+                value = flat[(picture * side + row) * side + column]
+                weight = weight_x * weight_y / 255
+                for channel, bits in enumerate((16, 8, 0)):  # R, G, B
+                    result[:, channel] += weight * ((value >> bits) & 255)
+        return torch.where(inside[:, None], result, result.new_tensor(_BORDER))
+
+    def _photometric(self, images: Tensor) -> Tensor:
+        """Change light, colour, sharpness and noise, each picture differently."""
+        count = images.shape[0]
+        one = (count, 1, 1, 1)
+
+        def some(share: float) -> Tensor:
+            return self._uniform(one) < share
+
+        blurred = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="bilinear", align_corners=False)
+        images = torch.where(some(0.15), blurred, images)
+        soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
+        amount = self._uniform(one, -0.6, 0.8) * some(0.5)  # below zero sharpens
+        images = images + amount * (soft - images)
+        grey = images.mean(1, keepdim=True)
+        saturation = torch.exp(self._uniform(one, -0.6, 0.4)) * ~some(0.08)
+        images = grey + saturation * (images - grey)
+        tint = torch.exp(self._uniform((count, 3, 1, 1), -0.12, 0.12))
+        gain = torch.exp(self._uniform(one, -0.5, 0.4))
+        middle = images.mean((1, 2, 3), keepdim=True)
+        contrast = torch.exp(self._uniform(one, -0.5, 0.35))
+        images = ((images - middle) * contrast + middle) * gain * tint
+        gamma = torch.exp(self._uniform(one, -0.3, 0.3))
+        images = images.clamp(1e-4, 1) ** gamma
+        noise = torch.randn(images.shape, generator=self.generator, device=images.device)
+        images = images + noise * self._uniform(one, 0, 0.04) * some(0.5)
+        return images.clamp(0, 1)
+
+    def _boxes(self, images: Tensor, sources: Tensor, corners: Tensor, forward: Tensor) -> Batch:
+        settings, store = self.settings, self.store
+        tlbr, kinds = store.tlbr[sources], store.kinds[sources]
+        center = (tlbr[..., :2] + tlbr[..., 2:]) / 2
+        half = (tlbr[..., 2:] - tlbr[..., :2]) / 2
+        linear = forward[..., :2]
+        moved = center @ linear.transpose(-1, -2) + forward[..., 2][:, :, None]
+        # Upright people stay upright under the small rotation: widths and heights only scale.
+        half = half * linear.norm(dim=-2)[:, :, None]
+        tlbr = torch.cat((moved - half, moved + half), -1)
+        low, high = corners[:, :, None, :2], corners[:, :, None, 2:]
+        clipped = torch.cat((tlbr[..., :2].maximum(low), tlbr[..., 2:].minimum(high)), -1)
+        seen = (clipped[..., 2:] - clipped[..., :2]).clamp(min=0).prod(-1)
+        share = seen / (4 * half.prod(-1)).clamp(min=1e-6)
+        centered = ((moved >= low) & (moved < high)).all(-1)
+        person = (kinds == Kind.PERSON) | (kinds == Kind.IDENTITY)
+        fits = centered & (share >= settings.visible) & (2 * half[..., 1] >= settings.minimum_height)
+        demoted = person & ~fits
+        kinds = torch.where(demoted, Kind.IGNORE, kinds)
+        kinds = torch.where((seen <= 0) | (demoted & (share < 0.05)), Kind.NONE, kinds)
+        tlbr = torch.where((kinds == Kind.IGNORE)[..., None], clipped, tlbr)
+        class_range = store.spaces[store.space_of[sources]][:, :, None].expand(*kinds.shape, 2)
+        rank = torch.tensor([3, 0, 1, 2], device=kinds.device)[kinds].flatten(1)  # people first, padding last
+        order = rank.argsort(dim=1, stable=True)[:, : settings.boxes]
+
+        def pick(values: Tensor) -> Tensor:
+            values = values.flatten(1, 2)
+            return values.gather(
+                1, order.reshape(*order.shape, *[1] * (values.ndim - 2)).expand(-1, -1, *values.shape[2:])
+            )
+
+        return Batch(images, pick(tlbr), pick(kinds), pick(store.identities[sources]), pick(class_range))

@@ -1,0 +1,82 @@
+"""All training pictures decoded once, in one tensor on the training device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.samples import Kind, Sample
+
+
+class Store:
+    """Pictures, boxes and sampling weights as tensors.
+
+    Attributes:
+        pixels: `(n, side, side)` int32; a pixel's B, G and R in its three lower bytes, so that one
+            gather reads all channels. Pictures lie in the upper left corner.
+        sizes: `(n, 2)` float32, width and height.
+        tlbr: `(n, m, 4)` float32 in pixels, padded to the largest number of boxes.
+        kinds: `(n, m)` int64 of `Kind`, `NONE` in the padding.
+        identities: `(n, m)` int64, class of the identity classifier, -1 where unknown.
+        spaces: `(s, 2)` int64, first and last + 1 class of every identity space.
+        space_of: `(n,)` int64, row of `spaces`.
+        weights: `(n,)` float32, probability of a picture to be drawn.
+    """
+
+    def __init__(self, samples: Iterable[Sample], group_weights: dict[str, float], side: int) -> None:
+        samples = list(samples)
+        count, boxes = len(samples), max(len(sample.kinds) for sample in samples)
+        packed = np.zeros((count, side, side, 4), np.uint8)
+        self.sizes = torch.zeros(count, 2)
+        self.tlbr = torch.zeros(count, boxes, 4)
+        self.kinds = torch.full((count, boxes), int(Kind.NONE))
+        self.identities = torch.full((count, boxes), -1)
+        names, spaces = self._classes(samples)
+        self.spaces = torch.tensor([spaces[space] for space in sorted(spaces)])
+        self.space_of = torch.tensor([sorted(spaces).index(sample.space) for sample in samples])
+        for i, sample in enumerate(samples):
+            height, width = sample.image.shape[:2]
+            packed[i, :height, :width, :3] = sample.image
+            self.sizes[i] = torch.tensor([width, height])
+            m = len(sample.kinds)
+            self.tlbr[i, :m] = torch.from_numpy(sample.tlbr)
+            self.kinds[i, :m] = torch.from_numpy(sample.kinds)
+            classes = [names.get((sample.space, identity), -1) for identity in sample.identities.tolist()]
+            self.identities[i, :m] = torch.tensor(classes, dtype=torch.long)
+        self.pixels = torch.from_numpy(packed).view(torch.int32).squeeze(-1)
+        groups = [sample.group for sample in samples]
+        self.weights = torch.tensor([group_weights.get(group, 0.0) / groups.count(group) for group in groups])
+
+    @staticmethod
+    def _classes(samples: list[Sample]) -> tuple[dict[tuple[str, int], int], dict[str, tuple[int, int]]]:
+        """Number the identities, those of one space in a row."""
+        known = {
+            (sample.space, identity)
+            for sample in samples
+            for identity in sample.identities[sample.kinds != Kind.IGNORE].tolist()
+            if identity >= 0
+        }
+        names = {key: number for number, key in enumerate(sorted(known))}
+        spaces = {}
+        for space in {sample.space for sample in samples}:
+            numbers = [number for (name, _), number in names.items() if name == space]
+            spaces[space] = (min(numbers), max(numbers) + 1) if numbers else (0, 0)
+        return names, spaces
+
+    @property
+    def identity_count(self) -> int:
+        """Number of identity classes over all spaces."""
+        return int(self.spaces.max())
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def to(self, device: torch.device) -> Store:
+        """Move every tensor to `device`, in place."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        return self
