@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 Mask = npt.NDArray[np.bool_]
 
+# What became of a track in this frame, in the order in which the reference lists them; all below _STILL_LOST are tracked.
+_STAYED, _NEW, _REFOUND, _STILL_LOST, _JUST_LOST, _GONE = range(6)
+
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
@@ -275,22 +278,19 @@ class FairMOTTracker:
     def _settle(self, lost: Mask, gone: Mask) -> None:
         """Drop rows that are `gone` or duplicates, put the rest in order and give out ids.
 
-        The order is the reference's: tracks that were tracked before, new ones, refound ones; then those that were
-        lost before and those lost in this frame.
-
         Args:
             lost: whether each track that was there before this frame is lost now; new tracks, in the rows after
                 them, are not.
             gone: whether each of them is to be dropped.
         """
         store, was_tracked, was_there = self._store, self._store.tracked, len(lost)
-        group = np.ones(store.count, np.int8)
-        group[:was_tracked] = lost[:was_tracked] * 4
-        group[was_tracked:was_there] = 2 + lost[was_tracked:]
-        group[:was_there][gone] = 5
+        group = np.full(store.count, _NEW, np.int8)
+        group[:was_tracked] = np.where(lost[:was_tracked], _JUST_LOST, _STAYED)
+        group[was_tracked:was_there] = np.where(lost[was_tracked:], _STILL_LOST, _REFOUND)
+        group[:was_there][gone] = _GONE
         self._drop_duplicates(group)
         order = group.argsort(kind="stable")
-        tracked, alive = group[order].searchsorted((3, 5))
+        tracked, alive = group[order].searchsorted((_STILL_LOST, _GONE))
         store.keep(order[:alive], int(tracked))
 
         nameless = store.ids[: store.tracked] == 0
@@ -301,9 +301,9 @@ class FairMOTTracker:
         self._ids_given += len(rows)
 
     def _drop_duplicates(self, group: npt.NDArray[np.int8]) -> None:
-        """Mark as dropped (5) one of each tracked (0 to 2) and lost (3, 4) pair in one place: the shorter-lived one."""
+        """Mark as gone one of each tracked and lost pair in one place: the one that lived shorter."""
         store = self._store
-        here, away = (group < 3).nonzero()[0], ((group == 3) | (group == 4)).nonzero()[0]
+        here, away = (group < _STILL_LOST).nonzero()[0], ((group >= _STILL_LOST) & (group < _GONE)).nonzero()[0]
         if not len(here) or not len(away):
             return
         boxes = tlbr_from_xyah(store.kalman[POSITION, :, : store.count])
@@ -315,8 +315,8 @@ class FairMOTTracker:
             age = store.last_frame - store.first_frame
             here, away = here[a], away[b]
             lasting = age[here] > age[away] if self.settings.reference_faults else age[here] >= age[away]
-            group[away[lasting]] = 5
-            group[here[~lasting]] = 5
+            group[away[lasting]] = _GONE
+            group[here[~lasting]] = _GONE
 
     def _report(self) -> Tracks:
         """Return the confirmed tracks that the output filter lets pass."""
