@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 Mask = npt.NDArray[np.bool_]
 
-# What became of a track in this frame, in the order in which the reference lists them; all below _STILL_LOST are tracked.
+# What became of a track in this frame, in the order in which the reference lists them; the first three are tracked.
 _STAYED, _NEW, _REFOUND, _STILL_LOST, _JUST_LOST, _GONE = range(6)
 
 
