@@ -72,7 +72,7 @@ def draw_tracks(image: ByteArray, tracks: Tracks, trails: Trails | None = None, 
         caption: text for the upper left corner.
     """
     shorter = min(image.shape[:2])
-    thickness = max(1, round(shorter / 360))
+    thickness = max(1, round(shorter / 270))
     scale = float(np.clip(shorter / 900, 0.4, 2.0))
     boxes = np.concatenate([tracks.tlwh[:, :2], tracks.tlwh[:, :2] + tracks.tlwh[:, 2:]], axis=1)
     corners = np.rint(boxes).clip(-_FARTHEST, _FARTHEST).astype(int).tolist()
