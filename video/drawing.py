@@ -80,7 +80,7 @@ def draw_tracks(image: ByteArray, tracks: Tracks, trails: Trails | None = None, 
         for id_ in tracks.ids.tolist():
             cv2.polylines(image, [trails.of(id_)], False, color_of(id_), thickness, cv2.LINE_AA)
     for id_, (left, top, right, bottom) in zip(tracks.ids.tolist(), corners, strict=True):
-        cv2.rectangle(image, (left, top), (right, bottom), color_of(id_), thickness, cv2.LINE_AA)
+        cv2.rectangle(image, (left, top), (right, bottom), color_of(id_), thickness)
     # Labels last, so that no box crosses a number.
     for id_, (left, top, _, _) in zip(tracks.ids.tolist(), corners, strict=True):
         _draw_label(image, str(id_), (left, top), scale, color_of(id_))

@@ -148,7 +148,14 @@ def test_bad_folders_give_one_sentence(tmp_path: Path, make: Callable[[Path], Pa
 
 def test_natural_order() -> None:
     names = ["a10b2", "a2b10", "a2b9", "2", "10", "b"]
-    assert [path.name for path in sorted(map(Path, names), key=natural_key)] == ["2", "10", "a2b9", "a2b10", "a10b2", "b"]
+    assert [path.name for path in sorted(map(Path, names), key=natural_key)] == [
+        "2",
+        "10",
+        "a2b9",
+        "a2b10",
+        "a10b2",
+        "b",
+    ]
 
 
 def test_folders_of_sequences_expand(tmp_path: Path) -> None:

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import clip_files as clips
+import cv2
+import motmetrics
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import Frame, OutputError, Tracks
+from video import JSONLSink, MOTSink, Sink, VideoSink, WindowSink, open_source
+
+MAKERS: dict[str, Callable[[Path], Sink]] = {
+    "video": lambda path: VideoSink(path, clips.SIZE, 25.0),
+    "mot": MOTSink,
+    "jsonl": JSONLSink,
+}
+
+
+def tracks(*rows: tuple[int, float, float, float, float, float]) -> Tracks:
+    """Tracks from rows of id, left, top, width, height, score."""
+    table = np.array(rows, np.float64).reshape(-1, 6)
+    return Tracks(
+        table[:, 0].astype(np.int64),
+        table[:, 1:5].astype(np.float32),
+        table[:, 5].astype(np.float32),
+        np.zeros(len(table), np.int64),
+    )
+
+
+def frame(number: int, timestamp: float | None = None, size: tuple[int, int] = clips.SIZE) -> Frame:
+    return Frame(number, number / 25 if timestamp is None else timestamp, clips.flat(number % 40, size))
+
+
+def read_times(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [float(picture.time or 0) for picture in container.decode(video=0)]
+
+
+coordinates = st.floats(-5000, 5000, width=32)
+rows = st.tuples(
+    st.integers(1, 10**6), coordinates, coordinates, st.floats(1, 5000, width=32), st.floats(1, 5000, width=32),
+    st.floats(0, 1, width=32),
+)  # fmt: skip
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(rows, max_size=5, unique_by=lambda row: row[0]), min_size=1, max_size=5).filter(any))
+def test_mot_text_is_read_back_by_motmetrics(
+    content: list[list[tuple[int, float, float, float, float, float]]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tracks.txt"
+        with MOTSink(path) as sink:
+            for number, boxes in enumerate(content, 1):
+                sink.write(frame(number), tracks(*boxes))
+        table = motmetrics.io.loadtxt(str(path), fmt="mot15-2D")
+    expected = {(number, row[0]): row[1:] for number, boxes in enumerate(content, 1) for row in boxes}
+    assert set(table.index) == set(expected)
+    for key, (left, top, width, height, score) in expected.items():
+        row = table.loc[key]
+        # motmetrics turns MATLAB's 1-based corners into 0-based ones.
+        read = [row["X"] + 1, row["Y"] + 1, row["Width"], row["Height"]]
+        assert read == pytest.approx([left, top, width, height], abs=0.0051)
+        assert row["Confidence"] == pytest.approx(score, abs=1e-6)
+
+
+def test_mot_text_exactly(tmp_path: Path) -> None:
+    with MOTSink(tmp_path / "deep" / "er" / "t.txt") as sink:
+        sink.write(frame(1), tracks((3, -1.5, 2.006, 10, 20, 0.40625)))
+        sink.write(frame(2), Tracks.empty())
+        sink.write(frame(7), tracks((1, 0, 0, 1, 1, 1), (2, 5, 5, 5, 5, 0.5)))
+    assert (tmp_path / "deep" / "er" / "t.txt").read_bytes() == (
+        b"1,3,-1.50,2.01,10.00,20.00,0.406250,-1,-1,-1\n"
+        b"7,1,0.00,0.00,1.00,1.00,1.000000,-1,-1,-1\n"
+        b"7,2,5.00,5.00,5.00,5.00,0.500000,-1,-1,-1\n"
+    )
+
+
+def test_json_lines_have_every_frame(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    with JSONLSink(path) as sink:
+        sink.write(frame(1, 0.0), tracks((3, -1.5, 2.25, 10, 20, 0.40625)))
+        sink.write(frame(4, 0.12), Tracks.empty())
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {
+            "frame": 1,
+            "timestamp": 0.0,
+            "tracks": [{"id": 3, "box": [-1.5, 2.25, 10.0, 20.0], "score": 0.40625, "class": 0}],
+        },
+        {"frame": 4, "timestamp": 0.12, "tracks": []},
+    ]
+
+
+@pytest.mark.parametrize("kind", ["mot", "jsonl"])
+def test_text_is_on_disk_after_every_frame(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "t"
+    with MAKERS[kind](path) as sink:
+        for number in range(1, 4):
+            sink.write(frame(number), tracks((1, 1, 2, 3, 4, 0.5)))
+            assert len(path.read_text().splitlines()) == number
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_unwritable_places_give_one_sentence(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "out", tmp_path / "folder"):
+        with pytest.raises(OutputError, match=r"cannot be written \(.*\); choose another output folder"):
+            MAKERS[kind](path)
+    assert "video-sink" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+@pytest.mark.parametrize("kind", ["mot", "jsonl"])
+def test_full_disk_while_writing_text(kind: str) -> None:
+    sink = MAKERS[kind](Path("/dev/full"))
+    with pytest.raises(OutputError, match="/dev/full cannot be written .no space left on device"):
+        sink.write(frame(1), tracks((1, 1, 2, 3, 4, 0.5)))
+    with pytest.raises(OutputError):
+        sink.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file size are POSIX")
+def test_full_disk_while_writing_video(tmp_path: Path) -> None:
+    # The limit stands for a full disk; it holds for a whole process, so the test needs one of its own.
+    program = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+import clip_files as clips
+from core import Frame, OutputError, Tracks
+from video import VideoSink
+try:
+    with VideoSink({str(tmp_path / "out.mp4")!r}, clips.SIZE, 25.0) as sink:
+        for number in range(1, 400):
+            sink.write(Frame(number, number / 25, clips.noise(number)), Tracks.empty())
+except OutputError as error:
+    print(number, error)
+"""
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {folders!r}\n{program}"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    number, _, message = done.stdout.strip().partition(" ")
+    assert 1 < int(number) < 399
+    assert "out.mp4 cannot be written (file too large)" in message
+
+
+@pytest.mark.parametrize("size", [(96, 64), (97, 65), (96, 65), (97, 64)])
+def test_video_plays_and_keeps_the_picture(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "out.mp4"
+    with VideoSink(path, size, 25.0) as sink:
+        for number in range(1, 13):
+            sink.write(frame(number, size=size), Tracks.empty())
+    with open_source(str(path), pixel_format="yuv420p") as source:
+        assert source.size == (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        assert (source.frame_count, source.frame_rate) == (12, 25.0)
+        frames = list(source)
+    assert source.damaged is None
+    # The lower half: the caption is above it. The repeated column and row belong to the picture.
+    assert [clips.number_of(picture.bgr[32:]) for picture in frames] == list(range(1, 13))
+    assert frames[0].pixel_format == "yuv420p"
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+
+
+@pytest.mark.parametrize("rate", [25.0, 30000 / 1001, 7.0, 0.5, 120.0])
+def test_video_keeps_the_frame_rate(tmp_path: Path, rate: float) -> None:
+    with VideoSink(tmp_path / "out.mp4", clips.SIZE, rate) as sink:
+        for number in range(1, 11):
+            sink.write(frame(number, (number - 1) / rate), Tracks.empty())
+    with open_source(str(tmp_path / "out.mp4")) as source:
+        assert source.frame_rate == pytest.approx(rate, rel=1e-4)
+        assert [item.timestamp for item in source] == pytest.approx([number / rate for number in range(10)], abs=1e-4)
+
+
+def test_video_keeps_varying_timestamps_from_zero(tmp_path: Path) -> None:
+    times = [10.0, 10.04, 10.5, 10.52, 11.7, 11.7, 13.0]
+    with VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0) as sink:
+        for number, timestamp in enumerate(times, 1):
+            sink.write(frame(number, timestamp), Tracks.empty())
+    read = read_times(tmp_path / "out.mp4")
+    assert read == pytest.approx([timestamp - 10 for timestamp in times], abs=1e-3)
+    assert np.all(np.diff(read) > 0)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.duration is not None
+        assert stream.time_base is not None
+        assert stream.duration * stream.time_base >= 3  # players stop at the stated duration
+
+
+def test_planes_and_bgr_give_the_same_video(tmp_path: Path) -> None:
+    clips.write_flat_video(tmp_path / "in.mp4", 8)
+    means = []
+    for pixel_format in ("bgr24", "yuv420p"):
+        path = tmp_path / f"{pixel_format}.mp4"
+        with open_source(str(tmp_path / "in.mp4"), pixel_format=pixel_format) as source:  # type: ignore[arg-type]
+            with VideoSink(path, source.size, source.frame_rate) as sink:
+                for item in source:
+                    before = item.pixels.copy()
+                    sink.write(item, tracks((1, 10, 10, 20, 40, 0.9)))
+            np.testing.assert_array_equal(item.pixels, before)
+        with open_source(str(path)) as source:
+            means.append([float(item.pixels[32:].mean()) for item in source])
+    assert means[0] == pytest.approx(means[1], abs=0.5)
+
+
+def test_boxes_are_drawn(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "out.mp4", (320, 240), 25.0) as sink:
+        for number in range(1, 6):
+            sink.write(frame(3, number / 25, (320, 240)), tracks((1, 100, 60, 80, 120, 0.9)))
+    with open_source(str(tmp_path / "out.mp4")) as source:
+        image = list(source)[-1].bgr.astype(int)
+    spread = image.max(axis=2) - image.min(axis=2)  # gray has none
+    assert spread[120, 96:104].max() > 60
+    assert spread[176:184, 140].max() > 60
+    assert spread[120, 130:150].max() < 30
+
+
+def test_closing_without_frames_leaves_no_file(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_video_of_an_interrupted_run_plays(tmp_path: Path) -> None:
+    def run() -> None:
+        with VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0) as sink:
+            for number in range(1, 8):
+                sink.write(frame(number), Tracks.empty())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert len(read_times(tmp_path / "out.mp4")) == 7
+
+
+def test_one_frame_is_a_video(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0) as sink:
+        sink.write(frame(1), Tracks.empty())
+        sink.close()
+    assert read_times(tmp_path / "out.mp4") == [0.0]
+
+
+def test_a_bug_in_the_encoding_thread_is_not_hidden(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0)
+    bad = Frame(1, 0.0, np.zeros((64, 96, 2), np.uint8))
+    with pytest.raises(cv2.error, match="Assertion failed"):
+        for _ in range(100):
+            sink.write(bad, Tracks.empty())
+    sink.close()
+
+
+def test_missing_encoder_falls_back_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), VideoSink(tmp_path / "o.mp4", clips.SIZE, 25.0, ("none", "mpeg4")) as sink:
+        for number in range(1, 6):
+            sink.write(frame(number), Tracks.empty())
+    assert "lacks the encoder none here; the video is written with mpeg4" in caplog.text
+    assert len(read_times(tmp_path / "o.mp4")) == 5
+    with pytest.raises(OutputError, match="none of the encoders none, nothing"):
+        VideoSink(tmp_path / "x.mp4", clips.SIZE, 25.0, ("none", "nothing"))
+
+
+def test_encoding_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0) as sink:
+        sink.write(frame(1), Tracks.empty())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_window_without_a_display_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("other systems always have a display")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(OutputError, match="There is no display for a window .*leave out --show"):
+        WindowSink("tracks")
+    monkeypatch.setenv("DISPLAY", ":4711")  # nobody listens there; OpenCV would abort this process
+    with pytest.raises(OutputError, match="OpenCV cannot open a window here"):
+        WindowSink("tracks")
