@@ -78,7 +78,7 @@ def open_engine(
     settings = EngineSettings(size, score_threshold, max_detections, back_projection, threads, clock or StageClock())
     backend, why = choose_backend(engine, BACKENDS)
     opened = backend.open(ModelInfo.read(weights), settings)
-    opened.reason = f"{opened.reason}: {why}"
+    opened.reason = f"{opened.reason} ({why})"
     _log.info("%s", opened.reason)
     return opened
 
@@ -102,7 +102,7 @@ def choose_backend(engine: str, backends: Sequence[Backend]) -> tuple[Backend, s
         obstacle = backend.obstacle()
         if obstacle is None:
             return backend, _why(engine, obstacles, alone=len(backends) == 1)
-        obstacles.append(f"{backend.name} cannot run here ({obstacle})")
+        obstacles.append(f"{backend.name} cannot run here: {obstacle}")
     raise ConfigError(f"No engine can run on this machine: {'; '.join(obstacles)}.")
 
 
