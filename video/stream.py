@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import re
+import struct
 from collections.abc import Iterator
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -80,7 +82,7 @@ class VideoSource(Source):
             raise
         self._numbered_pictures = itertools.chain([(number, first)], pictures)
         self._coded_size = first.width, first.height
-        self._turns = round(getattr(first, "rotation", 0) / 90) % 4
+        self._turns = _quarter_turns(first)
         known = self._stream.frames if not live else 0
         super().__init__(
             _name_of(location) if self._is_url else re.split(r"[\\/]", location)[-1].rsplit(".", 1)[0],
@@ -241,6 +243,19 @@ class VideoSource(Source):
 
     def _release(self) -> None:
         self._container.close()
+
+
+def _quarter_turns(picture: av.VideoFrame) -> int:
+    """Return the quarter turns counter-clockwise that show a picture upright, by its display matrix.
+
+    As FFmpeg's `av_display_rotation_get`; PyAV has it as `VideoFrame.rotation`, but only from 14.1 on.
+    """
+    data = next((bytes(item) for item in picture.side_data if item.type.name == "DISPLAYMATRIX"), None)
+    if data is None or len(data) < 36:
+        return 0
+    matrix = struct.unpack("=9i", data[:36])
+    scale_x, scale_y = math.hypot(matrix[0], matrix[3]) or 1.0, math.hypot(matrix[1], matrix[4]) or 1.0
+    return -round(math.atan2(matrix[1] / scale_y, matrix[0] / scale_x) / (math.pi / 2)) % 4
 
 
 def is_url(text: str) -> bool:

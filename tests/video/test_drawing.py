@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def tracks(ids: list[int], boxes: list[tuple[float, float, float, float]]) -> Tr
 def test_colours_are_stable_and_neighbours_differ() -> None:
     assert color_of(1) == color_of(1)
     hues = [colorsys.rgb_to_hsv(*(channel / 255 for channel in reversed(color_of(id_))))[0] for id_ in range(1, 200)]
-    for first, second in zip(hues, hues[1:], strict=False):
+    for first, second in itertools.pairwise(hues):
         assert min(abs(first - second), 1 - abs(first - second)) > 0.2
     assert len({color_of(id_) for id_ in range(1, 101)}) == 100
 
@@ -64,7 +65,7 @@ def test_box_label_trail_and_caption_are_drawn_where_they_belong() -> None:
     color = np.array(color_of(5))
     for x, y in ((100, 160), (160, 160), (130, 100), (130, 220)):  # the four edges
         np.testing.assert_array_equal(image[y, x], color)
-    np.testing.assert_array_equal(image[220, 95], color)  # the trail, left of the box
+    assert image[218:223, 95].max(axis=0) == pytest.approx(color, rel=0.1)  # the trail, left of the box; smoothed
     np.testing.assert_array_equal(image[95, 101], color)  # the label's background, above the box
     assert (image[85:99, 100:120] == 0).all(axis=2).any() or (image[85:99, 100:120] == 255).all(axis=2).any()
     assert (image[:10, :60] == 32).all(axis=2).any()

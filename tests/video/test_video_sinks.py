@@ -126,7 +126,7 @@ def test_unwritable_places_give_one_sentence(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["mot", "jsonl"])
 def test_full_disk_while_writing_text(kind: str) -> None:
     sink = MAKERS[kind](Path("/dev/full"))
-    with pytest.raises(OutputError, match="/dev/full cannot be written .no space left on device"):
+    with pytest.raises(OutputError, match=r"/dev/full cannot be written \(no space left on device\)"):
         sink.write(frame(1), tracks((1, 1, 2, 3, 4, 0.5)))
     with pytest.raises(OutputError):
         sink.close()
@@ -258,10 +258,9 @@ def test_one_frame_is_a_video(tmp_path: Path) -> None:
 def test_a_bug_in_the_encoding_thread_is_not_hidden(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0)
     bad = Frame(1, 0.0, np.zeros((64, 96, 2), np.uint8))
+    sink.write(bad, Tracks.empty())
     with pytest.raises(cv2.error, match="Assertion failed"):
-        for _ in range(100):
-            sink.write(bad, Tracks.empty())
-    sink.close()
+        sink.close()
 
 
 def test_missing_encoder_falls_back_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -285,7 +284,7 @@ def test_window_without_a_display_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         pytest.skip("other systems always have a display")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    with pytest.raises(OutputError, match="There is no display for a window .*leave out --show"):
+    with pytest.raises(OutputError, match=r"There is no display for a window .*leave out --show"):
         WindowSink("tracks")
     monkeypatch.setenv("DISPLAY", ":4711")  # nobody listens there; OpenCV would abort this process
     with pytest.raises(OutputError, match="OpenCV cannot open a window here"):
