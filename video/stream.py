@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit, urlunsplit
 
@@ -250,7 +250,8 @@ def _quarter_turns(picture: av.VideoFrame) -> int:
 
     As FFmpeg's `av_display_rotation_get`; PyAV has it as `VideoFrame.rotation`, but only from 14.1 on.
     """
-    data = next((bytes(item) for item in picture.side_data if item.type.name == "DISPLAYMATRIX"), None)
+    side_data = cast(Iterable[Any], picture.side_data)  # PyAV's stubs take it for a mapping of names
+    data = next((bytes(item) for item in side_data if item.type.name == "DISPLAYMATRIX"), None)
     if data is None or len(data) < 36:
         return 0
     matrix = struct.unpack("=9i", data[:36])
