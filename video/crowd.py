@@ -154,7 +154,7 @@ class Crowd:
         near, far = camera.nearest, camera.farthest
         side = 1.0 if rng.random() < 0.5 else -1.0
         # More people nearby than spread evenly over the ground: the far rows hold many times the area.
-        y = near + (far - near) * rng.random(2) ** 1.4
+        y = near + (far - near) * rng.random(2) ** 1.7
         kind = rng.choice(4, p=[0.5, 0.15, 0.2, 0.15])
         below = camera.below_view
 

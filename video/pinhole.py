@@ -54,8 +54,8 @@ class Camera:
 
     @property
     def farthest(self) -> float:
-        """Distance up to which people walk: they stay in view and taller than about a fifteenth of the picture."""
-        small = 1.7 * self.focal / (0.075 * self.size[1])
+        """Distance up to which people walk: they stay in view and taller than about a twelfth of the picture."""
+        small = 1.7 * self.focal / (0.085 * self.size[1])
         head = self.ground_distance(0.0, _TALLEST) if self.height > _TALLEST else float("inf")
         return max(min(small, head, 45.0), self.nearest + 2.0)
 

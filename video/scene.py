@@ -17,13 +17,14 @@ from video.figure import Light, Sprite, draw_figure
 from video.pinhole import Camera
 
 _SPRITE_BYTES = 160 * 2**20
-_HEADINGS = 20
-_ELEVATION_STEP = np.deg2rad(10.0)
-_PHASES = 12
+_CROWDED = 60
+# How finely views are told apart: headings and gait phases per turn, degrees of elevation. A crowd gets
+# coarser steps, as its sprites would not fit the cache otherwise.
+_FINE, _COARSE = (20, 12, 10.0), (12, 8, 15.0)
 _SCALES = (24.0, 48.0, 80.0, 128.0, 192.0, 256.0)  # pixels per metre at which sprites are kept
 _IGNORED_BELOW = 0.15  # visibility under which a row is flagged as not to be scored
 
-_SpriteKey = tuple[int, int, int, int, float, float]
+_SpriteKey = tuple[int, int, float, int, float, float]
 
 
 @dataclass(frozen=True)
@@ -282,22 +283,22 @@ class Scene:
 
     def _sprite(self, walker: Walker, heading: float, elevation: float, scale: float) -> tuple[Sprite, float]:
         """Return the kept sprite nearest to this view, drawing it at first, and the elevation it was drawn for."""
-        direction = round(heading / (2 * np.pi) * _HEADINGS) % _HEADINGS
-        tilt = round(elevation / _ELEVATION_STEP)
+        headings, phases, step = _COARSE if self.people > _CROWDED else _FINE
+        direction = round(heading / (2 * np.pi) * headings) % headings
+        kept_elevation = float(np.deg2rad(round(np.rad2deg(elevation) / step) * step))
         # Standing still, everybody falls back to one pose, so that a stop does not fill the cache.
-        phase = round(walker.phase / (2 * np.pi) * _PHASES) % _PHASES if walker.stride > 0 else 0
+        phase = round(walker.phase / (2 * np.pi) * phases) % phases if walker.stride > 0 else 0
         kept_scale = next((step for step in _SCALES if step >= scale), _SCALES[-1])
-        kept_elevation = tilt * float(_ELEVATION_STEP)
-        key = (walker.id, direction, tilt, phase, walker.stride, kept_scale)
+        key = (walker.id, direction, kept_elevation, phase, walker.stride, kept_scale)
         sprite = self._sprites.get(key)
         if sprite is not None:
             self._sprites.move_to_end(key)
             return sprite, kept_elevation
         sprite = draw_figure(
             walker.look,
-            direction * 2 * np.pi / _HEADINGS,
+            direction * 2 * np.pi / headings,
             kept_elevation,
-            phase * 2 * np.pi / _PHASES,
+            phase * 2 * np.pi / phases,
             walker.stride,
             kept_scale,
             self.light,

@@ -134,7 +134,7 @@ class Appearance:
 def _cloth(rng: np.random.Generator, vivid: float = 0.3) -> Color:
     """Return a colour of cloth: vivid with probability `vivid`, else dark, grey, white or an earth tone."""
     if rng.random() < vivid:
-        red, green, blue = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.45, 0.9), rng.uniform(0.35, 0.85))
+        red, green, blue = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.35, 0.8), rng.uniform(0.3, 0.78))
     else:
         # Most clothes in a street are black, navy, grey, white or brown.
         hue, saturation, value = [
