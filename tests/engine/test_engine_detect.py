@@ -50,16 +50,15 @@ def test_finds_the_squares(tmp_path: Path, raw: bool) -> None:
     check_squares(found, SQUARES)
 
 
-@pytest.mark.parametrize("threads", [1, 12])
-def test_batches_of_frames_of_different_sizes_longer_than_max_batch(weights: Path, threads: int) -> None:
+def test_frames_of_different_sizes_in_batches_and_more_than_fit_one(weights: Path) -> None:
     plain = blob_network.picture(SIZE, SQUARES)
     double = np.kron(plain, np.ones((2, 2, 1), np.uint8))
     # Twice as high as wide: 64 rows of 32 columns in the middle, so 32 columns of border to the left.
     tall = np.kron(blob_network.picture((32, 64), {(3, 8): (255, 255, 255)}), np.ones((3, 3, 1), np.uint8))
     empty = np.zeros((50, 200, 3), np.uint8)
-    frames = [plain, double, tall, empty] * 2
-    with open_engine(weights, threads=threads) as opened:
-        assert opened.max_batch == {1: 1, 12: 3}[threads]
+    frames = [plain, double, tall, empty] * 2 + [double]
+    with open_engine(weights, threads=1) as opened:
+        assert 1 < opened.max_batch < len(frames)
         found = opened.detect([frame(image, index) for index, image in enumerate(frames, 1)])
         assert opened.detect([]) == []
     for first in (0, 4):
@@ -68,6 +67,7 @@ def test_batches_of_frames_of_different_sizes_longer_than_max_batch(weights: Pat
         check_squares(found[first + 2], {(3, 8): (255, 255, 255)}, scale=3.0)
         assert len(found[first + 3]) == 0
         assert found[first + 3].embeddings.shape == (0, 8)
+    check_squares(found[8], SQUARES, scale=2.0)
 
 
 def test_planes_give_what_their_conversion_gives(weights: Path) -> None:
@@ -120,6 +120,13 @@ def test_the_reference_back_projection_ignores_the_rounded_padding(weights: Path
             (found[mode],) = opened.detect([frame(image)])
     difference = np.abs(found["exact"].tlbr - found["reference"].tlbr).max()
     assert 0.01 < difference < 1.5
+
+
+def test_a_closed_engine_says_so(weights: Path) -> None:
+    with open_engine(weights) as opened:
+        opened.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        opened.detect([frame(blob_network.picture(SIZE, SQUARES))])
 
 
 def test_the_clock_gets_the_three_stages(weights: Path) -> None:
@@ -222,7 +229,7 @@ def test_memory_stays_flat(weights: Path) -> None:
             opened.detect([frame(image) for image in images[: step % 5 + 1]])
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    with open_engine(weights, size=(320, 256), threads=8) as opened:
+    with open_engine(weights, size=(320, 256)) as opened:
         before = run(opened, 30)
         assert run(opened, 200) - before < 4096  # KiB
 
