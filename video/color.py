@@ -6,17 +6,11 @@ from typing import Literal
 
 ColorSpace = Literal["ITU601", "ITU709"]
 
-# MatrixCoefficients of ITU-T H.273: 1 is BT.709, near to it 7 (SMPTE 240M) and 9, 10 (BT.2020); 4, 5, 6 are BT.601.
-_SPACES: dict[int, ColorSpace] = {
-    1: "ITU709",
-    7: "ITU709",
-    9: "ITU709",
-    10: "ITU709",
-    4: "ITU601",
-    5: "ITU601",
-    6: "ITU601",
-}
-MATRIX_CODES: dict[ColorSpace, int] = {"ITU709": 1, "ITU601": 6}
+SMPTE170M = 6  # the code of BT.601 in NTSC material, as FFmpeg writes it
+
+# MatrixCoefficients of ITU-T H.273: BT.709 and, near to it, SMPTE 240M and BT.2020; BT.601 under its three names.
+_BT709 = {1, 7, 9, 10}
+_BT601 = {4, 5, SMPTE170M}
 
 
 def color_space(code: int, size: tuple[int, int]) -> ColorSpace:
@@ -24,4 +18,8 @@ def color_space(code: int, size: tuple[int, int]) -> ColorSpace:
 
     HD begins at 1280 columns or above 576 lines (the larger of the two SD standards), as players have it.
     """
-    return _SPACES.get(code, "ITU709" if size[0] >= 1280 or size[1] > 576 else "ITU601")
+    if code in _BT709:
+        return "ITU709"
+    if code in _BT601:
+        return "ITU601"
+    return "ITU709" if size[0] >= 1280 or size[1] > 576 else "ITU601"

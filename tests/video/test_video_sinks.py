@@ -218,6 +218,18 @@ def test_planes_and_bgr_give_the_same_video(tmp_path: Path) -> None:
     assert means[0] == pytest.approx(means[1], abs=0.5)
 
 
+@pytest.mark.parametrize("size", [(320, 240), (1280, 720)])
+def test_video_keeps_colours(tmp_path: Path, size: tuple[int, int]) -> None:
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    image[:] = (40, 180, 220)
+    with VideoSink(tmp_path / "out.mp4", size, 25.0) as sink:
+        sink.write(Frame(1, 0.0, image), Tracks.empty())
+    with open_source(str(tmp_path / "out.mp4"), pixel_format="yuv420p") as source:
+        written = next(source)
+    assert np.abs(written.bgr[60:].astype(int) - image[60:]).max() <= 4
+    assert (written.color_space, written.full_range) == ("ITU601", False)
+
+
 def test_boxes_are_drawn(tmp_path: Path) -> None:
     with VideoSink(tmp_path / "out.mp4", (320, 240), 25.0) as sink:
         for number in range(1, 6):
