@@ -47,7 +47,8 @@ class VideoSource(Source):
     Frames that change size later are resized to the first one's, as FFmpeg does.
 
     A stream is live (see `Source`) if its protocol is (rtsp and the like) or if it has no duration.
-    When it ends, or damage ends a file early, `damaged` says so; a read error of a stream is a `SourceError`.
+    The end of a live stream, and damage in a file, are told by `damaged`; a stream that breaks off or does
+    not answer for 10 seconds is a `SourceError`.
 
     Args:
         location: path of a file, or a URL.
@@ -248,7 +249,7 @@ class VideoSource(Source):
 def _quarter_turns(picture: av.VideoFrame) -> int:
     """Return the quarter turns counter-clockwise that show a picture upright, by its display matrix.
 
-    As FFmpeg's `av_display_rotation_get`; PyAV has it as `VideoFrame.rotation`, but only from 14.1 on.
+    As FFmpeg's `av_display_rotation_get`; PyAV's own `VideoFrame.rotation` is missing in 14.0.
     """
     side_data = cast(Iterable[Any], picture.side_data)  # PyAV's stubs take it for a mapping of names
     data = next((bytes(item) for item in side_data if item.type.name == "DISPLAYMATRIX"), None)

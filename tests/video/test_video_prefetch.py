@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +11,14 @@ from hypothesis import strategies as st
 from core import ConfigError, Frame, SourceError
 from video.prefetch import Prefetcher
 from video.source import Source, safe_name
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for another thread, at most five seconds."""
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def alive() -> list[threading.Thread]:
@@ -46,8 +54,9 @@ def test_runs_ahead_no_further_than_its_depth() -> None:
 
     prefetcher = Prefetcher(items(), 3)
     assert next(prefetcher) == 0
-    time.sleep(0.1)
-    assert len(made) == 5  # one taken, three queued, one waiting for room
+    wait_until(lambda: len(made) == 5)  # one taken, three queued, one waiting for room
+    time.sleep(0.05)
+    assert len(made) == 5
     prefetcher.close()
     assert not alive()
 
@@ -71,14 +80,15 @@ def test_close_releases_in_the_thread_after_the_iterator_is_closed() -> None:
 
 
 def test_newest_only_never_hands_over_stale_items() -> None:
-    taken = threading.Event()
+    made, taken = threading.Event(), threading.Event()
 
     def items() -> Iterator[int]:
         yield from range(10)
+        made.set()
         taken.wait()
 
     prefetcher = Prefetcher(items(), 1, newest_only=True)
-    time.sleep(0.1)
+    assert made.wait(5)
     assert next(prefetcher) == 9
     taken.set()
     assert list(prefetcher) == []

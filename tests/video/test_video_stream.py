@@ -342,6 +342,16 @@ def test_video_over_http_is_read_whole(http_folder: tuple[Path, str, type[QuietH
         assert [clips.number_of(frame.bgr) for frame in source] == list(range(1, 13))
 
 
+def test_http_transfer_that_breaks_off_is_told(http_folder: tuple[Path, str, type[QuietHandler]]) -> None:
+    folder, url, handler = http_folder
+    clips.write_noise_video(folder / "clip.mp4", 60, muxer={"movflags": "+faststart"})
+    handler.cut = 0.5
+    taken: list[Frame] = []
+    with open_source(f"{url}/clip.mp4") as source, pytest.raises(SourceError, match=r"clip\.mp4 broke off"):
+        taken.extend(source)
+    assert 10 < len(taken) < 50
+
+
 def test_http_error_gives_one_sentence(http_folder: tuple[Path, str, type[QuietHandler]]) -> None:
     with pytest.raises(SourceError, match=r"none.mp4 cannot be opened: .*404"):
         open_source(f"{http_folder[1]}/none.mp4")
@@ -384,7 +394,7 @@ def test_live_stream_drops_what_the_consumer_is_too_slow_for(tmp_path: Path) -> 
             numbers.append(frame.index)
             assert frame.timestamp == pytest.approx((frame.index - 1) / 25)
             time.sleep(0.05)
-    assert len(numbers) < 60
+    assert len(numbers) < 150
     assert numbers == sorted(set(numbers))
     assert numbers[-1] == 300
     assert source.damaged == f"The stream tcp://127.0.0.1:{port} ended after frame 300."
