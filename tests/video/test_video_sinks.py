@@ -271,7 +271,7 @@ def test_a_bug_in_the_encoding_thread_is_not_hidden(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0)
     bad = Frame(1, 0.0, np.zeros((64, 96, 2), np.uint8))
     sink.write(bad, Tracks.empty())
-    with pytest.raises(cv2.error, match="Assertion failed"):
+    with pytest.raises(cv2.error, match="OpenCV"):
         sink.close()
 
 
