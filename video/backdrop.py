@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from core.records import ByteArray
+from video.figure import Light
 from video.pinhole import Camera
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.floating[Any]]
 
 _FACADE_SCALE = 40  # texture pixels per metre
 _THING_SUPERSAMPLING = 3
@@ -33,30 +35,32 @@ class Thing:
     depth: float
 
 
-def draw_backdrop(camera: Camera, seed: int, sun: tuple[float, float, float]) -> tuple[ByteArray, list[Thing]]:
+def draw_backdrop(camera: Camera, seed: int, light: Light) -> tuple[ByteArray, list[Thing]]:
     """Draw a street for this camera.
 
     Args:
         camera: the view.
         seed: chooses paving, road, buildings and what stands around.
-        sun: unit vector towards the light (right, away, up), for shadows.
+        light: for shadows.
 
     Returns:
         The picture `(h, w, 3)` in BGR, and the things in it, also as sprites to cover people with.
     """
     rng = np.random.default_rng([seed, 7])
     far = camera.farthest
-    canvas = _ground(camera, rng)
+    # The ground needs many maps of its size at once, so it is drawn in strips, each from the same random numbers.
+    strips = np.array_split(np.arange(camera.size[1]), max(camera.size[1] // 128, 1))
+    canvas = np.concatenate([_ground(camera, np.random.default_rng([seed, 8]), rows) for rows in strips])
     wall = far + rng.uniform(2.0, 5.0)
     base = camera.project(0.0, wall)[1]
     if base > 0.0:
         _facades(canvas, camera, wall, rng)
-    things = _things(canvas, camera, rng, sun)
-    grain = rng.normal(0.0, 2.0, canvas.shape[:2])[:, :, None]
+    things = _things(canvas, camera, rng, light)
+    canvas += rng.normal(0.0, 2.0, canvas.shape[:2])[:, :, None]
     width, height = camera.size
     u = (np.arange(width) / width - 0.5)[None, :, None]
     v = (np.arange(height) / height - 0.5)[:, None, None]
-    picture: ByteArray = np.clip((canvas + grain) * (1.03 - 0.35 * (u * u + v * v)), 0, 255).astype(np.uint8)
+    picture: ByteArray = np.clip(canvas * (1.03 - 0.35 * (u * u + v * v)), 0, 255).astype(np.uint8)
     for thing in things:
         cover(picture, thing.pixels, thing.left, thing.top)
     return picture, things
@@ -83,12 +87,11 @@ def _noise(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> Array
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.float64)
 
 
-def _ground(camera: Camera, rng: np.random.Generator) -> Array:
-    """Draw paving, a road and grass by looking up the world position of every pixel."""
+def _ground(camera: Camera, rng: np.random.Generator, rows: npt.NDArray[np.int64]) -> Array:
+    """Draw paving, a road and grass in these pixel rows by looking up the world position of every pixel."""
     width, height = camera.size
-    rows = np.arange(height) + 0.5
-    sin, cos = np.sin(camera.pitch), np.cos(camera.pitch)
-    v = (rows - height / 2) / camera.focal
+    sin, cos = float(np.sin(camera.pitch)), float(np.cos(camera.pitch))
+    v = (rows + 0.5 - height / 2) / camera.focal
     falling = np.maximum(v * cos + sin, 1e-3)
     depth = np.minimum(camera.height / falling, 400.0)
     y = depth * (cos - v * sin)
@@ -98,9 +101,10 @@ def _ground(camera: Camera, rng: np.random.Generator) -> Array:
     deep = pixel * np.broadcast_to((depth / camera.height)[:, None], x.shape)  # metres along y
 
     # A turned grid reads as a place rather than as graph paper.
-    turn = rng.choice([0.0, rng.uniform(-0.6, 0.6)])
-    gx = x * np.cos(turn) + y * np.sin(turn)
-    gy = y * np.cos(turn) - x * np.sin(turn)
+    turn = rng.uniform(-0.6, 0.6) * (rng.random() < 0.5)
+    turned, kept = float(np.sin(turn)), float(np.cos(turn))
+    gx = x * kept + y * turned
+    gy = y * kept - x * turned
     texture = _noise(rng, (512, 512), 1)
     blotch = _noise(rng, (512, 512), 24)
 
@@ -161,7 +165,7 @@ def _ground(camera: Camera, rng: np.random.Generator) -> Array:
         )
         paint(np.clip(0.18 / deep - ring / deep, 0.0, 1.0), base * 1.15)
         paint(np.clip(-ring / deep, 0.0, 1.0), grass)
-    return ground
+    return ground.astype(np.float32)
 
 
 def _facades(picture: Array, camera: Camera, wall: float, rng: np.random.Generator) -> None:
@@ -172,7 +176,7 @@ def _facades(picture: Array, camera: Camera, wall: float, rng: np.random.Generat
     columns, lines = int(2 * half * _FACADE_SCALE), int(tall * _FACADE_SCALE)
     grade = np.linspace(0.0, 1.0, lines)[:, None, None]
     sky = np.array([232.0, 214.0, 196.0]) * (1 - grade) + np.array([240.0, 236.0, 230.0]) * grade
-    texture = np.ascontiguousarray(np.broadcast_to(sky, (lines, columns, 3)))
+    texture = np.array(np.broadcast_to(sky, (lines, columns, 3)), np.float32)
     left = 0
     while left < columns:
         right = min(columns, left + int(rng.uniform(5.0, 11.0) * _FACADE_SCALE))
@@ -240,18 +244,23 @@ def _pane(wall: Array, box: tuple[int, int, int, int], glass: Array, frame: Arra
         wall[y0:y1, middle - 1 : middle + 2] = frame * 0.8
 
 
-def _things(picture: Array, camera: Camera, rng: np.random.Generator, sun: tuple[float, float, float]) -> list[Thing]:
+def _things(picture: Array, camera: Camera, rng: np.random.Generator, light: Light) -> list[Thing]:
     """Make trees, lamps, benches and planters and lay their shadows on the picture, in place."""
     near, far = camera.nearest, camera.farthest
     things = []
+    columns: list[float] = []
     for kind in rng.permutation(["tree", "lamp", "bench", "planter", "tree", "lamp", "bollards"])[: rng.integers(4, 7)]:
         y = near + (far - near) * rng.uniform(0.15, 0.8)
         x = rng.choice([-1.0, 1.0]) * rng.uniform(0.15, 0.9) * camera.half_width(y)
+        column = camera.project(x, y)[0] / camera.size[0]
+        if any(abs(column - other) < 0.09 for other in columns):
+            continue  # things in a row hide each other and too much of what is behind
+        columns.append(column)
         for offset in (-1.6, 0.0, 1.6) if kind == "bollards" else (0.0,):
             column, row, depth = camera.project(float(x + offset), y)
             scale = camera.focal / depth
             drawn, anchor = _draw_thing(str(kind), scale, y, camera, rng)
-            _ground_shadow(picture, camera, float(x + offset), y, str(kind), sun)
+            _ground_shadow(picture, camera, float(x + offset), y, str(kind), light)
             left, top = round(column - anchor[0]), round(row - anchor[1])
             right, bottom = min(left + drawn.shape[1], camera.size[0]), min(top + drawn.shape[0], camera.size[1])
             x0, y0 = max(left, 0), max(top, 0)
@@ -332,9 +341,7 @@ def _draw_thing(
     return small, (cx / _THING_SUPERSAMPLING, cy / _THING_SUPERSAMPLING)
 
 
-def _ground_shadow(
-    picture: Array, camera: Camera, x: float, y: float, kind: str, sun: tuple[float, float, float]
-) -> None:
+def _ground_shadow(picture: Array, camera: Camera, x: float, y: float, kind: str, light: Light) -> None:
     """Darken the ground where the sun does not reach behind a thing, in place."""
     shapes = {
         "tree": [(1.7, 4.4), (0.14, 0.0)],
@@ -350,11 +357,11 @@ def _ground_shadow(
         points = []
         for level in rings:
             for angle in angles:
-                gx = x + radius * np.cos(angle) - level * sun[0] / sun[2]
-                gy = y + 0.6 * radius * np.sin(angle) - level * sun[1] / sun[2]
+                gx = x + radius * np.cos(angle) - level * light.direction[0] / light.direction[2]
+                gy = y + 0.6 * radius * np.sin(angle) - level * light.direction[1] / light.direction[2]
                 points.append(camera.project(float(gx), max(float(gy), 0.5))[:2])
         hull = cv2.convexHull(np.rint(np.array(points) * 16).astype(np.int32))
         cv2.fillConvexPoly(mask, hull, 255.0, cv2.LINE_AA, 4)
     sigma = max(0.08 * camera.focal / camera.project(x, y)[2], 0.8)
     soft = cv2.GaussianBlur(mask, (0, 0), sigma).astype(float) / 255.0
-    picture *= 1.0 - 0.38 * soft[:, :, None]
+    picture *= 1.0 - light.shadow * soft[:, :, None]

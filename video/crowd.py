@@ -17,7 +17,7 @@ import numpy.typing as npt
 from video.pinhole import Camera
 from video.wardrobe import Appearance
 
-_RETURN_SHARE = 0.25  # of the visits that follow another
+_RETURN_SHARE = 0.15  # of the visits that follow another
 _OUTSIDE = 1.8  # metres beyond the edge of the view where routes begin and end
 _SAMPLES_PER_SECOND = 5
 _ROUTE_POINTS = 48

@@ -18,9 +18,9 @@ from video.pinhole import Camera
 
 _SPRITE_BYTES = 160 * 2**20
 _CROWDED = 60
-# How finely views are told apart: headings and gait phases per turn, degrees of elevation. A crowd gets
-# coarser steps, as its sprites would not fit the cache otherwise.
-_FINE, _COARSE = (20, 12, 10.0), (12, 8, 15.0)
+# How finely views are told apart: headings and gait phases per turn, degrees of elevation, and the resolution
+# of sprites relative to what is shown. A crowd gets less, as its sprites would not fit the cache otherwise.
+_FINE, _COARSE = (20, 12, 10.0, 1.0), (12, 8, 15.0, 0.65)
 _SCALES = (24.0, 48.0, 80.0, 128.0, 192.0, 256.0)  # pixels per metre at which sprites are kept
 _IGNORED_BELOW = 0.15  # visibility under which a row is flagged as not to be scored
 
@@ -120,7 +120,7 @@ class Scene:
         self.optics = optics or Optics()
         self._crowd = Crowd(self.camera, people, seed)
         if background is None:
-            self._background, self._things = draw_backdrop(self.camera, seed, self.light.direction)
+            self._background, self._things = draw_backdrop(self.camera, seed, self.light)
         else:
             self._background = np.asarray(cv2.resize(background, self.size, interpolation=cv2.INTER_AREA), np.uint8)
             self._things = []
@@ -283,12 +283,12 @@ class Scene:
 
     def _sprite(self, walker: Walker, heading: float, elevation: float, scale: float) -> tuple[Sprite, float]:
         """Return the kept sprite nearest to this view, drawing it at first, and the elevation it was drawn for."""
-        headings, phases, step = _COARSE if self.people > _CROWDED else _FINE
+        headings, phases, step, detail = _COARSE if self.people > _CROWDED else _FINE
         direction = round(heading / (2 * np.pi) * headings) % headings
         kept_elevation = float(np.deg2rad(round(np.rad2deg(elevation) / step) * step))
         # Standing still, everybody falls back to one pose, so that a stop does not fill the cache.
         phase = round(walker.phase / (2 * np.pi) * phases) % phases if walker.stride > 0 else 0
-        kept_scale = next((step for step in _SCALES if step >= scale), _SCALES[-1])
+        kept_scale = next((kept for kept in _SCALES if kept >= detail * scale), _SCALES[-1])
         key = (walker.id, direction, kept_elevation, phase, walker.stride, kept_scale)
         sprite = self._sprites.get(key)
         if sprite is not None:

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+from core import ConfigError, SourceError
+from video import open_source
+from video.demo import DemoSource
+from video.scene import Scene
+
+
+def test_the_bare_demo_has_its_documented_defaults():
+    with DemoSource() as source:
+        assert (source.name, source.size, source.frame_rate) == ("demo", (1280, 720), 25.0)
+        assert source.frame_count == 600
+        assert not source.is_live
+
+
+def test_options_reach_the_scene():
+    with open_source("demo?people=3&frames=7&size=320x180&seed=5&rate=12.5", start=2, count=2, stride=3) as source:
+        assert (source.size, source.frame_rate, source.frame_count) == ((320, 180), 12.5, 2)
+        frames = list(source)
+    scene = Scene(3, (320, 180), frames=7, frame_rate=12.5, seed=5)
+    assert [(frame.index, frame.timestamp) for frame in frames] == [(2, 1 / 12.5), (5, 4 / 12.5)]
+    for frame in frames:
+        assert np.array_equal(frame.bgr, scene.render(frame.index))
+
+
+def test_ground_truth_holds_the_frames_handed_out():
+    with DemoSource("demo?people=5&frames=6&size=320x180", stride=2) as source:
+        indices = [frame.index for frame in source]
+    assert indices == [1, 3, 5]
+    scene = Scene(5, (320, 180), frames=6)
+    expected = "".join(line for index in indices for line in scene.ground_truth_rows(index))
+    assert source.ground_truth.read_text() == expected  # still there after close, so that a run can be scored
+    assert source.ground_truth.parts[-2:] == ("gt", "gt.txt")
+
+
+def test_the_temporary_ground_truth_goes_with_the_source():
+    source = DemoSource("demo?frames=2&size=160x90")
+    source.close()
+    path = source.ground_truth
+    assert path.is_file()
+    del source
+    gc.collect()
+    assert not path.parent.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("demo?poeple=3", 'has no option "poeple".*Did you mean "people"'),
+        ("demo?people", "needs a value, as in people=16"),
+        ("demo?people=", "needs a value"),
+        ("demo?people=many", 'people must be a whole number from 0 to 2000, not "many"'),
+        ("demo?people=-2", "people must be"),
+        ("demo?frames=0", "frames must be"),
+        ("demo?seed=1.5", "seed must be"),
+        ("demo?size=1280", "size must be WIDTHxHEIGHT"),
+        ("demo?size=12x12", "size must be WIDTHxHEIGHT"),
+        ("demo?size=99999x720", "size must be WIDTHxHEIGHT"),
+        ("demo?rate=fast", "rate must be"),
+        ("demo?rate=nan", "rate must be"),
+        ("demo?rate=0", "rate must be"),
+        ("demonstration", "is not a demo"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(spec, message):
+    with pytest.raises(SourceError, match=message) as caught:
+        DemoSource(spec)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("selection", [{"start": 0}, {"start": 601}, {"count": 0}, {"stride": 0}])
+def test_a_wrong_selection_is_refused(selection):
+    with pytest.raises(ConfigError):
+        DemoSource("demo?size=160x90", **selection)
