@@ -147,7 +147,7 @@ def _legs(body: Body, look: Appearance, phase: float, stride: float, s: float) -
         forward = forward / np.linalg.norm(forward)
         down = _turn(-_Z, pitch)
         heel = ankle - 0.05 * s * forward + 0.045 * s * down
-        toe = heel + 0.235 * s * forward
+        toe = heel + 0.205 * s * forward
         body.limb(heel, toe, s * np.array([0.042, 0.05, 0.046, 0.03]), look.shoe_color)
         sole = s * np.array([0.034, 0.042, 0.028])
         body.limb(heel + 0.03 * s * down, toe + 0.02 * s * down, sole, look.sole_color)
@@ -185,7 +185,7 @@ def _arms(body: Body, look: Appearance, phase: float, stride: float, s: float, s
                       s * np.array([0.01, 0.12, 0.16, 0.16, 0.01]), look.bag_color, 8, square=0.5)  # fmt: skip
 
 
-def _torso(body: Body, look: Appearance, s: float, shoulder_x: float) -> None:
+def _torso(body: Body, look: Appearance, stride: float, s: float, shoulder_x: float) -> None:
     """Add hips, chest, neck and what is worn over them."""
     b = look.build
     lean = 0.02 * s
@@ -219,7 +219,8 @@ def _torso(body: Body, look: Appearance, s: float, shoulder_x: float) -> None:
         zs = 1.0 + (edge - 1.0) * steps
         flare = (hips + (0.04 if look.outer == "coat" else 0.075) * steps) * s * max(grow, 1.04)
         middle = np.stack([0 * zs, 0 * zs, zs * s], axis=1)
-        body.loft(middle, flare, flare * 0.86, lower, segments, grain=0.04)
+        # Cloth gives way to the knees, so a walking skirt is deeper than a still one.
+        body.loft(middle, flare, flare * (0.86 + 0.32 * stride * steps), lower, segments, grain=0.04)
     body.limb(np.array([0.0, lean, 1.44 * s]), np.array([0.0, 0.03 * s, 1.53 * s]), s * np.array([0.058, 0.052]),
               look.skin)  # fmt: skip
     if look.bag == "backpack":
@@ -321,7 +322,7 @@ def pose_body(look: Appearance, phase: float, stride: float) -> Body:
     _legs(body, look, phase, stride, s)
     body.join_limbs()
     lowest = float(body.quads[0][..., 2].min())
-    _torso(body, look, s, shoulder_x)
+    _torso(body, look, stride, s, shoulder_x)
     _arms(body, look, phase, stride, s, shoulder_x)
     _head(body, look, s)
     body.join_limbs()
