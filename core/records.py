@@ -47,13 +47,14 @@ class Frame:
     @property
     def height(self) -> int:
         """Height of the picture in pixels."""
-        rows = self.pixels.shape[0]
+        rows: int = self.pixels.shape[0]
         return rows if self.pixel_format == "bgr24" else rows * 2 // 3
 
     @property
     def width(self) -> int:
         """Width of the picture in pixels."""
-        return self.pixels.shape[1]
+        columns: int = self.pixels.shape[1]
+        return columns
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,7 +76,7 @@ class Frame:
             src_color_range=ColorRange.JPEG if self.full_range else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
         )
-        return converted.to_ndarray()
+        return np.asarray(converted.to_ndarray(), np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +185,4 @@ class Tracks:
     @classmethod
     def empty(cls) -> Tracks:
         """Return a record without tracks."""
-        return cls(
-            np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-        )
+        return cls(np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))

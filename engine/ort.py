@@ -50,7 +50,7 @@ class OnnxRuntimeEngine(Engine):
         self.reason = f"ONNX Runtime {onnxruntime.__version__} on the CPU with {threads} thread{'s' * (threads > 1)}"
         self._settings = settings
         self._preprocess = Preprocessor(model, self.size)
-        self._session: onnxruntime.InferenceSession | None = _open_session(model.path, threads)
+        self._session: onnxruntime.InferenceSession | None = open_session(model.path, threads)
         self._check_outputs()
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
@@ -118,7 +118,8 @@ def _read(path: str) -> str:
         return ""
 
 
-def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Load a model for the CPU, with `threads` threads; raises `ModelError` if ONNX Runtime cannot run it."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL

@@ -124,7 +124,7 @@ def to_onnx(
     shapes = {"images": {0: torch.export.Dim("n"), 2: SIZE_MULTIPLE * rows, 3: SIZE_MULTIPLE * columns}}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
-        for name in ("torch.onnx", "onnxscript"):
+        for name in ("torch.onnx", "onnxscript", "onnx_ir"):
             logging.getLogger(name).setLevel(logging.ERROR)
         program = torch.onnx.export(
             module,
@@ -159,6 +159,15 @@ def to_onnx(
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def round_to_half(network: Network) -> Network:
+    """Round the large weights to float16 in place, the values that `store_half` writes, and return the network."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.numel() >= _HALF_STORAGE_MINIMUM:
+                parameter.copy_(parameter.half())
+    return network
 
 
 def _name_dimensions(model: onnx.ModelProto) -> None:

@@ -169,7 +169,7 @@ class Augmenter:
         x = (torch.arange(2 * width, device=device) + 0.5) / 2
         y = ((torch.arange(2 * height, device=device) + 0.5) / 2)[:, None]
         images = []
-        for chunk in torch.arange(len(sources), device=device).split(_CHUNK):
+        for chunk in torch.split(torch.arange(len(sources), device=device), _CHUNK):
             corner, matrix = corners[chunk], forward[chunk]
             tile = (x >= corner[:, 0, 2, None, None]).long() + 2 * (y >= corner[:, 0, 3, None, None]).long()
             linear = torch.linalg.inv(matrix[..., :2])

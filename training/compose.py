@@ -41,7 +41,7 @@ def load_cutouts(root: Path) -> list[Cutout]:
         for value in range(1, int(mask.max()) + 1):
             alpha = cv2.GaussianBlur((mask == value).astype(np.uint8) * 255, (3, 3), 0)
             images.append(np.dstack((photo, alpha)))
-    cutouts = []
+    cutouts: list[Cutout] = []
     for image in images:
         if image is None or image.ndim != 3 or image.shape[2] != 4:
             continue
@@ -106,7 +106,7 @@ def compose(
             identities.append(-1)
             continue
         mode = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        sprite = cv2.resize(sprite, None, fx=factor, fy=factor, interpolation=mode)
+        sprite = np.asarray(cv2.resize(sprite, None, fx=factor, fy=factor, interpolation=mode), np.uint8)
         if generator.random() < 0.5:  # match the light of the place
             gain = np.clip(tone / max(float(sprite[..., :3].mean()), 1.0), 0.6, 1.5)
             sprite[..., :3] = np.clip(sprite[..., :3] * gain**0.5, 0, 255).astype(np.uint8)

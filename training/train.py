@@ -118,7 +118,8 @@ class Average(nn.Module):
     def update(self, network: nn.Module, step: int) -> None:
         """Move towards `network`; early steps move faster."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        mine, theirs = list(self.network.parameters()), list(network.parameters())
+        mine: list[torch.Tensor] = list(self.network.parameters())
+        theirs: list[torch.Tensor] = list(network.parameters())
         torch._foreach_lerp_(mine, theirs, 1 - decay)
         for buffer, value in zip(self.network.buffers(), network.buffers(), strict=True):
             buffer.copy_(value)
@@ -150,7 +151,7 @@ class Trainer:
             {"params": [p for _, p in parameters if p.ndim > 1], "weight_decay": self.settings.weight_decay},
             {"params": [p for _, p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=False)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=torch.cuda.is_available())
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda s: learning_rate(s, self.settings))
 
     def save(self) -> None:
@@ -255,7 +256,8 @@ def train(data: Path, output: Path, settings: TrainSettings, resume: Path | None
         time.perf_counter() - start,
     )
     augmenter = Augmenter(store, settings.size, settings.augment, settings.seed)
-    network = build_network(settings.architecture).to(device, memory_format=torch.channels_last)
+    network = build_network(settings.architecture).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = FairMOTLoss(network.head_sizes.embedding, store.spaces).to(device)
     trainer = Trainer(settings, augmenter, network, loss, output)
     if resume is not None:

@@ -64,7 +64,7 @@ def validate(network: nn.Module, augmenter: Augmenter, indices: Tensor, threshol
     network.eval()
     found: list[tuple[float, bool]] = []
     total = 0
-    for chunk in indices.split(32):
+    for chunk in torch.split(indices, 32):
         batch = augmenter.whole_batch(chunk)
         with torch.autocast(batch.images.device.type, torch.bfloat16):
             outputs = network(batch.images)

@@ -47,11 +47,11 @@ def deform_conv2d_reference(
     kernel_height, kernel_width = weight.shape[2:]
     taps = kernel_height * kernel_width
     out_height, out_width = offset.shape[2:]
-    options = {"device": x.device, "dtype": offset.dtype}
-    tap_y = (torch.arange(kernel_height, **options) * dilation).repeat_interleave(kernel_width)
-    tap_x = (torch.arange(kernel_width, **options) * dilation).repeat(kernel_height)
-    origin_y = torch.arange(out_height, **options) * stride - padding
-    origin_x = torch.arange(out_width, **options) * stride - padding
+    steps = torch.arange(max(kernel_height, kernel_width, out_height, out_width), device=x.device, dtype=offset.dtype)
+    tap_y = (steps[:kernel_height] * dilation).repeat_interleave(kernel_width)
+    tap_x = (steps[:kernel_width] * dilation).repeat(kernel_height)
+    origin_y = steps[:out_height] * stride - padding
+    origin_x = steps[:out_width] * stride - padding
     delta = offset.reshape(batch, taps, 2, out_height, out_width)
     y = delta[:, :, 0] + tap_y[:, None, None] + origin_y[:, None]
     x_position = delta[:, :, 1] + tap_x[:, None, None] + origin_x

@@ -27,7 +27,8 @@ class BasicBlock(nn.Module):
         if residual is None:
             residual = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(out)) + residual)
+        result: Tensor = self.relu(self.bn2(self.conv2(out)) + residual)
+        return result
 
 
 class Bottleneck(nn.Module):
@@ -51,7 +52,8 @@ class Bottleneck(nn.Module):
         residual = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
-        return self.relu(self.bn3(self.conv3(out)) + residual)
+        result: Tensor = self.relu(self.bn3(self.conv3(out)) + residual)
+        return result
 
 
 class DeformBlock(nn.Module):

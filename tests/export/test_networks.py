@@ -1,0 +1,72 @@
+"""Architectures against the key lists of the official checkpoints."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.errors import ConfigError
+from export.networks import ARCHITECTURES, HeadSizes, build_network
+
+KEYS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "keys"
+
+# Entries and parameters: DESIGN section 4 for dla_34, the rest counted from the key lists.
+SIZES = {
+    "dla_34": (402, 19_836_711),
+    "dla_34_lite": (402, 5_051_119),
+    "dlav0_34": (328, 18_122_295),
+    "resdcn_18": (181, 14_946_648),
+    "resdcn_34": (277, 25_054_808),
+    "resdcn_50": (379, 31_190_360),
+    "resfpndcn_34": (331, 26_823_674),
+}
+
+
+def build_meta(name, heads=None):
+    with torch.device("meta"):
+        return build_network(name, heads)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_entries_and_parameters(name):
+    network = build_meta(name)
+    assert len(network.state_dict()) == SIZES[name][0]
+    assert sum(parameter.numel() for parameter in network.parameters()) == SIZES[name][1]
+
+
+@pytest.mark.parametrize("name", [name for name in SIZES if name != "dla_34_lite"])
+def test_official_keys(name):
+    path = KEYS / f"{name.replace('_', '', 1) if not name.startswith('dlav0') else name}.txt"
+    if not path.exists():
+        pytest.skip(f"no key list {path.name} beside the checkout")
+    lines = {line for line in path.read_text().splitlines() if line and not line.startswith("base.fc.")}
+    state = build_meta(name).state_dict()
+    assert {f"{key} {tuple(value.shape)}" for key, value in state.items()} == lines
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_outputs_have_stride_4(name):
+    network = build_network(name, HeadSizes(classes=3, embedding=16, hidden=8)).eval()
+    with torch.no_grad():
+        outputs = network(torch.rand(1, 3, 64, 96))
+    shapes = {head: tuple(value.shape) for head, value in outputs.items()}
+    assert shapes == {"hm": (1, 3, 16, 24), "wh": (1, 4, 16, 24), "id": (1, 16, 16, 24), "reg": (1, 2, 16, 24)}
+
+
+def test_dla_34_has_16_deformable_layers():
+    keys = build_meta("dla_34").state_dict()
+    assert sum(key.endswith("conv_offset_mask.weight") for key in keys) == 16
+
+
+def test_upsampling_starts_bilinear():
+    network = build_network("dla_34")
+    layer = network.get_submodule("ida_up.up_1")
+    ramp = torch.arange(12.0).expand(1, 64, 12, 12)
+    raised = layer(ramp)[0, 0, 8]
+    steps = raised[4:-4].diff()
+    assert torch.allclose(steps, torch.full_like(steps, 0.5), atol=1e-5)
+
+
+def test_unknown_architecture_suggests_the_nearest():
+    with pytest.raises(ConfigError, match='Did you mean "dla_34"'):
+        build_network("dla34")
