@@ -1,0 +1,80 @@
+"""Records and the error helper."""
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from core import Detections, Frame, StageClock, Tracks, TrackState
+from core.errors import suggestion
+
+
+def smooth(height, width, seed=0):
+    noise = np.random.default_rng(seed).integers(0, 256, (height // 32, width // 32, 3), np.uint8)
+    return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12"])
+@pytest.mark.parametrize("color_space", ["ITU601", "ITU709"])
+@pytest.mark.parametrize("full_range", [False, True])
+def test_planes_become_the_picture_they_came_from(pixel_format, color_space, full_range):
+    picture = smooth(64, 96)
+    level = av.video.reformatter.ColorRange.JPEG if full_range else av.video.reformatter.ColorRange.MPEG
+    planes = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(
+        format=pixel_format,
+        dst_colorspace=av.video.reformatter.Colorspace[color_space],
+        src_color_range=av.video.reformatter.ColorRange.JPEG,
+        dst_color_range=level,
+    )
+    frame = Frame(1, 0.0, planes.to_ndarray(), pixel_format, color_space, full_range)
+    assert frame.size == (96, 64)
+    # Chroma has half the resolution, so that only smooth pictures survive.
+    assert np.abs(frame.bgr.astype(int) - picture).mean() < 6
+
+
+def test_color_space_matters():
+    planes = np.full((96, 64), 90, np.uint8)
+    a, b = (Frame(1, 0.0, planes, "yuv420p", space).bgr for space in ("ITU601", "ITU709"))
+    assert np.abs(a.astype(int) - b).max() > 5
+
+
+def test_bgr_frame_is_not_copied():
+    picture = smooth(64, 64)
+    assert Frame(1, 0.0, picture).bgr is picture
+
+
+def test_detections_check_their_shapes():
+    with pytest.raises(ValueError, match="tlbr"):
+        Detections(np.zeros((2, 4), "f"), np.zeros(3, "f"), np.zeros(2, int), np.zeros((2, 0), "f"))
+
+
+def test_detections_rows():
+    found = Detections(
+        np.arange(12, dtype="f").reshape(3, 4), np.array([0.9, 0.5, 0.3], "f"), np.zeros(3, int), np.eye(3, dtype="f")
+    )
+    best = found[found.scores > 0.4]
+    assert len(best) == 2
+    assert best.embeddings.shape == (2, 3)
+    assert len(Detections.empty(64)) == 0
+
+
+def test_tracks_iterate_as_rows():
+    tracks = Tracks(np.array([3]), np.array([[1, 2, 3, 4]], "f"), np.array([0.5], "f"), np.array([0]))
+    (row,) = tracks
+    assert (row.id, row.tlwh, row.score, row.state) == (3, (1, 2, 3, 4), 0.5, TrackState.TRACKED)
+    assert list(Tracks.empty()) == []
+
+
+def test_clock_adds_up_by_stage():
+    clock = StageClock()
+    clock.add("a", 0.5)
+    with clock("b"):
+        pass
+    clock.add("a", 0.25)
+    assert clock.milliseconds(per=3)["a"] == pytest.approx(250)
+    assert list(clock.milliseconds()) == ["a", "b"]
+
+
+def test_suggestion():
+    assert suggestion("ouput", ["output", "engine"]) == ' Did you mean "output"?'
+    assert suggestion("zzz", ["output"]) == ""
