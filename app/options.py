@@ -1,0 +1,224 @@
+"""The options of the command: typed, from a YAML file and flags with the same keys."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentError
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser
+
+from core import ConfigError
+from core.errors import suggestion
+from tracker import TrackerSettings
+
+DESCRIPTION = """\
+Follow the people in a video: every person gets a number that stays the same, and the results are an annotated
+video, MOTChallenge text and JSON lines in OUTPUT/<name of the source>/."""
+
+_KINDS = {int: "a whole number", float: "a number (infinity is .inf)", bool: "true or false", str: "text"}
+
+
+def _option(group: str, text: str, default: Any) -> Any:
+    """Return a field of `Options`: where and how `--help` shows it, and its default."""
+    return field(default=default, metadata={"group": group, "help": text})
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command is asked to do; every field but `sources` is a key in YAML and a flag (see their help texts).
+
+    Raises:
+        ConfigError: if a value is out of range.
+    """
+
+    sources: tuple[str, ...]
+    start: int = _option("frames", "number of the first frame, from 1", 1)
+    frames: int | None = _option("frames", "most frames to track; null means all", None)
+    stride: int = _option("frames", "take every n-th frame", 1)
+    engine: Literal["auto", "onnxruntime", "tensorrt"] = _option(
+        "engine", "what runs the network; auto takes the fastest that works here", "auto"
+    )
+    weights: str | None = _option(
+        "engine", "ONNX file of `python -m export`; null means the model that ships with the project", None
+    )
+    size: str | None = _option(
+        "engine", "input of the network, as in 576x320; null means the size in the ONNX file", None
+    )
+    threads: int | None = _option("engine", "CPU threads of the network; null means one per core", None)
+    max_detections: int = _option("engine", "most people per frame", 500)
+    back_projection: Literal["exact", "reference"] = _option(
+        "engine", "how boxes return to the frame: exactly, or rounded as in FairMOT's own code", "exact"
+    )
+    output: str = _option("results", "folder for the results; each source gets a folder in it", "output")
+    video: bool = _option("results", "write the annotated video", True)
+    show: bool = _option("results", "show the tracks in a window while they are found; q ends the run", False)
+    eval: bool = _option("results", "score the tracks against the ground truth of the source", False)
+    tracker: TrackerSettings = field(default_factory=TrackerSettings)
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ConfigError(
+                "Name a SOURCE: a video file, a folder of images, a camera index, a URL or demo; see --help."
+            )
+        for name in ("start", "frames", "stride"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, not {value}.")
+        if self.size is not None and not re.fullmatch(r"\d+x\d+", self.size):
+            raise ConfigError(f'size must be WIDTHxHEIGHT in pixels, as in 576x320, not "{self.size}".')
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """`size` as `(width, height)`."""
+        if self.size is None:
+            return None
+        width, _, height = self.size.partition("x")
+        return int(width), int(height)
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Read the command line and the YAML files that it names; later values replace earlier ones.
+
+    Raises:
+        ConfigError: if something is unknown, of the wrong type or out of range.
+        SystemExit: for `--help` and `--version`, after printing.
+    """
+    try:
+        values = vars(_parser().parse_args(arguments))
+    except ArgumentError as error:
+        raise _explained(error.message) from error
+    values.pop("config")
+    values["sources"] = tuple(values["sources"])
+    values["tracker"] = TrackerSettings(**vars(values["tracker"]))
+    return Options(**values)
+
+
+def project_version() -> str:
+    """Return the version of the installed project."""
+    try:
+        return version("fairmot-tensorrt")
+    except PackageNotFoundError:
+        return "unknown (run `pip install -e .`)"
+
+
+class _ConfigFile(ActionConfigFile):
+    """Names the file in every error about it, and finds unknown keys by itself to suggest the right one."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        try:
+            _check_keys(values)
+            super().__call__(parser, namespace, values, option_string)
+        except (ArgumentError, TypeError) as error:
+            raise ConfigError(f"{values}: {_explained(str(error))}") from error
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="run_track.py",
+        usage="run_track.py SOURCE [SOURCE ...] [--config FILE] [options]",
+        description=DESCRIPTION,
+        version=project_version(),
+        exit_on_error=False,
+        allow_abbrev=False,
+        print_config=None,
+    )
+    parser.add_argument(
+        "sources",
+        metavar="SOURCE",
+        nargs="*",
+        help="video file, folder of images, MOTChallenge sequence, folder of such sequences, glob, camera index, URL, "
+        "or demo, a scene that the project renders",
+    )
+    parser.add_argument("--config", action=_ConfigFile, help="YAML file with any of the keys below; flags after it win")
+    hints = get_type_hints(Options)
+    groups: dict[str, Any] = {}
+    for each in fields(Options):
+        if "group" not in each.metadata:
+            continue
+        title = each.metadata["group"]
+        group = groups.setdefault(title, None) or parser.add_argument_group(title)
+        groups[title] = group
+        kind: dict[str, Any] = {"type": hints[each.name]}
+        if hints[each.name] is bool:
+            kind = {"action": ActionYesNo(yes_prefix="", no_prefix="no-")}
+        group.add_argument(f"--{each.name}", default=each.default, help=each.metadata["help"], **kind)
+    parser.add_class_arguments(TrackerSettings, "tracker")
+    return parser
+
+
+def _known() -> dict[str, Any]:
+    """Return the type of every key, those of the tracker with its dot."""
+    hints = get_type_hints(Options)
+    known = {each.name: hints[each.name] for each in fields(Options) if each.default is not MISSING}
+    return known | {f"tracker.{name}": kind for name, kind in get_type_hints(TrackerSettings).items()}
+
+
+def _check_keys(path: str) -> None:
+    """Raise unless a YAML file holds known keys, and true or false where a flag has no value.
+
+    What cannot be read at all is left to jsonargparse.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except OSError as error:
+        raise ConfigError(f"The configuration {path} cannot be read ({error.strerror}); check the path.") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark is not None else ""
+        raise ConfigError(
+            f"The configuration {path} is not YAML{where}; compare it with configs/default.yaml."
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"The configuration {path} holds no `key: value` lines; see configs/default.yaml.")
+    known = _known()
+    for key, value in _flat(content):
+        if key not in known:
+            raise _unknown(key, f"{path}: the key")
+        if known[key] is bool and not isinstance(value, bool):
+            raise ConfigError(f"{path}: {_wrong(key, value)}")
+
+
+def _flat(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if key == "tracker" and isinstance(value, dict) and not prefix:
+            yield from _flat(value, "tracker.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _unknown(key: str, subject: str) -> ConfigError:
+    """Return the error for a key that does not exist, with the nearest that does; its group may have been left out."""
+    known = _known()
+    nearest = suggestion(key, known) or suggestion(f"tracker.{key}", known)
+    return ConfigError(f'{subject} "{key}" is unknown.{nearest}')
+
+
+def _explained(message: str) -> ConfigError:
+    """Return a message of jsonargparse as one sentence in our words."""
+    unknown = re.match(r"unrecognized arguments: --(?:no-)?([^\s=]+)", message, re.IGNORECASE)
+    if unknown:
+        return _unknown(unknown[1], "The option")
+    wrong = re.search(r'Parser key "([\w.]+)".*(?:Given value|Got value): (.*)', message, re.DOTALL)
+    if wrong and wrong[1] in _known():
+        return ConfigError(_wrong(wrong[1], wrong[2]))
+    return ConfigError(" ".join(message.split()).rstrip(".") + "; see --help.")
+
+
+def _wrong(key: str, value: object) -> str:
+    return f'{key} must be {_expected(_known()[key])}, not "{value}".'
+
+
+def _expected(kind: Any) -> str:
+    """Return in words what a type takes."""
+    if get_origin(kind) is Literal:
+        *most, last = get_args(kind)
+        return f"{', '.join(most)} or {last}"
+    if get_args(kind):
+        return " or ".join("null" if each is type(None) else _expected(each) for each in get_args(kind))
+    return _KINDS[kind]

@@ -1,0 +1,71 @@
+"""The loop: frames from a source through engine and tracker into sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+from core import Frame, SourceError, StageClock, Tracks
+from engine import Engine
+from tracker import FairMOTTracker
+from video import Sink, Source
+
+
+def track_frames(
+    source: Source,
+    engine: Engine,
+    tracker: FairMOTTracker,
+    sinks: Sequence[Sink],
+    *,
+    clock: StageClock,
+    report: Callable[[Frame, Tracks], object] = lambda frame, tracks: None,
+) -> bool:
+    """Track the people of a source until it ends, is closed by another thread, or a sink asks to stop.
+
+    What was read before a fault of the source is tracked and written first.
+
+    Args:
+        source: open, at its first frame.
+        engine: finds the people; gets as many frames at once as it likes, single ones of a live source.
+        tracker: new, for the source's frame rate divided by its stride.
+        sinks: get every frame with its tracks.
+        clock: gets the seconds of the stages `read`, `track` and `write`; give the engine the same one.
+        report: called after each frame is written.
+
+    Returns:
+        Whether it was a sink that asked to stop.
+
+    Raises:
+        SourceError: if the source fails while reading.
+        OutputError: if a sink cannot write.
+    """
+    for frames in _batches(source, 1 if source.is_live else engine.max_batch, clock):
+        for frame, detections in zip(frames, engine.detect(frames), strict=True):
+            with clock("track"):
+                tracks = tracker.update(detections)
+            with clock("write"):
+                for sink in sinks:
+                    sink.write(frame, tracks)
+            report(frame, tracks)
+            if any(sink.stop_requested for sink in sinks):
+                return True
+    return False
+
+
+def _batches(source: Source, size: int, clock: StageClock) -> Iterator[list[Frame]]:
+    """Yield up to `size` frames at a time, and raise what the source raises only after the frames before it."""
+    fault: SourceError | None = None
+    while fault is None:
+        frames: list[Frame] = []
+        with clock("read"):
+            try:
+                # One by one, so that frames before a fault are kept.
+                for frame in islice(source, size):
+                    frames.append(frame)  # noqa: PERF402
+            except SourceError as error:
+                fault = error
+        if frames:
+            yield frames
+        elif fault is None:
+            return
+    raise fault

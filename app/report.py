@@ -1,0 +1,139 @@
+"""What a run leaves beside its tracks: `run.json`, `scores.json`, and lines for the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from app.options import Options, project_version
+from core import OutputError
+from engine import Engine
+from video import Source
+
+RUN, SCORES = "run.json", "scores.json"
+
+_PACKAGES = ("av", "lap", "numpy", "onnx", "onnxruntime", "scipy", "tensorrt")
+
+
+@dataclass
+class RunReport:
+    """The facts of tracking one source, written as `run.json`.
+
+    Attributes:
+        location: what was tracked, see `location_of`.
+        status: `running`, then `complete`, `stopped` (from the window), `interrupted` (by a signal), `damaged` (the
+            source ended early or in part) or `failed` (it broke off, or results could not be written).
+        message: what went wrong, in a sentence.
+        started: local time, ISO 8601.
+        frames: how many were tracked.
+        first_frame, last_frame: their numbers in the source.
+        identities: how many people were reported.
+        wall_seconds: from the first frame asked for until all files were closed.
+        milliseconds: per frame, by stage. `read` and `write` are what the loop waited: decoding and encoding run beside.
+    """
+
+    location: str
+    started: str
+    status: str = "running"
+    message: str | None = None
+    frames: int = 0
+    first_frame: int | None = None
+    last_frame: int | None = None
+    identities: int = 0
+    wall_seconds: float = 0.0
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Frames per second over the whole run."""
+        return self.frames / self.wall_seconds if self.wall_seconds else 0.0
+
+    def write(self, folder: Path, options: Options, source: Source, engine: Engine) -> None:
+        """Write `run.json` into `folder`.
+
+        Raises:
+            OutputError: if that is not possible.
+        """
+        facts = {
+            **asdict(self),
+            "frames_per_second": self.rate,
+            "source": {
+                "name": source.name,
+                "width": source.width,
+                "height": source.height,
+                "frame_rate": source.frame_rate,
+                "frame_count": source.frame_count,
+                "is_live": source.is_live,
+            },
+            "engine": {"name": engine.name, "reason": engine.reason, "input_size": engine.size},
+            "model": {**asdict(engine.model), "path": str(engine.model.path)},
+            "configuration": {**asdict(options), "sources": [location_of(source) for source in options.sources]},
+            "versions": versions(),
+        }
+        write_json(folder / RUN, facts)
+
+    def summary(self, name: str, folder: Path) -> str:
+        """Return the line that ends a run."""
+        stages = ", ".join(f"{stage} {value:.1f}" for stage, value in self.milliseconds.items())
+        return (
+            f"{name}: {self.frames} frames, {self.identities} identities, {self.rate:.1f} frames/s "
+            f"(ms per frame: {stages}) -> {folder}"
+        )
+
+
+def location_of(source: str) -> str:
+    """Return a path in full, anything else without user name, password and query, which are nobody's business."""
+    path = Path(source)
+    if path.exists():
+        return str(path.resolve())
+    return re.sub(r"(?<=://)[^/@]*@", "", source).partition("?")[0]
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of the project, Python and the packages that decide the results; none if not installed."""
+    found: dict[str, str | None] = {
+        "fairmot-tensorrt": project_version(),
+        "python": platform.python_version(),
+        "opencv": cv2.__version__,
+    }
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file; numbers that JSON lacks become text.
+
+    Raises:
+        OutputError: if that is not possible.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # By way of a second file, so that a full disk leaves what was there.
+        draft = path.with_name(f"{path.name}.part")
+        draft.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror}); choose another folder with --output or free some space."
+        ) from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

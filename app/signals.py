@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM: before and after the loop they end the process, inside it they end the loop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the process at once, also inside library calls; for when there is nothing to save.
+
+    Python's own Ctrl-C would wait until such a call (opening a stream that does not answer) has returned.
+    """
+    with _handled_by(signal.SIG_DFL):
+        yield
+
+
+class StopSignals:
+    """Turns the first Ctrl-C or SIGTERM inside a `with` block into a request to stop; a second one kills.
+
+    Args:
+        stop: what to do then; runs in a thread of its own, so it may wait and take locks. It has to make the
+            block end, also where that waits for something.
+
+    Attributes:
+        received: number of the signal that came, or None.
+    """
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self.received: int | None = None
+        self._stop = stop
+        self._handlers = _handled_by(self._handle)
+
+    def __enter__(self) -> StopSignals:
+        self._handlers.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._handlers.__exit__(*error)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        threading.Thread(target=self._stop, name="stop", daemon=True).start()
+
+
+@contextmanager
+def _handled_by(handler: Any) -> Iterator[None]:
+    """Give both signals a handler for the duration of a block."""
+    before = {number: signal.signal(number, handler) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -1,0 +1,97 @@
+"""What the user sees while a run goes on: lines, log messages and the progress bar."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from core import Frame, Tracks
+
+_PACKAGES = ("app", "core", "engine", "tracker", "video")
+_TABLE_WIDTH = 140  # where the output is no terminal and lines may be as long as they need
+
+
+class Terminal:
+    """Results go to standard output, warnings, errors and the progress bar to standard error."""
+
+    def __init__(self) -> None:
+        self._out = Console(width=None if sys.stdout.isatty() else _TABLE_WIDTH)
+        self._err = Console(stderr=True)
+
+    def line(self, text: str) -> None:
+        """Print a line of results as it is."""
+        self._out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def table(self, table: Table) -> None:
+        """Print a table."""
+        self._out.print(table)
+
+    def error(self, text: object) -> None:
+        """Print what went wrong."""
+        self._note("error", str(text), "bold red")
+
+    def _note(self, label: str, text: str, style: str) -> None:
+        self._err.print(Text.assemble((f"{label}: ", style), text), highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def logs(self) -> Iterator[None]:
+        """Show what the project's packages log: information as results, warnings on standard error."""
+        handler = _LogHandler(self)
+        loggers = [logging.getLogger(package) for package in _PACKAGES]
+        levels = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.INFO)
+            logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+                logger.removeHandler(handler)
+
+    @contextmanager
+    def progress(self, name: str, frame_count: int | None) -> Iterator[Callable[[Frame, Tracks], None]]:
+        """Show a progress bar if standard error is a terminal; the function it gives counts a frame.
+
+        Args:
+            name: of the source.
+            frame_count: how many frames there will be, if that is known.
+        """
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _RateColumn(),
+            TextColumn("{task.fields[tracks]} tracks"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._err, transient=True, disable=not self._err.is_terminal) as bar:
+            task = bar.add_task(name, total=frame_count, tracks=0)
+            yield lambda frame, tracks: bar.update(task, advance=1, tracks=len(tracks))
+
+
+class _RateColumn(ProgressColumn):
+    """Frames per second over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0.0:.1f} frames/s")
+
+
+class _LogHandler(logging.Handler):
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno < logging.WARNING:
+            self._terminal.line(text)
+        else:
+            self._terminal._note(record.levelname.lower(), text, "yellow")

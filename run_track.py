@@ -1,0 +1,28 @@
+"""The command `python run_track.py SOURCE`: follows the people in a video and writes where each of them is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from app.signals import ended_by_signals
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: command line without the program's name; this process's if not given.
+
+    Returns:
+        The exit code: 0 if all went well, 1 if a source, the model or an output failed, 2 for wrong settings,
+        130 or 143 after Ctrl-C or SIGTERM.
+    """
+    with ended_by_signals():
+        from app.command import run  # here, because it takes a second in which Ctrl-C should work too
+
+        return run(sys.argv[1:] if arguments is None else arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
