@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
-from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser
+from jsonargparse import ActionYesNo, ArgumentParser
 
 from core import ConfigError
 from core.errors import suggestion
@@ -88,8 +88,22 @@ def parse(arguments: Sequence[str]) -> Options:
         ConfigError: if something is unknown, of the wrong type or out of range.
         SystemExit: for `--help` and `--version`, after printing.
     """
+    parser = _parser()
+    for path in _config_files(arguments):
+        _check_keys(path)
+        try:
+            parser.parse_path(path)
+        except ArgumentError as error:  # seen here, where the file is known
+            raise ConfigError(f"{path}: {_explained(error.message)}") from error
+    parser.add_argument(
+        "sources",
+        metavar="SOURCE",
+        nargs="*",
+        help="video file, folder of images, MOTChallenge sequence, folder of such sequences, glob, camera index, URL, "
+        "or demo, a scene that the project renders",
+    )
     try:
-        values = vars(_parser().parse_args(arguments))
+        values = vars(parser.parse_args(arguments))
     except ArgumentError as error:
         raise _explained(error.message) from error
     values.pop("config")
@@ -106,18 +120,16 @@ def project_version() -> str:
         return "unknown (run `pip install -e .`)"
 
 
-class _ConfigFile(ActionConfigFile):
-    """Names the file in every error about it, and finds unknown keys by itself to suggest the right one."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        try:
-            _check_keys(values)
-            super().__call__(parser, namespace, values, option_string)
-        except (ArgumentError, TypeError) as error:
-            raise ConfigError(f"{values}: {_explained(str(error))}") from error
+def _config_files(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the files that `--config` names."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = argument.partition("=")
+        if name == "--config" and (equals or following):
+            yield value if equals else following
 
 
 def _parser() -> ArgumentParser:
+    """Return the parser of all keys, without the sources, which no file holds."""
     parser = ArgumentParser(
         prog="run_track.py",
         usage="run_track.py SOURCE [SOURCE ...] [--config FILE] [options]",
@@ -127,14 +139,7 @@ def _parser() -> ArgumentParser:
         allow_abbrev=False,
         print_config=None,
     )
-    parser.add_argument(
-        "sources",
-        metavar="SOURCE",
-        nargs="*",
-        help="video file, folder of images, MOTChallenge sequence, folder of such sequences, glob, camera index, URL, "
-        "or demo, a scene that the project renders",
-    )
-    parser.add_argument("--config", action=_ConfigFile, help="YAML file with any of the keys below; flags after it win")
+    parser.add_argument("--config", action="config", help="YAML file with any of the keys below; flags after it win")
     hints = get_type_hints(Options)
     groups: dict[str, Any] = {}
     for each in fields(Options):

@@ -61,7 +61,7 @@ def _batches(source: Source, size: int, clock: StageClock) -> Iterator[list[Fram
             try:
                 # One by one, so that frames before a fault are kept.
                 for frame in islice(source, size):
-                    frames.append(frame)  # noqa: PERF402
+                    frames.append(frame)
             except SourceError as error:
                 fault = error
         if frames:

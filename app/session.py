@@ -112,9 +112,12 @@ class Session:
             report.status = "stopped" if stopped else "complete"
             if signals.received is not None:
                 name = signal.Signals(signals.received).name
-                report.status, report.message = "interrupted", f"Stopped by {name} after frame {tally.last}."
+                report.status, report.message = (
+                    "interrupted",
+                    f"Stopped by {name} after frame {tally.last}; what was tracked is kept.",
+                )
                 exit_code = _SIGNAL_EXIT_CODE + signals.received
-                self._terminal.error(report.message)
+                self._terminal.warning(report.message)
             elif source.damaged is not None:  # which the source has said in a warning
                 report.status, report.message, exit_code = "damaged", source.damaged, SourceError.exit_code
         except UserError as error:

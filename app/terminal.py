@@ -37,6 +37,10 @@ class Terminal:
         """Print what went wrong."""
         self._note("error", str(text), "bold red")
 
+    def warning(self, text: object, label: str = "warning") -> None:
+        """Print what the user should know."""
+        self._note(label, str(text), "yellow")
+
     def _note(self, label: str, text: str, style: str) -> None:
         self._err.print(Text.assemble((f"{label}: ", style), text), highlight=False, soft_wrap=True)
 
@@ -94,4 +98,4 @@ class _LogHandler(logging.Handler):
         if record.levelno < logging.WARNING:
             self._terminal.line(text)
         else:
-            self._terminal._note(record.levelname.lower(), text, "yellow")
+            self._terminal.warning(text, record.levelname.lower())
