@@ -128,7 +128,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         draft.replace(path)
     except OSError as error:
         raise OutputError(
-            f"{path} cannot be written ({error.strerror}); choose another folder with --output or free some space."
+            f"{path} cannot be written ({str(error.strerror).lower()}); choose another output folder or free some space."
         ) from error
 
 

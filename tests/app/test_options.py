@@ -1,0 +1,123 @@
+"""Flags and YAML files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import material
+import pytest
+import yaml
+
+from app.options import Options, parse
+from core import ConfigError
+from tracker import TrackerSettings
+
+CONFIGS = material.ROOT / "configs"
+
+
+def test_the_default_file_lists_every_key_with_its_default() -> None:
+    content = yaml.safe_load((CONFIGS / "default.yaml").read_text())
+    settings = TrackerSettings(**content.pop("tracker"))
+    assert Options(("x",), **content, tracker=settings) == parse(["x"]) == Options(("x",))
+    keys = {field.name for field in dataclasses.fields(Options)} - {"sources", "tracker"}
+    assert set(content) == keys
+    assert parse(["x", "--config", str(CONFIGS / "default.yaml")]) == parse(["x"])
+
+
+def test_the_mot17_file() -> None:
+    options = parse(["MOT17/train", "--config", str(CONFIGS / "mot17.yaml")])
+    assert (options.eval, options.video, options.input_size) == (True, False, (1088, 608))
+
+
+def test_later_values_win(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "frames: 5\nstride: 2\nshow: true\ntracker: {motion_limit: 0.7, max_aspect_ratio: .inf}\n"
+    )
+    arguments = ["--frames", "1", "--config", str(tmp_path / "a.yaml"), "a.mp4", "b.mp4"]
+    options = parse([*arguments, "--tracker.motion_limit=0.6", "--no-show"])
+    assert options.sources == ("a.mp4", "b.mp4")
+    assert (options.frames, options.stride, options.show, options.size) == (5, 2, False, None)
+    assert options.tracker == TrackerSettings(motion_limit=0.6, max_aspect_ratio=float("inf"))
+    assert parse([*arguments, "--frames", "7"]).frames == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Name a SOURCE"),
+        (["x", "--strides", "2"], 'The option "strides" is unknown. Did you mean "stride"?'),
+        (["x", "--no-vidoe"], 'The option "vidoe" is unknown. Did you mean "video"?'),
+        (["x", "--confidence_threshold=1"], 'Did you mean "tracker.confidence_threshold"?'),
+        (["x", "--thr", "2"], 'The option "thr" is unknown.'),
+        (["x", "--stride", "two"], 'stride must be a whole number, not "two".'),
+        (["x", "--frames", "1.5"], 'frames must be a whole number or null, not "1.5".'),
+        (["x", "--engine", "cuda"], 'engine must be auto, onnxruntime or tensorrt, not "cuda".'),
+        (["x", "--tracker.low_score_stage", "2"], 'tracker.low_score_stage must be true or false, not "2".'),
+        (
+            ["x", "--tracker.motion_limit", "much"],
+            'tracker.motion_limit must be a number (infinity is .inf), not "much".',
+        ),
+        (["x", "--tracker.motion_limit", "2"], "motion_limit must be between 0 and 1"),
+        (["x", "--start", "0"], "start must be at least 1, not 0."),
+        (["x", "--size", "576"], 'size must be WIDTHxHEIGHT in pixels, as in 576x320, not "576".'),
+        (["x", "--stride"], "--stride: expected one argument"),
+        (["x", "--config", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+    ],
+)
+def test_wrong_flags(arguments: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(arguments)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("strides: 2", 'the key "strides" is unknown. Did you mean "stride"?'),
+        ("motion_limit: 0.5", 'the key "motion_limit" is unknown. Did you mean "tracker.motion_limit"?'),
+        (
+            "tracker: {motoin_limit: 0.5}",
+            'the key "tracker.motoin_limit" is unknown. Did you mean "tracker.motion_limit"?',
+        ),
+        ("zebra: 1", 'the key "zebra" is unknown.'),
+        ("1: 1", 'the key "1" is unknown.'),
+        ("threads: many", 'threads must be a whole number or null, not "many".'),
+        ("video: 3", 'video must be true or false, not "3".'),
+        ("tracker: {use_embeddings: maybe}", 'tracker.use_embeddings must be true or false, not "maybe".'),
+        ("engine: [a, b]", "engine must be auto, onnxruntime or tensorrt"),
+        ("tracker: 3", "tracker"),
+        ("video: [", "is not YAML (line 1)"),
+        ("just text", "holds no `key: value` lines"),
+        ("", "holds no `key: value` lines"),
+        ("sources: [a]", 'the key "sources" is unknown.'),
+    ],
+)
+def test_wrong_files(tmp_path: Path, content: str, sentence: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    for arguments in (["--config", str(path)], [f"--config={path}"]):
+        with pytest.raises(ConfigError) as caught:
+            parse(["x", *arguments])
+        assert sentence in str(caught.value)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_help_lists_every_key_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["--help"])
+    assert not ended.value.code
+    text = capsys.readouterr().out
+    positions = [text.index(f"\n{group}:\n") for group in ("frames", "engine", "results")]
+    assert positions == sorted(positions)
+    for field in dataclasses.fields(TrackerSettings):
+        assert f"--tracker.{field.name}" in text
+    assert "--no-video" in text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--version"])
+    assert capsys.readouterr().out.startswith("run_track.py ")

@@ -1,0 +1,100 @@
+"""The loop, and the same in a few lines of a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import material
+import pytest
+
+from app.pipeline import track_frames
+from core import Frame, SourceError, StageClock, Tracks
+from engine import open_engine
+from tracker import FairMOTTracker
+from video import JSONLSink, Sink, Source, VideoSink, open_source
+
+
+class BreakingSource(Source):
+    """Gives four frames and then fails, as a camera that is unplugged."""
+
+    def __init__(self) -> None:
+        super().__init__("breaking", material.SIZE, 25.0)
+
+    def _frames(self) -> Iterator[Frame]:
+        for number in range(1, 5):
+            yield Frame(number, number / 25, material.image())
+        raise SourceError("The cable is out.")
+
+
+class ListSink(Sink):
+    """Keeps what it gets, and asks to stop after some frames."""
+
+    def __init__(self, stop_after: int = 1000) -> None:
+        self.numbers: list[int] = []
+        self._stop_after = stop_after
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        assert len(tracks) == 2
+        self.numbers.append(frame.index)
+        self.stop_requested = len(self.numbers) >= self._stop_after
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_frames_before_a_fault_are_tracked(weights: Path, batch: int) -> None:
+    sink, clock = ListSink(), StageClock()
+    with BreakingSource() as source, open_engine(weights, clock=clock) as engine:
+        engine.max_batch = batch
+        with pytest.raises(SourceError, match="cable"):
+            track_frames(source, engine, FairMOTTracker(25), [sink], clock=clock)
+    assert sink.numbers == [1, 2, 3, 4]
+    assert list(clock.milliseconds()) == ["read", "letterbox", "network", "decode", "track", "write"]
+
+
+def test_batches_give_the_same_tracks(tmp_path: Path, weights: Path) -> None:
+    people = [[(4 + number // 4, 5), (20 - number // 4, 9)] for number in range(24)]
+    sequence = material.write_sequence(tmp_path / "seq", people)
+    texts = []
+    for batch in (1, 5):
+        with (
+            open_source(str(sequence)) as source,
+            open_engine(weights) as engine,
+            JSONLSink(tmp_path / "tracks.jsonl") as sink,
+        ):
+            engine.max_batch = batch
+            track_frames(source, engine, FairMOTTracker(25), [sink], clock=StageClock())
+        texts.append((tmp_path / "tracks.jsonl").read_text())
+    assert texts[0] == texts[1]
+    assert texts[0].count('"id": 2') == 24
+
+
+def test_a_sink_can_end_the_loop(weights: Path) -> None:
+    sink, reported = ListSink(stop_after=2), []
+    with BreakingSource() as source, open_engine(weights) as engine:
+        stopped = track_frames(
+            source,
+            engine,
+            FairMOTTracker(25),
+            [sink],
+            clock=StageClock(),
+            report=lambda frame, tracks: reported.append(frame.index),
+        )
+    assert stopped
+    assert sink.numbers == reported == [1, 2]
+
+
+def test_the_example_of_the_readme(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        open_source("demo?frames=5&size=160x96") as source,
+        open_engine(weights) as engine,
+        VideoSink("out.mp4", source.size, source.frame_rate) as sink,
+    ):
+        tracker = FairMOTTracker(source.frame_rate)
+        for frame in source:
+            tracks = tracker.update(engine.detect([frame])[0])
+            sink.write(frame, tracks)
+    assert material.count_frames(tmp_path / "out.mp4") == 5
