@@ -127,8 +127,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         draft.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
         draft.replace(path)
     except OSError as error:
+        reason = str(error.strerror).lower()
         raise OutputError(
-            f"{path} cannot be written ({str(error.strerror).lower()}); choose another output folder or free some space."
+            f"{path} cannot be written ({reason}); choose another output folder or free some space."
         ) from error
 
 

@@ -108,7 +108,7 @@ def test_fault(tmp_path: Path, weights: Path, prepare: Prepare, exit_code: int, 
     done = material.run(*arguments)
     assert done.returncode == exit_code
     material.check_sentence(done.stderr, sentence)
-    assert not list(tmp_path.rglob("tracks.txt")) or prepare is no_display, "a fault known before tracking comes first"
+    assert not list(tmp_path.rglob("tracks.txt")), "a fault known before tracking comes first"
 
 
 def test_a_cut_off_video_gives_what_can_be_read(tmp_path: Path, weights: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_change_of_size_is_followed_with_a_warning(tmp_path: Path, weights: Pa
     (tmp_path / "joined.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
     done = material.run(tmp_path / "joined.ts", "--weights", weights, "--output", tmp_path)
     assert done.returncode == 0
-    material.check_sentence(done.stderr, r"joined\.ts|joined changes size to 192x128 at frame 7")
+    material.check_sentence(done.stderr, r"joined changes size to 192x128 at frame 7")
     folder = tmp_path / "joined"
     assert material.check_results(folder, status="complete") == 12
     assert [len(line["tracks"]) for line in material.read_lines(folder)] == [2] * 12

@@ -83,13 +83,12 @@ def test_a_live_stream_that_stops_sending(tmp_path: Path, weights: Path, stopped
             text=True,
         )
         folder = tmp_path / "out" / "127.0.0.1"
-        last = -1
-        while (
-            now := (folder / "tracks.jsonl").stat().st_size if (folder / "tracks.jsonl").exists() else -1
-        ) != last or (now <= 0):
+        sizes = [0]
+        while sizes[-1] == 0 or sizes[-1] != sizes[-2]:  # until nothing more comes
             assert process.poll() is None, process.communicate()
-            last = now
             time.sleep(0.3)
+            lines = folder / "tracks.jsonl"
+            sizes.append(lines.stat().st_size if lines.exists() else 0)
         began = time.monotonic()
         if stopped_by == "Ctrl-C":
             process.send_signal(signal.SIGINT)
