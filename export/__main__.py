@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from core.errors import ConfigError, SourceError, UserError
 from core.records import ByteArray
@@ -28,6 +29,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--classes", default="", help="class names, separated by commas (person)")
     parser.add_argument("--raw", action="store_true", help="raw heads: no sigmoid, peak suppression, normalisation")
     parser.add_argument("--half-storage", action="store_true", help="store weights as float16, half the file")
+    parser.add_argument(
+        "--score-shift",
+        type=float,
+        default=0.0,
+        help="added to the heatmap's logits, so that the tracker's thresholds suit the model (0)",
+    )
     parser.add_argument("--frame", type=Path, help="image for the check; a rendered street if not given")
     return parser
 
@@ -67,6 +74,8 @@ def export(options: argparse.Namespace) -> bool:
     """
     size, frame = _size(options.size), _frame(options.frame)
     architecture, network = load_network(options.checkpoint, options.arch)
+    with torch.no_grad():
+        network.hm[2].bias.add_(options.score_shift)  # type: ignore[operator]
     reference = network
     if options.half_storage:
         reference = round_to_half(fold_batch_norm(network))
