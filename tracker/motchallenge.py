@@ -10,6 +10,7 @@ One box per line, comma separated: frame (from 1), identity, left, top, width, h
 
 from __future__ import annotations
 
+import configparser
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from core.records import Detections
 
 _LEAST_COLUMNS, _MOST_COLUMNS = 7, 10
 _CLASS_COLUMN_COUNTS = (8, 9)
+_LARGEST = 1e9  # of frames, identities and pixels; far above any, and far below where float64 loses digits
 _NAMES = ("frame", "identity", "left", "top", "width", "height")
 
 
@@ -50,6 +52,54 @@ class Boxes:
         """Return the rows chosen by a mask, an index array or a slice."""
         class_ids = None if self.class_ids is None else self.class_ids[rows]
         return Boxes(self.frames[rows], self.ids[rows], self.tlwh[rows], self.scores[rows], class_ids)
+
+
+@dataclass(frozen=True)
+class SequenceInfo:
+    """What `seqinfo.ini` says about a sequence; none where it says nothing.
+
+    Attributes:
+        name: of the sequence.
+        length: how many frames it has.
+        frame_rate: frames per second.
+    """
+
+    name: str | None
+    length: int | None
+    frame_rate: float | None
+
+
+def read_sequence_info(path: Path | str) -> SequenceInfo:
+    """Read a `seqinfo.ini`.
+
+    Raises:
+        UserError: if it cannot be read or a number in it is not one.
+    """
+    path = Path(path)
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8-sig"))
+        section = parser["Sequence"]
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (UnicodeDecodeError, configparser.Error, KeyError) as error:
+        raise UserError(f'{path} is not a sequence description; it must begin with a line "[Sequence]".') from error
+    length = _positive(section.get("seqLength"), "seqLength", path)
+    if length is not None and length != int(length):
+        raise UserError(f"{path}: seqLength must be a whole number, not {length:g}.")
+    frame_rate = _positive(section.get("frameRate"), "frameRate", path)
+    return SequenceInfo(section.get("name"), None if length is None else int(length), frame_rate)
+
+
+def _positive(text: str | None, name: str, path: Path) -> float | None:
+    """Return a number above 0 from a file, or none where there is none."""
+    try:
+        value = None if text is None else float(text)
+    except ValueError:
+        value = math.nan
+    if value is not None and not 0 < value < math.inf:
+        raise UserError(f"{path}: {name} must be a number above 0, not {text!r}.")
+    return value
 
 
 def read_ground_truth(path: Path | str) -> Boxes:
@@ -95,29 +145,50 @@ def read_detections(path: Path | str) -> dict[int, Detections]:
 
 
 def _table(path: Path) -> tuple[npt.NDArray[np.float64], list[int]]:
-    """Return the numbers of a file, `(n, columns)`, and the line number of each row."""
+    """Return the numbers of a file, `(n, columns)`, and the line number of each row.
+
+    NumPy parses a file without faults some ten times faster than Python; whatever it refuses, or whatever breaks a
+    rule, is read again line by line, which names the fault.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a text file; give a MOTChallenge text file.") from error
-    rows: list[list[float]] = []
-    lines: list[int] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        rows.append(_row(line, len(rows[0]) if rows else None, f"{path}, line {number}"))
-        lines.append(number)
-    return np.array(rows, np.float64).reshape(len(rows), -1 if rows else _LEAST_COLUMNS), lines
+    numbered = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    if not numbered:
+        return np.zeros((0, _LEAST_COLUMNS)), []
+    numbers, lines = map(list, zip(*numbered, strict=True))
+    try:
+        table = np.loadtxt(lines, dtype=np.float64, delimiter=",", comments=None, ndmin=2)
+    except ValueError:
+        table = None
+    if table is None or not _is_sound(table):
+        columns = lines[0].count(",") + 1
+        rows = [_row(line, columns, f"{path}, line {number}") for number, line in numbered]
+        table = np.array(rows, np.float64)
+    return table, numbers
 
 
-def _row(line: str, columns: int | None, where: str) -> list[float]:
+def _is_sound(table: npt.NDArray[np.float64]) -> bool:
+    """Tell whether `_row` would take every row."""
+    return bool(
+        _LEAST_COLUMNS <= table.shape[1] <= _MOST_COLUMNS
+        and np.isfinite(table).all()
+        and (table[:, :2] == np.trunc(table[:, :2])).all()
+        and (np.abs(table[:, :6]) <= _LARGEST).all()
+        and (table[:, 0] >= 1).all()
+        and (table[:, 4:6] >= 0).all()
+    )
+
+
+def _row(line: str, columns: int, where: str) -> list[float]:
     """Return the numbers of one line.
 
     Args:
         line: text of the line.
-        columns: how many the first line has; none if this is the first.
+        columns: how many the first line has.
         where: file and line, for messages.
     """
     try:
@@ -126,10 +197,13 @@ def _row(line: str, columns: int | None, where: str) -> list[float]:
         raise UserError(f"{where}: every value must be a number, separated by commas, not {line.strip()!r}.") from error
     if not _LEAST_COLUMNS <= len(row) <= _MOST_COLUMNS:
         raise UserError(f"{where}: a line must have {_LEAST_COLUMNS} to {_MOST_COLUMNS} columns, not {len(row)}.")
-    if columns is not None and len(row) != columns:
+    if len(row) != columns:
         raise UserError(f"{where}: this line has {len(row)} columns and the first one {columns}; make them equal.")
     if not all(map(math.isfinite, row)):
         raise UserError(f"{where}: values must be finite numbers, not {line.strip()!r}.")
+    for name, value in zip(_NAMES, row, strict=False):
+        if abs(value) > _LARGEST:
+            raise UserError(f"{where}: the {name} must be at most {_LARGEST:.0f}, not {value:g}.")
     for name, value in zip(_NAMES[:2], row, strict=False):
         if value != int(value):
             raise UserError(f"{where}: the {name} must be a whole number, not {value:g}.")
