@@ -7,6 +7,7 @@ arrays: all tracks are predicted, gated, matched and corrected together, and no 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,25 +16,16 @@ import numpy.typing as npt
 from core.errors import ConfigError, UserError
 from core.records import Detections, Tracks
 from tracker.assignment import IndexArray, assign
-from tracker.costs import (
-    Array,
-    FloatArray,
-    IntArray,
-    cosine_distance,
-    forbid_other_classes,
-    fuse_motion,
-    iou_distance,
-    normalised,
-    tlbr_from_xyah,
-    xyah_from_tlbr,
-)
-from tracker.kalman import POSITION, KalmanFilter
+from tracker.costs import Array, FloatArray, IntArray, forbid_other_classes, iou_distance, normalised
+from tracker.kalman import POSITION
 from tracker.settings import TrackerSettings
 from tracker.store import TrackStore
+from tracker.strategies import appearance_cost, box_distance, camera_drift, kalman_filter, score_fusion
 
 logger = logging.getLogger(__name__)
 
 Mask = npt.NDArray[np.bool_]
+_CostOf = Callable[[IndexArray, IndexArray], Array]
 
 # What became of a track in this frame, in the order in which the reference lists them; the first three are tracked.
 _STAYED, _NEW, _REFOUND, _STILL_LOST, _JUST_LOST, _GONE = range(6)
@@ -41,10 +33,10 @@ _STAYED, _NEW, _REFOUND, _STILL_LOST, _JUST_LOST, _GONE = range(6)
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """The usable detections of one frame, with tracks' shapes: boxes `(4, n)` float64, embeddings or none."""
+    """The usable detections of one frame, shaped like tracks: boxes and what the filter measures `(4, n)` float64."""
 
     tlbr: Array
-    xyah: Array
+    measured: Array
     scores: FloatArray
     class_ids: IntArray
     embeddings: FloatArray | None
@@ -62,8 +54,13 @@ class _Matches:
         self._rows: list[IndexArray] = []
         self._columns: list[IndexArray] = []
 
-    def add(self, rows: IndexArray, columns: IndexArray, cost: Array, limit: float) -> tuple[IndexArray, IndexArray]:
-        """Match tracks `rows` with detections `columns` at `cost` `(n, m)`; return the rows and columns left over."""
+    def add(
+        self, rows: IndexArray, columns: IndexArray, cost_of: _CostOf, limit: float
+    ) -> tuple[IndexArray, IndexArray]:
+        """Match tracks `rows` with detections `columns`; return the rows and columns left over."""
+        if not len(rows) or not len(columns):
+            return rows, columns
+        cost = cost_of(rows, columns)
         if self._classes is not None:
             forbid_other_classes(cost, self._classes[0][rows], self._classes[1][columns])
         matched, partners = assign(cost, limit)
@@ -109,7 +106,11 @@ class FairMOTTracker:
             raise ConfigError(f"frame_rate must be above 0, not {frame_rate}.")
         self.settings = settings or TrackerSettings()
         self._buffer = self.settings.buffer_frames(frame_rate)
-        self._kalman = KalmanFilter(self.settings.position_weight, self.settings.velocity_weight)
+        self._kalman = kalman_filter(self.settings)
+        self._distance = box_distance(self.settings)
+        self._fuse_scores = score_fusion(self.settings)
+        self._appearance_cost = appearance_cost(self.settings)
+        self._drift = camera_drift(self.settings)
         self._warned = False
         self.reset()
 
@@ -136,7 +137,7 @@ class FairMOTTracker:
         seen = self._usable(detections)
         count = store.count
         lost = np.arange(count) >= store.tracked
-        states, boxes = self._predict(lost)
+        states, boxes = self._predict(lost, seen)
         matches, missed, unconfirmed, unmatched = self._associate(seen, states, boxes, lost)
 
         rows, columns = matches.all()
@@ -178,7 +179,7 @@ class FairMOTTracker:
         if not self._several_classes and len(keep):
             first = self._store.class_ids[0] if self._store.count else class_ids[0]
             self._several_classes = bool((class_ids != first).any())
-        return _Seen(boxes, xyah_from_tlbr(boxes), scores[keep], class_ids, embeddings)
+        return _Seen(boxes, self._kalman.measure(boxes), scores[keep], class_ids, embeddings)
 
     def _embeddings(self, embeddings: FloatArray, keep: IndexArray) -> FloatArray | None:
         """Return rows `keep` with length 1, or none if the detections have no embeddings."""
@@ -194,19 +195,21 @@ class FairMOTTracker:
             )
         return normalised(embeddings[keep])
 
-    def _predict(self, lost: Mask) -> tuple[Array, Array]:
-        """Move all tracks to this frame; return their states `(5, 4, n)` and boxes `(4, n)`.
-
-        Unconfirmed tracks stay as they are, as in the reference: they have no velocity yet.
-        """
+    def _predict(self, lost: Mask, seen: _Seen) -> tuple[Array, Array]:
+        """Move all tracks to this frame; return their states `(5, 4, n)` and boxes `(4, n)`."""
         store = self._store
         states = store.kalman[:, :, : store.count]
-        confirmed = store.confirmed[: store.count].nonzero()[0]
-        if len(confirmed) == store.count:
+        if self.settings.predict_unconfirmed or store.confirmed[: store.count].all():
             self._kalman.predict(states, lost)
         else:
+            confirmed = store.confirmed[: store.count].nonzero()[0]
             states[:, :, confirmed] = self._kalman.predict(np.take(states, confirmed, axis=2), lost[confirmed])
-        return states, tlbr_from_xyah(states[POSITION])
+        boxes = self._kalman.boxes(states[POSITION])
+        shift = self._drift(boxes[:, : store.tracked], seen.tlbr)
+        if shift is not None:
+            states[POSITION, :2] += shift
+            boxes += np.concatenate((shift, shift))
+        return states, boxes
 
     def _associate(
         self, seen: _Seen, states: Array, boxes: Array, lost: Mask
@@ -226,27 +229,30 @@ class FairMOTTracker:
             low = low[seen.scores[low] < np.float32(settings.confidence_threshold)]
         matches = _Matches((store.class_ids, seen.class_ids) if self._several_classes else None)
 
-        def overlap_stage(rows: IndexArray, columns: IndexArray, limit: float) -> tuple[IndexArray, IndexArray]:
-            if not len(rows) or not len(columns):
-                return rows, columns
-            return matches.add(rows, columns, iou_distance(boxes[:, rows], seen.tlbr[:, columns]), limit)
+        def distance(rows: IndexArray, columns: IndexArray) -> Array:
+            return self._distance(boxes[:, rows], seen.tlbr[:, columns])
+
+        def fused_distance(rows: IndexArray, columns: IndexArray) -> Array:
+            return self._fuse_scores(distance(rows, columns), seen.scores[columns])
 
         if seen.embeddings is None:
-            left, high = overlap_stage(pool, high, settings.motion_limit)
+            left, high = matches.add(pool, high, fused_distance, settings.motion_limit)
             missed = left[~lost[left]]
         else:
-            left = pool
-            if len(pool) and len(high):
-                cost = fuse_motion(
-                    cosine_distance(store.embeddings[pool], seen.embeddings[high]),
-                    self._kalman.gating_distance(np.take(states, pool, axis=2), seen.xyah[:, high]),
-                    settings.motion_weight,
-                    settings.gating_threshold,
+            embeddings = seen.embeddings
+
+            def appearance(rows: IndexArray, columns: IndexArray) -> Array:
+                return self._appearance_cost(
+                    store.embeddings[rows],
+                    embeddings[columns],
+                    self._kalman.gating_distance(np.take(states, rows, axis=2), seen.measured[:, columns]),
+                    lambda: fused_distance(rows, columns),
                 )
-                left, high = matches.add(pool, high, cost, settings.appearance_limit)
-            missed, high = overlap_stage(left[~lost[left]], high, settings.overlap_limit)
-        missed, _ = overlap_stage(missed, low, settings.low_score_limit)
-        unconfirmed, high = overlap_stage(unconfirmed, high, settings.unconfirmed_limit)
+
+            left, high = matches.add(pool, high, appearance, settings.appearance_limit)
+            missed, high = matches.add(left[~lost[left]], high, fused_distance, settings.overlap_limit)
+        missed, _ = matches.add(missed, low, distance, settings.low_score_limit)
+        unconfirmed, high = matches.add(unconfirmed, high, fused_distance, settings.unconfirmed_limit)
         return matches, missed, unconfirmed, high
 
     def _correct(self, rows: IndexArray, columns: IndexArray, seen: _Seen, lost: Mask) -> None:
@@ -255,7 +261,7 @@ class FairMOTTracker:
             return
         store, settings = self._store, self.settings
         states = np.take(store.kalman, rows, axis=2)
-        store.kalman[:, :, rows] = self._kalman.update(states, seen.xyah[:, columns])
+        store.kalman[:, :, rows] = self._kalman.update(states, seen.measured[:, columns])
         if seen.embeddings is not None:
             old, momentum = store.embeddings[rows], np.float32(settings.embedding_momentum)
             new = seen.embeddings[columns]
@@ -271,7 +277,7 @@ class FairMOTTracker:
         """Begin tracks with detections `new`; those of the first frame are confirmed at once."""
         if len(new):
             embeddings = None if seen.embeddings is None else seen.embeddings[new]
-            states = self._kalman.initiate(seen.xyah[:, new])
+            states = self._kalman.initiate(seen.measured[:, new])
             rows = self._store.append(states, seen.scores[new], seen.class_ids[new], embeddings, self._frame)
             self._store.confirmed[rows] = self._frame == 1
 
@@ -306,7 +312,7 @@ class FairMOTTracker:
         here, away = (group < _STILL_LOST).nonzero()[0], ((group >= _STILL_LOST) & (group < _GONE)).nonzero()[0]
         if not len(here) or not len(away):
             return
-        boxes = tlbr_from_xyah(store.kalman[POSITION, :, : store.count])
+        boxes = self._kalman.boxes(store.kalman[POSITION, :, : store.count])
         distance = iou_distance(boxes[:, here], boxes[:, away])
         if self._several_classes:
             forbid_other_classes(distance, store.class_ids[here], store.class_ids[away])
@@ -321,12 +327,12 @@ class FairMOTTracker:
     def _report(self) -> Tracks:
         """Return the confirmed tracks that the output filter lets pass."""
         store, settings = self._store, self.settings
-        x, y, aspect, height = store.kalman[POSITION, :, : store.tracked]
-        width = aspect * height
-        shown = store.confirmed[: store.tracked] & (aspect <= settings.max_aspect_ratio)
+        tlwh = self._kalman.boxes(store.kalman[POSITION, :, : store.tracked])
+        tlwh[2:] -= tlwh[:2]
+        width, height = tlwh[2:]
+        shown = store.confirmed[: store.tracked] & (width <= settings.max_aspect_ratio * height)
         rows = (shown & (width * height > settings.min_box_area)).nonzero()[0]
-        tlwh = np.stack((x - width / 2, y - height / 2, width, height), axis=1, dtype=np.float32, casting="same_kind")
-        return Tracks(store.ids[rows], tlwh[rows], store.scores[rows], store.class_ids[rows])
+        return Tracks(store.ids[rows], tlwh.T[rows].astype(np.float32), store.scores[rows], store.class_ids[rows])
 
 
 def _without(values: IndexArray, positions: IndexArray) -> IndexArray:

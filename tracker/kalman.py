@@ -1,16 +1,21 @@
-"""The constant-velocity Kalman filter of DeepSORT, for all tracks at once.
+"""The constant-velocity Kalman filters of DeepSORT and BoT-SORT, for all tracks at once.
 
-The state of a track is (cx, cy, a = width / height, h) and its velocities. DeepSORT (`kalman_filter.py`) writes it with
-8x8 matrices, but its motion, measurement and noise matrices never mix two of the four coordinates, and the initial
-covariance is diagonal. So the 8x8 covariance always consists of four independent 2x2 blocks, and the filter is,
-exactly, four filters of one coordinate each. Here each block is three numbers, every step is elementwise over
-all tracks and coordinates, and no matrix is ever factorised.
+`KalmanFilter` is DeepSORT's. The state of a track is (cx, cy, a = width / height, h) and its velocities. DeepSORT
+(`kalman_filter.py`) writes it with 8x8 matrices, but its motion, measurement and noise matrices never mix two of the
+four coordinates, and the initial covariance is diagonal. So the 8x8 covariance always consists of four independent 2x2
+blocks, and the filter is, exactly, four filters of one coordinate each. Here each block is three numbers, every step is
+elementwise over all tracks and coordinates, and no matrix is ever factorised.
+
+`WidthKalmanFilter` has the width in place of the aspect ratio, as BoT-SORT (Aharon et al., 2022) proposes: a person who
+swings the arms changes the width, and a box that is cut off at the knees keeps it.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
+from tracker.costs import tlbr_from_xyah, xyah_from_tlbr
 
 States = npt.NDArray[np.float64]
 Array = npt.NDArray[np.float64]
@@ -24,13 +29,7 @@ ASPECT_VELOCITY_STD = 1e-5
 MEASURED_ASPECT_STD = 1e-1
 
 
-def _variances(per_height: tuple[float, float], aspect: tuple[float, float]) -> tuple[Array, Array]:
-    """Return factors of the squared height and summands, each `(3, 4, 1)`, for the last three rows of a state."""
-    scale, floor = np.zeros((2, 3, 4, 1))
-    for row, std, aspect_std in zip((0, 2), per_height, aspect, strict=True):
-        scale[row, [0, 1, 3], 0] = std**2
-        floor[row, 2, 0] = aspect_std**2
-    return scale, floor
+_Variances = tuple[Array, Array]
 
 
 class KalmanFilter:
@@ -46,10 +45,33 @@ class KalmanFilter:
     """
 
     def __init__(self, position_weight: float = 1 / 20, velocity_weight: float = 1 / 160) -> None:
-        self._initial = _variances((2 * position_weight, 10 * velocity_weight), (ASPECT_STD, ASPECT_VELOCITY_STD))
-        self._process = _variances((position_weight, velocity_weight), (ASPECT_STD, ASPECT_VELOCITY_STD))
-        scale, floor = _variances((position_weight, 0.0), (MEASURED_ASPECT_STD, 0.0))
+        self._initial = self._variances(2 * position_weight, 10 * velocity_weight, ASPECT_STD, ASPECT_VELOCITY_STD)
+        self._process = self._variances(position_weight, velocity_weight, ASPECT_STD, ASPECT_VELOCITY_STD)
+        scale, floor = self._variances(position_weight, 0.0, MEASURED_ASPECT_STD, 0.0)
         self._measured = scale[0], floor[0]
+
+    def _variances(self, position: float, velocity: float, aspect: float, aspect_velocity: float) -> _Variances:
+        """Return factors of the squared height and summands, each `(3, 4, 1)`, for the last three rows of a state.
+
+        Args:
+            position: standard deviation of cx, cy and h per pixel of height.
+            velocity: the same of their velocities.
+            aspect: standard deviation of the aspect ratio.
+            aspect_velocity: the same of its velocity.
+        """
+        scale, floor = np.zeros((2, 3, 4, 1))
+        for row, std, aspect_std in ((0, position, aspect), (2, velocity, aspect_velocity)):
+            scale[row, [0, 1, 3], 0] = std**2
+            floor[row, 2, 0] = aspect_std**2
+        return scale, floor
+
+    def measure(self, tlbr: Array) -> Array:
+        """Return the measurements `(4, n)` of boxes `(4, n)`."""
+        return xyah_from_tlbr(tlbr)
+
+    def boxes(self, positions: Array) -> Array:
+        """Return the boxes `(4, n)`, left, top, right, bottom, of positions `(4, n)`."""
+        return tlbr_from_xyah(positions)
 
     def initiate(self, measurements: Array) -> States:
         """Return states `(5, 4, n)` of tracks that start at `measurements` without velocity."""
@@ -107,3 +129,28 @@ class KalmanFilter:
         distance -= (2.0 * scaled).T @ measurements
         distance += constant[:, None]
         return distance
+
+
+class WidthKalmanFilter(KalmanFilter):
+    """The same with the width `w` in place of the aspect ratio, as uncertain as the other three coordinates."""
+
+    def _variances(self, position: float, velocity: float, aspect: float, aspect_velocity: float) -> _Variances:
+        scale, floor = np.zeros((2, 3, 4, 1))
+        scale[0], scale[2] = position**2, velocity**2
+        return scale, floor
+
+    def measure(self, tlbr: Array) -> Array:
+        """Return cx, cy, w, h, `(4, n)`, of boxes `(4, n)`."""
+        xywh = np.empty_like(tlbr)
+        np.add(tlbr[:2], tlbr[2:], out=xywh[:2])
+        xywh[:2] /= 2.0
+        np.subtract(tlbr[2:], tlbr[:2], out=xywh[2:])
+        return xywh
+
+    def boxes(self, positions: Array) -> Array:
+        """Return the boxes `(4, n)`, left, top, right, bottom, of cx, cy, w, h, `(4, n)`."""
+        tlbr = np.empty_like(positions)
+        half = positions[2:] / 2.0
+        np.subtract(positions[:2], half, out=tlbr[:2])
+        np.add(positions[:2], half, out=tlbr[2:])
+        return tlbr

@@ -1,9 +1,10 @@
-"""The constants of the association, each with its source; the defaults are the published ones."""
+"""The constants and strategies of the association, each with its source, and the sets of them that have a name."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args, get_type_hints
 
 from core.errors import ConfigError
 
@@ -12,9 +13,12 @@ from core.errors import ConfigError
 class TrackerSettings:
     """Settings of `FairMOTTracker`.
 
-    Limits are costs: a pair that costs more is never matched. Sources: "FairMOT" is `multitracker.py` and
-    `matching.py` of ifzhang/FairMOT, "BYTE" is `tutorials/fairmot` of ifzhang/ByteTrack, "DeepSORT" is
-    `kalman_filter.py` as both carry it.
+    The defaults are the best that we know for people (`benchmarks/association.md` shows what each adds);
+    `tracker.presets` has those of FairMOT and BYTE.
+
+    Limits are costs: a pair that costs more is never matched. Sources: "FairMOT" is `multitracker.py` and `matching.py`
+    of ifzhang/FairMOT, "BYTE" is `tutorials/fairmot` of ifzhang/ByteTrack, "DeepSORT" is `kalman_filter.py` as both
+    carry it, "ours" was chosen on MOT17-05, 09 and 13.
 
     Attributes:
         confidence_threshold: detections scored above it take part in every stage (FairMOT, `conf_thres` 0.4).
@@ -25,13 +29,14 @@ class TrackerSettings:
             `low_score_stage` is on (FairMOT and BYTE, `det_thresh`).
         use_embeddings: associate by appearance first. Without it, or for detections without embeddings, boxes alone
             decide (BYTE's `byte_tracker.py`).
-        appearance_limit: first stage with embeddings, cosine distance fused with motion (FairMOT, 0.4).
+        appearance_cost: what is added to the cosine distance in the first stage with embeddings: the squared
+            Mahalanobis distance (`gating`, FairMOT) or the distance of the boxes (`overlap`, ours).
+        appearance_limit: first stage with embeddings, that sum (FairMOT, 0.4; ours 0.6).
         motion_limit: first stage without embeddings, 1 - IoU (BYTE, `match_thres` 0.8).
-        overlap_limit: second stage after the first with embeddings, 1 - IoU (FairMOT, 0.5).
+        overlap_limit: second stage after the first with embeddings, 1 - IoU (FairMOT, 0.5; ours 0.8).
         low_score_limit: low-score stage, 1 - IoU (BYTE on FairMOT, 0.4).
         unconfirmed_limit: tracks seen once against what is left, 1 - IoU (FairMOT, 0.7).
-        motion_weight: share of the squared Mahalanobis distance in the appearance cost (FairMOT, `lambda_` 0.98, so
-            0.02).
+        motion_weight: share of what `appearance_cost` adds (FairMOT, `lambda_` 0.98, so 0.02; ours 0.4).
         gating_threshold: squared Mahalanobis distance above which a pair is impossible (DeepSORT, chi-square 0.95
             quantile of 4 degrees of freedom, 9.4877).
         embedding_momentum: weight of the old embedding when a new one is blended in (FairMOT, `alpha` 0.9).
@@ -39,7 +44,16 @@ class TrackerSettings:
             frame rate (FairMOT, `track_buffer` 30, so one second).
         duplicate_distance: a tracked and a lost track closer than this, as 1 - IoU, are one person (FairMOT, 0.15).
         position_weight: standard deviation of position and height per pixel of height (DeepSORT, 1/20).
-        velocity_weight: the same for their velocities (DeepSORT, 1/160).
+        velocity_weight: the same for their velocities (DeepSORT, 1/160; ours 1/100).
+        box_model: what the filter follows besides centre and height: the `aspect` ratio (DeepSORT) or the `width`
+            (BoT-SORT, Aharon et al., 2022).
+        overlap: distance of two boxes in every stage: 1 - `iou` (FairMOT), or `height_iou`, where the IoU is multiplied
+            by that of the heights (Hybrid-SORT, Yang et al., 2024).
+        box_margin: share of width and height by which `height_iou` first enlarges both boxes on every side (C-BIoU,
+            Yang et al., 2023; ours 0.1).
+        score_fusion: multiply the overlap with high-score detections by their score (ByteTrack's `fuse_score`).
+        follow_camera: move all tracks by the shift that most of the detections share (ours; see `tracker.camera`).
+        predict_unconfirmed: move tracks seen once like the others; FairMOT leaves them where they were.
         max_aspect_ratio: boxes with a larger width / height are not reported (FairMOT's `track.py`, 1.6, because
             people stand upright); `inf` reports all, for other classes.
         min_box_area: boxes with this area in square pixels or less are not reported (FairMOT, `min_box_area` 100).
@@ -66,28 +80,40 @@ class TrackerSettings:
     low_score_threshold: float = 0.2
     new_track_threshold: float | None = None
     use_embeddings: bool = True
-    appearance_limit: float = 0.4
+    appearance_cost: Literal["gating", "overlap"] = "overlap"
+    appearance_limit: float = 0.6
     motion_limit: float = 0.8
-    overlap_limit: float = 0.5
+    overlap_limit: float = 0.8
     low_score_limit: float = 0.4
     unconfirmed_limit: float = 0.7
-    motion_weight: float = 0.02
+    motion_weight: float = 0.4
     gating_threshold: float = 9.4877
     embedding_momentum: float = 0.9
     lost_track_buffer: int = 30
     duplicate_distance: float = 0.15
     position_weight: float = 1 / 20
-    velocity_weight: float = 1 / 160
+    velocity_weight: float = 1 / 100
+    box_model: Literal["aspect", "width"] = "width"
+    overlap: Literal["iou", "height_iou"] = "height_iou"
+    box_margin: float = 0.1
+    score_fusion: bool = True
+    follow_camera: bool = True
+    predict_unconfirmed: bool = True
     max_aspect_ratio: float = 1.6
     min_box_area: float = 100.0
     reference_faults: bool = False
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            choices, value = get_args(hint), getattr(self, name)
+            if choices and type(None) not in choices and value not in choices:
+                raise ConfigError(f"{name} must be {' or '.join(choices)}, not {value}.")
         for name in ("motion_limit", "overlap_limit", "low_score_limit", "unconfirmed_limit", "duplicate_distance"):
             self._require(name, 0.0, 1.0)
         for name in ("confidence_threshold", "low_score_threshold", "motion_weight", "embedding_momentum"):
             self._require(name, 0.0, 1.0)
         self._require("appearance_limit", 0.0, 2.0)
+        self._require("box_margin", 0.0, 1.0)
         self._require("lost_track_buffer", 1, math.inf)
         self._require("min_box_area", 0.0, math.inf)
         for name in ("gating_threshold", "position_weight", "velocity_weight", "max_aspect_ratio"):

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from core.records import Detections
-from tracker import FairMOTTracker, TrackerSettings
+from tracker import FairMOTTracker
+from tracker.presets import PRESETS
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "golden" / "association"
 SEQUENCES = ("MOT17-05", "MOT17-09", "MOT17-13")
 UNFILTERED = {"max_aspect_ratio": float("inf"), "min_box_area": 0.0, "reference_faults": True}
 VARIANTS = {
-    "fairmot": TrackerSettings(low_score_stage=False, **UNFILTERED),
-    "byte_reid": TrackerSettings(**UNFILTERED),
-    "byte_motion": TrackerSettings(use_embeddings=False, **UNFILTERED),
-    "byte_reid_c06": TrackerSettings(confidence_threshold=0.6, **UNFILTERED),
-    "byte_motion_c06": TrackerSettings(confidence_threshold=0.6, use_embeddings=False, **UNFILTERED),
+    "fairmot": replace(PRESETS["fairmot"], **UNFILTERED),
+    "byte_reid": replace(PRESETS["byte"], **UNFILTERED),
+    "byte_motion": replace(PRESETS["byte-motion"], **UNFILTERED),
+    "byte_reid_c06": replace(PRESETS["byte"], confidence_threshold=0.6, **UNFILTERED),
+    "byte_motion_c06": replace(PRESETS["byte-motion"], confidence_threshold=0.6, **UNFILTERED),
 }
 BOX_TOLERANCE = 2e-3
 
@@ -83,6 +85,6 @@ def test_equal_to_reference(variant: str, sequence: str) -> None:
 def test_differences_are_seen() -> None:
     """The default mends the faults, so its answers are not the reference's."""
     rate, frames = stream("MOT17-13")
-    tracker = FairMOTTracker(rate, TrackerSettings(max_aspect_ratio=float("inf"), min_box_area=0.0))
+    tracker = FairMOTTracker(rate, replace(PRESETS["byte"], max_aspect_ratio=float("inf"), min_box_area=0.0))
     got = [np.column_stack((t.ids, t.tlwh, t.scores)) for t in map(tracker.update, frames)]
     assert first_difference(got, expected_tracks("byte_reid", "MOT17-13", len(frames))) is not None

@@ -1,0 +1,72 @@
+"""The exchangeable parts of the cascade, each chosen by name in `TrackerSettings` once, before the first frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from tracker.camera import drift
+from tracker.costs import (
+    Array,
+    FloatArray,
+    cosine_distance,
+    fuse_motion,
+    fuse_overlap,
+    fuse_scores,
+    height_iou_distance,
+    iou_distance,
+)
+from tracker.kalman import KalmanFilter, WidthKalmanFilter
+from tracker.settings import TrackerSettings
+
+Distance = Callable[[Array, Array], Array]
+AppearanceCost = Callable[[FloatArray, FloatArray, Array, Callable[[], Array]], Array]
+Drift = Callable[[Array, Array], "Array | None"]
+
+
+def kalman_filter(settings: TrackerSettings) -> KalmanFilter:
+    """Return the filter that `settings.box_model` names."""
+    kind = {"aspect": KalmanFilter, "width": WidthKalmanFilter}[settings.box_model]
+    return kind(settings.position_weight, settings.velocity_weight)
+
+
+def box_distance(settings: TrackerSettings) -> Distance:
+    """Return what `settings.overlap` names: a function of boxes `(4, n)` and `(4, m)` to distances `(n, m)`."""
+    if settings.overlap == "iou":
+        return iou_distance
+    return partial(height_iou_distance, margin=settings.box_margin)
+
+
+def score_fusion(settings: TrackerSettings) -> Callable[[Array, FloatArray], Array]:
+    """Return what becomes of distances `(n, m)` of high-score detections, given their scores `(m,)`."""
+    return fuse_scores if settings.score_fusion else _as_they_are
+
+
+def appearance_cost(settings: TrackerSettings) -> AppearanceCost:
+    """Return what `settings.appearance_cost` names.
+
+    It is a function of embeddings `(n, d)` and `(m, d)`, their gating distances `(n, m)` and a function without
+    arguments that computes the distances of the boxes `(n, m)`, to costs `(n, m)`.
+    """
+    weight, threshold = settings.motion_weight, settings.gating_threshold
+
+    def with_gating(tracks: FloatArray, detections: FloatArray, gating: Array, _: Callable[[], Array]) -> Array:
+        return fuse_motion(cosine_distance(tracks, detections), gating, weight, threshold)
+
+    def with_overlap(tracks: FloatArray, detections: FloatArray, gating: Array, overlap: Callable[[], Array]) -> Array:
+        return fuse_overlap(cosine_distance(tracks, detections), overlap(), gating, weight, threshold)
+
+    return {"gating": with_gating, "overlap": with_overlap}[settings.appearance_cost]
+
+
+def camera_drift(settings: TrackerSettings) -> Drift:
+    """Return a function of predicted boxes `(4, n)` and detections `(4, m)` to the camera's shift `(2, 1)`, or none."""
+    return partial(drift, distance=box_distance(settings)) if settings.follow_camera else _stands_still
+
+
+def _as_they_are(distance: Array, _: FloatArray) -> Array:
+    return distance
+
+
+def _stands_still(_: Array, __: Array) -> None:
+    return None
