@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from export.networks import STRIDE
 from training.augment import Batch
 from training.samples import Kind
-
-STRIDE = 4
 
 
 @dataclass(eq=False)

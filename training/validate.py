@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from export.networks import STRIDE
 from training.augment import Augmenter, Batch
-from training.losses import STRIDE
 from training.samples import Kind
 
 
