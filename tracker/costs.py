@@ -79,8 +79,8 @@ def height_iou_distance(a: Array, b: Array, margin: float) -> Array:
     heights -= height
     union *= heights
     overlap /= union
-    np.subtract(1.0, overlap, out=overlap)
-    return overlap
+    distance: Array = np.subtract(1.0, overlap, out=overlap)
+    return distance
 
 
 def _enlarged(tlbr: Array, margin: float) -> Array:

@@ -159,6 +159,15 @@ class FairMOTTracker:
         self._settle(lost, gone)
         return self._report()
 
+    def move(self, transform: Array) -> None:
+        """Tell that the camera moved since the last frame; call it before `update`, as often as it is known.
+
+        Args:
+            transform: `(2, 3)`, the matrix that maps x, y, 1 of the last frame to x, y of this one, in source pixels,
+                as `tracker.flow.CameraMotion` answers.
+        """
+        self._kalman.move(self._store.kalman[:, :, : self._store.count], np.asarray(transform, np.float64))
+
     def _usable(self, detections: Detections) -> _Seen:
         """Return what the cascade can use of `detections`: sound boxes with a score above the least."""
         tlbr, scores = detections.tlbr, detections.scores

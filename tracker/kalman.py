@@ -44,6 +44,8 @@ class KalmanFilter:
         velocity_weight: the same of their velocities.
     """
 
+    _sizes: slice = np.s_[3:]  # coordinates that grow with the picture, besides the centre
+
     def __init__(self, position_weight: float = 1 / 20, velocity_weight: float = 1 / 160) -> None:
         self._initial = self._variances(2 * position_weight, 10 * velocity_weight, ASPECT_STD, ASPECT_VELOCITY_STD)
         self._process = self._variances(position_weight, velocity_weight, ASPECT_STD, ASPECT_VELOCITY_STD)
@@ -104,6 +106,24 @@ class KalmanFilter:
         projected: Array = scale * states[POSITION, 3] ** 2 + floor + states[VARIANCE]
         return projected
 
+    def move(self, states: States, transform: Array) -> None:
+        """Carry `states` `(5, 4, n)` over into a picture that the camera's movement has shifted, turned or scaled.
+
+        The centre is as uncertain in x as in y, so that turning leaves its variances as they are.
+
+        Args:
+            states: changed in place.
+            transform: `(2, 3)`, the matrix that maps x, y, 1 of the last frame to x, y of this one.
+        """
+        turn = transform[:, :2]
+        scale = np.sqrt(abs(np.linalg.det(turn)))
+        for row in (POSITION, VELOCITY):
+            states[row, :2] = turn @ states[row, :2]
+            states[row, self._sizes] *= scale
+        states[POSITION, :2] += transform[:, 2:]
+        states[VARIANCE:, :2] *= scale**2
+        states[VARIANCE:, self._sizes] *= scale**2
+
     def update(self, states: States, measurements: Array) -> States:
         """Return `states` `(5, 4, n)` corrected by one measurement `(4, n)` each; changed in place."""
         position, velocity, variance, covariance, velocity_variance = states
@@ -133,6 +153,8 @@ class KalmanFilter:
 
 class WidthKalmanFilter(KalmanFilter):
     """The same with the width `w` in place of the aspect ratio, as uncertain as the other three coordinates."""
+
+    _sizes = np.s_[2:]
 
     def _variances(self, position: float, velocity: float, aspect: float, aspect_velocity: float) -> _Variances:
         scale, floor = np.zeros((2, 3, 4, 1))
