@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -77,6 +78,7 @@ class Source(ABC):
         self._yielded = 0
         self._prefetcher: Prefetcher[Frame] | None = None
         self._closed = False
+        self._lock = threading.Lock()  # a signal closes the source from another thread
         self._resize_reported = False
 
     def select(self, start: int = 1, count: int | None = None, stride: int = 1) -> None:
@@ -157,12 +159,13 @@ class Source(ABC):
         Raises:
             SourceError: if the source fails while reading, or ended without a frame that was asked for.
         """
-        if self._closed or (self._count is not None and self._yielded >= self._count):
-            raise StopIteration
-        if self._prefetcher is None:
-            frame_bytes = 3 * self.width * self.height
-            depth = 1 if self.is_live else max(2, min(_QUEUE_FRAMES, _QUEUE_BYTES // frame_bytes))
-            self._prefetcher = Prefetcher(self._selected(), depth, newest_only=self.is_live, release=self._release)
+        with self._lock:
+            if self._closed or (self._count is not None and self._yielded >= self._count):
+                raise StopIteration
+            if self._prefetcher is None:
+                frame_bytes = 3 * self.width * self.height
+                depth = 1 if self.is_live else max(2, min(_QUEUE_FRAMES, _QUEUE_BYTES // frame_bytes))
+                self._prefetcher = Prefetcher(self._selected(), depth, newest_only=self.is_live, release=self._release)
         try:
             frame = next(self._prefetcher)
         except StopIteration:
@@ -173,10 +176,11 @@ class Source(ABC):
         return frame
 
     def close(self) -> None:
-        """Stop reading and free the source; frames already taken stay valid."""
-        if self._closed:
-            return
-        self._closed = True
+        """Stop reading and free the source, from any thread; frames already taken stay valid."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
         if self._prefetcher is None:
             self._release()
         else:
