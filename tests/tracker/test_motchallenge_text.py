@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from tracker.motchallenge import read_detections, read_ground_truth, read_results
+from tracker.motchallenge import read_detections, read_ground_truth, read_results, read_sequence_info
 
 GOOD = "1,1,10,20,30,40,1\n"
 
@@ -74,6 +74,8 @@ def test_detections(tmp_path: Path) -> None:
         ("1,1.5,10,20,30,40,1\n", "line 1: the identity must be a whole number, not 1.5."),
         ("1,1,10,20,-30,40,1\n", "line 1: the width must not be negative, not -30."),
         ("1,1,10,20,30,-40,1\n", "line 1: the height must not be negative, not -40."),
+        ("1e9,1,10,20,30,40,1\n" + "1,2e12,9,9,9,9,1\n", "line 2: the identity must be at most 1000000000, not 2e+12."),
+        (GOOD + "2,1,10,-1e10,30,40,1\n", "line 2: the top must be at most 1000000000, not -1e+10."),
         ("2,1,1,1,1,1,1\n" + GOOD + "2,1,9,9,9,9,1\n", "line 3: identity 1 occurs twice in frame 2; leave one"),
     ],
 )
@@ -92,3 +94,38 @@ def test_unreadable(tmp_path: Path) -> None:
     (tmp_path / "video.mp4").write_bytes(b"\x00\xff\xfe\x80")
     with pytest.raises(UserError, match="is not a text file"):
         read_detections(tmp_path / "video.mp4")
+
+
+def test_numbers_that_only_python_reads(tmp_path: Path) -> None:
+    """What NumPy's parser refuses is read line by line."""
+    assert read_results(write(tmp_path, GOOD + "2,1_0,10,20,30,40,1\n")).ids.tolist() == [1, 10]
+
+
+def test_sequence_info(tmp_path: Path) -> None:
+    path = tmp_path / "seqinfo.ini"
+    path.write_text("\ufeff[Sequence]\nname=A%20B\nframeRate=12.5\nseqLength=30\n")
+    info = read_sequence_info(path)
+    assert (info.name, info.length, info.frame_rate) == ("A%20B", 30, 12.5)
+    path.write_text("[Sequence]\n")
+    info = read_sequence_info(path)
+    assert (info.name, info.length, info.frame_rate) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name=A\n", 'is not a sequence description; it must begin with a line "[Sequence]".'),
+        ("[Other]\nname=A\n", "is not a sequence description"),
+        ("[Sequence]\nframeRate=fast\n", "frameRate must be a number above 0, not 'fast'."),
+        ("[Sequence]\nframeRate=nan\n", "frameRate must be a number above 0, not 'nan'."),
+        ("[Sequence]\nseqLength=-1\n", "seqLength must be a number above 0, not '-1'."),
+        ("[Sequence]\nseqLength=1.5\n", "seqLength must be a whole number, not 1.5."),
+    ],
+)
+def test_faulty_sequence_info(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "seqinfo.ini"
+    path.write_text(text)
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_sequence_info(path)
+    with pytest.raises(UserError, match="Cannot read"):
+        read_sequence_info(tmp_path / "none.ini")

@@ -2,8 +2,19 @@
 
     python -m tracker.evaluation GT RESULTS
 
-Every number equals that of TrackEval 1.3, MOTChallenge's own program, on the same files. Frames that are missing from
-the results are misses. CLEAR and identity measures are counted by motmetrics, HOTA here.
+Every number equals that of TrackEval 1.3, MOTChallenge's own program, on the same files. CLEAR and identity measures
+are counted by motmetrics, HOTA by `tracker.evaluation.hota`.
+
+Rules for files that are not as they should be:
+
+- Frames that are missing from the results are misses; an empty result file is a tracker that found nobody.
+- Rows may come in any order of frames.
+- A measure with nothing to divide by (nobody there, nothing found) does not exist: NaN, `-` in tables, null in JSON.
+- A box without an area overlaps nothing. Boxes may reach outside the image.
+- Boxes outside the frames that are scored do not count; one after the end of the sequence is an error.
+- Errors, named with file and line: values that are no finite numbers or absurdly large, negative widths and heights,
+  the same identity twice in a frame, frames below 1, and a number of columns that is wrong or changes.
+- Errors, too: ground truth without results, results without ground truth, classes that MOT17 does not have.
 """
 
 from tracker.evaluation.evaluate import evaluate, evaluate_sequence, score

@@ -11,6 +11,7 @@ from rich.table import Table
 from tracker.evaluation.hota import HOTACounts
 
 MEASURES = ("hota", "deta", "assa", "loca", "mota", "motp", "idf1", "precision", "recall")
+_PARTS = ("overlap", "hota_counts")  # of measures, and no counts that anybody reads
 _COLUMNS = {
     "HOTA": "hota",
     "DetA": "deta",
@@ -121,7 +122,7 @@ class Scores:
     def to_dict(self) -> dict[str, float | int | None]:
         """Return measures and counts for JSON; a measure that does not exist is none."""
         measures = {name: getattr(self, name) for name in MEASURES}
-        counts = {field.name: getattr(self, field.name) for field in fields(self) if field.type in ("int", int)}
+        counts = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _PARTS}
         return {**{name: None if math.isnan(value) else value for name, value in measures.items()}, **counts}
 
     def _hota(self, name: str) -> float:

@@ -71,6 +71,8 @@ def find_sequences(ground_truth: Path, results: Path, patterns: Sequence[str] = 
         UserError: if there is nothing, a sequence without results, or results without a sequence.
     """
     truth, is_folder = _truth_files(ground_truth)
+    if not results.exists():
+        raise UserError(f"{results} does not exist; give a tracker's text, or a folder of them.")
     if not is_folder:
         (name,) = truth
         found = {name: _single_results(results, name)}
@@ -102,6 +104,8 @@ def find_sequences(ground_truth: Path, results: Path, patterns: Sequence[str] = 
 
 def _truth_files(path: Path) -> tuple[dict[str, Path], bool]:
     """Return files of ground truth by sequence, and whether they come from a folder of sequences."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give a gt.txt, a sequence with gt/gt.txt, or a folder of sequences.")
     if path.is_file():
         is_sequence = path.parts[-2:] == _TRUTH.parts
         return {path.resolve().parents[1].name if is_sequence else path.stem: path}, False
