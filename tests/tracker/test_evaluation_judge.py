@@ -215,3 +215,52 @@ def test_second_halves_of_mot17(mot17: Path, tmp_path: Path) -> None:
     for name, each in scores.items():
         assert_equal(each, judged[name])
     assert_equal(Scores.combined(scores.values()), judged["combined"])
+
+
+def text(rows: list[tuple[int, int, float]], tail: str) -> str:
+    """Boxes 40 x 100 from (frame, identity, left)."""
+    return "".join(f"{frame},{id_},{left},0,40,100,{tail}\n" for frame, id_, left in rows)
+
+
+@pytest.mark.parametrize(
+    ("truth", "results", "expected"),
+    [
+        pytest.param(
+            # After a miss the old identity is near enough, but another one lies better.
+            [(1, 1, 0), (2, 1, 0), (3, 1, 0)],
+            [(1, 1, 0), (2, 9, 500), (3, 1, 8), (3, 2, 0)],
+            {"switches": 1, "fragmentations": 1},
+            id="identity after a gap",
+        ),
+        pytest.param(
+            # Two pairs of IoU 1 outweigh the three of IoU 0.51 that would leave nobody alone.
+            [(1, 1, 0), (1, 2, 13), (1, 3, 26)],
+            [(1, 1, 13), (1, 2, 26), (1, 3, 39)],
+            {"matches": 2, "misses": 1},
+            id="two good pairs or three fair ones",
+        ),
+        pytest.param(
+            [(frame, 1, 0) for frame in range(1, 6)],
+            [(frame, 1, 0) for frame in range(1, 5)],
+            {"mostly_tracked": 0},
+            id="exactly 80 %",
+        ),
+        pytest.param(
+            [(1, 1, 0), (2, 2, 300), (3, 1, 0)],
+            [(1, 1, 0), (2, 2, 300), (3, 1, 0)],
+            {"fragmentations": 1, "misses": 0},
+            id="away from the truth",
+        ),
+        pytest.param(
+            [(1, 1, 0), (2, 1, 0), (3, 1, 0)],
+            [(1, 1, 0), (3, 1, 0)],
+            {"fragmentations": 0, "misses": 1},
+            id="nothing found in between",
+        ),
+    ],
+)
+def test_corners_in_which_motmetrics_differs(
+    truth: list[tuple[int, int, float]], results: list[tuple[int, int, float]], expected: dict[str, int]
+) -> None:
+    scores = compare(text(truth, "1,1,1"), text(results, "1,-1,-1,-1"), 6, "mot17")
+    assert {name: getattr(scores, name) for name in expected} == expected

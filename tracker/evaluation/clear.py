@@ -6,7 +6,7 @@ CLEAR: Bernardin and Stiefelhagen, "Evaluating Multiple Object Tracking Performa
 motmetrics' own accumulator is not used, for it differs from TrackEval, the judge, in four corners:
 
 - It keeps a person with the identity of the last match however long ago that was; TrackEval only with that of the
-  frame before.
+  frame before (the last one with boxes on both sides).
 - Of the other boxes it matches as many as it can; TrackEval takes the assignment of the largest sum of IoU.
 - A person is mostly tracked from 80 % on; TrackEval wants more than 80 %.
 - A fragmentation needs a miss between two matches; for TrackEval the person may as well have been out of the truth,
