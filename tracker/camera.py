@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,13 +12,20 @@ from tracker.costs import Array
 # Chosen on MOT17-05, 09 and 13 (benchmarks/association.md).
 _LEAST_PAIRS = 6
 _LARGEST_DISTANCE = 0.6
+_ERRORS = 2.0  # standard errors up to which a shift is taken for chance
+
+# Standard error of a median per quartile distance and square root of the count, for normal errors: sqrt(pi / 2) / 1.349.
+_MEDIAN_ERROR = 0.929
+_TINY = 1e-9
 
 
 def drift(tracks: Array, detections: Array, distance: Callable[[Array, Array], Array]) -> Array | None:
     """Return by how much a crowd as a whole is not where it was expected: what a turn of the camera does to it.
 
     People move independently; what most of them have in common is the camera's. The median over the pairs of track
-    and detection that are nearest to each other is robust to those who turn and to wrong pairs.
+    and detection that are nearest to each other is robust to those who turn and to wrong pairs. How sure it is follows from
+    how much they differ; it is shrunk by as much as it may be chance (as James and Stein, 1961, shrink a mean), down to
+    nothing while the camera stands still.
 
     Args:
         tracks: `(4, n)` predicted boxes, left, top, right, bottom.
@@ -36,8 +44,12 @@ def drift(tracks: Array, detections: Array, distance: Callable[[Array, Array], A
     rows = mutual.nonzero()[0]
     if len(rows) < _LEAST_PAIRS:
         return None
-    moved = detections[:, nearest[rows]] - tracks[:, rows]
-    moved.sort(axis=1)
-    middle = (moved[:, len(rows) // 2] + moved[:, (len(rows) - 1) // 2]) / 2
-    shift: Array = ((middle[:2] + middle[2:]) / 2)[:, None]
+    found = detections[:, nearest[rows]] - tracks[:, rows]
+    moves = (found[:2] + found[2:]) / 2
+    moves.sort(axis=1)
+    count = len(rows)
+    shift: Array = ((moves[:, count // 2] + moves[:, (count - 1) // 2]) / 2)[:, None]
+    spread = (moves[:, 3 * count // 4] - moves[:, count // 4])[:, None]
+    doubt = _ERRORS * _MEDIAN_ERROR * spread / math.sqrt(count)
+    shift *= 1.0 - np.minimum((doubt / np.maximum(np.abs(shift), _TINY)) ** 2, 1.0)
     return shift

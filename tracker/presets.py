@@ -14,7 +14,6 @@ _FAIRMOT = TrackerSettings(
     appearance_limit=0.4,
     overlap_limit=0.5,
     motion_weight=0.02,
-    velocity_weight=1 / 160,
     box_model="aspect",
     overlap="iou",
     box_margin=0.0,

@@ -44,7 +44,7 @@ class TrackerSettings:
             frame rate (FairMOT, `track_buffer` 30, so one second).
         duplicate_distance: a tracked and a lost track closer than this, as 1 - IoU, are one person (FairMOT, 0.15).
         position_weight: standard deviation of position and height per pixel of height (DeepSORT, 1/20).
-        velocity_weight: the same for their velocities (DeepSORT, 1/160; ours 1/100).
+        velocity_weight: the same for their velocities (DeepSORT, 1/160).
         box_model: what the filter follows besides centre and height: the `aspect` ratio (DeepSORT) or the `width`
             (BoT-SORT, Aharon et al., 2022).
         overlap: distance of two boxes in every stage: 1 - `iou` (FairMOT), or `height_iou`, where the IoU is multiplied
@@ -92,7 +92,7 @@ class TrackerSettings:
     lost_track_buffer: int = 30
     duplicate_distance: float = 0.15
     position_weight: float = 1 / 20
-    velocity_weight: float = 1 / 100
+    velocity_weight: float = 1 / 160
     box_model: Literal["aspect", "width"] = "width"
     overlap: Literal["iou", "height_iou"] = "height_iou"
     box_margin: float = 0.1
