@@ -204,11 +204,14 @@ def _read_text(path: Path) -> DetectionStream:
 
 def _read_npz(path: Path) -> DetectionStream:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):  # a single array
+            raise ValueError
+        with file:
             data = {name: file[name] for name in file.files}
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (ValueError, zipfile.BadZipFile, EOFError, TypeError) as error:
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"{path} is not an .npz file of arrays of numbers; write it with --save-detections.") from error
     missing = [name for name in _REQUIRED if name not in data]
     if missing:
