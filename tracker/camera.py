@@ -12,9 +12,10 @@ from tracker.costs import Array
 # Chosen on MOT17-05, 09 and 13 (benchmarks/association.md).
 _LEAST_PAIRS = 6
 _LARGEST_DISTANCE = 0.6
+_MANY_TRACKS = 100  # so many tell as well as more
 _ERRORS = 2.0  # standard errors up to which a shift is taken for chance
 
-# Standard error of a median per quartile distance and square root of the count, for normal errors: sqrt(pi / 2) / 1.349.
+# Standard error of a median per quartile distance and root of the count, for normal errors: sqrt(pi / 2) / 1.349.
 _MEDIAN_ERROR = 0.929
 _TINY = 1e-9
 
@@ -23,9 +24,9 @@ def drift(tracks: Array, detections: Array, distance: Callable[[Array, Array], A
     """Return by how much a crowd as a whole is not where it was expected: what a turn of the camera does to it.
 
     People move independently; what most of them have in common is the camera's. The median over the pairs of track
-    and detection that are nearest to each other is robust to those who turn and to wrong pairs. How sure it is follows from
-    how much they differ; it is shrunk by as much as it may be chance (as James and Stein, 1961, shrink a mean), down to
-    nothing while the camera stands still.
+    and detection that are nearest to each other is robust to those who turn and to wrong pairs. How sure it is follows
+    from how much they differ; it is shrunk by as much as it may be chance (as James and Stein, 1961, shrink a mean),
+    down to nothing while the camera stands still.
 
     Args:
         tracks: `(4, n)` predicted boxes, left, top, right, bottom.
@@ -37,6 +38,7 @@ def drift(tracks: Array, detections: Array, distance: Callable[[Array, Array], A
     """
     if tracks.shape[1] < _LEAST_PAIRS or detections.shape[1] < _LEAST_PAIRS:
         return None
+    tracks = tracks[:, :: 1 + tracks.shape[1] // _MANY_TRACKS]
     apart = distance(tracks, detections)
     nearest = apart.argmin(axis=1)
     rows = np.arange(len(nearest))

@@ -7,6 +7,7 @@ arrays: all tracks are predicted, gated, matched and corrected together, and no 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -136,7 +137,8 @@ class FairMOTTracker:
         store = self._store
         seen = self._usable(detections)
         count = store.count
-        lost = np.arange(count) >= store.tracked
+        lost = np.zeros(count, np.bool_)
+        lost[store.tracked :] = True
         states, boxes = self._predict(lost, seen)
         matches, missed, unconfirmed, unmatched = self._associate(seen, states, boxes, lost)
 
@@ -171,8 +173,26 @@ class FairMOTTracker:
     def _usable(self, detections: Detections) -> _Seen:
         """Return what the cascade can use of `detections`: sound boxes with a score above the least."""
         tlbr, scores = detections.tlbr, detections.scores
-        sound = np.isfinite(tlbr).all(axis=1) & np.isfinite(scores)
-        sound &= (tlbr[:, 2] > tlbr[:, 0]) & (tlbr[:, 3] > tlbr[:, 1])
+        keep = scores > np.float32(self.settings.minimum_score)
+        sides = tlbr[:, 2:] - tlbr[:, :2]
+        # One NaN or infinity makes a sum not finite; most frames have none, and need no closer look.
+        if len(sides) and not (sides.min() > 0 and math.isfinite(sides.sum() + scores.sum())):
+            keep &= self._sound(detections)
+        if not keep.all():
+            detections = detections[keep]
+        boxes = detections.tlbr.T.astype(np.float64)
+        embeddings = self._embeddings(detections.embeddings) if self.settings.use_embeddings else None
+        class_ids = detections.class_ids
+        if not self._several_classes and len(class_ids):
+            first = self._store.class_ids[0] if self._store.count else class_ids[0]
+            self._several_classes = bool((class_ids != first).any())
+        return _Seen(boxes, self._kalman.measure(boxes), detections.scores, class_ids, embeddings)
+
+    def _sound(self, detections: Detections) -> Mask:
+        """Return which detections have a finite score and a finite box that is not empty; warn once of others."""
+        tlbr = detections.tlbr
+        sound = np.isfinite(tlbr).all(axis=1) & np.isfinite(detections.scores)
+        sound &= (tlbr[:, 2:] > tlbr[:, :2]).all(axis=1)
         if not self._warned and not sound.all():
             self._warned = True
             logger.warning(
@@ -181,19 +201,12 @@ class FairMOTTracker:
                 self._frame,
                 len(sound) - int(sound.sum()),
             )
-        keep = (sound & (scores > np.float32(self.settings.minimum_score))).nonzero()[0]
-        boxes = tlbr[keep].T.astype(np.float64)
-        embeddings = self._embeddings(detections.embeddings, keep) if self.settings.use_embeddings else None
-        class_ids = detections.class_ids[keep]
-        if not self._several_classes and len(keep):
-            first = self._store.class_ids[0] if self._store.count else class_ids[0]
-            self._several_classes = bool((class_ids != first).any())
-        return _Seen(boxes, self._kalman.measure(boxes), scores[keep], class_ids, embeddings)
+        return sound
 
-    def _embeddings(self, embeddings: FloatArray, keep: IndexArray) -> FloatArray | None:
-        """Return rows `keep` with length 1, or none if the detections have no embeddings."""
+    def _embeddings(self, embeddings: FloatArray) -> FloatArray | None:
+        """Return rows of length 1, or none if the detections have no embeddings."""
         size, known = embeddings.shape[1], self._store.embedding_size
-        if size == 0 or len(keep) == 0:
+        if size == 0 or len(embeddings) == 0:
             return None
         if known == 0:
             self._store.begin_embeddings(size)
@@ -202,7 +215,7 @@ class FairMOTTracker:
                 f"Frame {self._frame} has embeddings of {size} numbers where earlier frames had {known}; "
                 "use detections of one model for one tracker."
             )
-        return normalised(embeddings[keep])
+        return normalised(embeddings)
 
     def _predict(self, lost: Mask, seen: _Seen) -> tuple[Array, Array]:
         """Move all tracks to this frame; return their states `(5, 4, n)` and boxes `(4, n)`."""

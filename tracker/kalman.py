@@ -142,12 +142,15 @@ class KalmanFilter:
 
         The sum of (measurement - position)^2 / variance over the coordinates, expanded into one matrix product.
         """
-        precision = 1.0 / self.project(states)
-        scaled = precision * states[POSITION]
-        constant = (scaled * states[POSITION]).sum(axis=0)
-        distance: Array = precision.T @ measurements**2
-        distance -= (2.0 * scaled).T @ measurements
-        distance += constant[:, None]
+        count = states.shape[2]
+        ours, theirs = np.empty((9, count)), np.empty((9, measurements.shape[1]))
+        precision = np.divide(1.0, self.project(states), out=ours[:4])
+        scaled = np.multiply(precision, states[POSITION], out=ours[4:8])
+        np.einsum("ij,ij->j", scaled, states[POSITION], out=ours[8])
+        np.multiply(measurements, measurements, out=theirs[:4])
+        np.multiply(measurements, -2.0, out=theirs[4:8])
+        theirs[8] = 1.0
+        distance: Array = ours.T @ theirs
         return distance
 
 
