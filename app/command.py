@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from app.folders import check_stream_file
 from app.options import Options, parse
-from app.report import SCORES, write_json
+from app.scoring import Scored, table_of, write_combined
 from app.session import Session
 from app.terminal import Terminal
 from core import StageClock, UserError
 from engine import open_engine
 from video import expand_sources
-
-if TYPE_CHECKING:
-    from tracker.evaluation import Scores
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -51,7 +48,9 @@ def _track_all(options: Options, session: Session, terminal: Terminal) -> int:
         except UserError as error:
             terminal.error(error)
             exit_code = exit_code or error.exit_code
-    scores: dict[str, Scores] = {}
+    if options.save_detections is not None:
+        check_stream_file(options.save_detections, len(specs))
+    scored: dict[str, Scored] = {}
     for spec in specs:
         try:
             outcome = session.track(spec)
@@ -59,25 +58,16 @@ def _track_all(options: Options, session: Session, terminal: Terminal) -> int:
             terminal.error(error)
             exit_code = exit_code or error.exit_code
             continue
-        if outcome.scores is not None:
-            scores[outcome.folder.name] = outcome.scores
+        if outcome.scored is not None:
+            scored[outcome.folder.name] = outcome.scored
         if outcome.ends:
             exit_code = outcome.exit_code
             break
         exit_code = exit_code or outcome.exit_code
-    if scores:
-        _report_scores(scores, Path(options.output) if len(specs) > 1 else None, terminal)
+    if scored:
+        terminal.table(table_of(scored))
+        if len(specs) > 1:
+            write_combined(scored, Path(options.output))
+            if len(scored) < len(specs):
+                terminal.warning(f"The combined scores lack {len(specs) - len(scored)} of {len(specs)} sources.")
     return exit_code
-
-
-def _report_scores(scores: dict[str, Scores], folder: Path | None, terminal: Terminal) -> None:
-    """Print the table of all sources; write it, with their sum, into a folder if there is one."""
-    from tracker.evaluation import Scores, score_table
-
-    terminal.table(score_table(scores))
-    if folder is not None:
-        combined = Scores.combined(scores.values())
-        write_json(
-            folder / SCORES,
-            {"combined": combined.to_dict(), "sequences": {name: each.to_dict() for name, each in scores.items()}},
-        )

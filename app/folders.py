@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from itertools import count
 from pathlib import Path
 
-from app.report import RUN, SCORES
-from core import OutputError
+from app.report import SCORES, read_run
+from core import ConfigError, OutputError
 
 TRACKS, TRACKS_JSON, VIDEO = "tracks.txt", "tracks.jsonl", "tracked.mp4"
 
@@ -57,10 +56,31 @@ def clear(folder: Path) -> None:
             raise OutputError(f"{path} cannot be replaced ({error.strerror}); choose another --output.") from error
 
 
+def check_stream_file(given: str, source_count: int) -> None:
+    """Raise unless `given`, what `--save-detections` says, has room for the detections of all sources.
+
+    Raises:
+        ConfigError: if it names one file for several sources.
+    """
+    if source_count > 1 and _is_file_name(given):
+        raise ConfigError(f"There are {source_count} sources; let --save-detections be a folder, not {given}.")
+
+
+def stream_file(given: str, name: str) -> Path:
+    """Return the file for the detections of a source.
+
+    Args:
+        given: what `--save-detections` says: the file itself, if it ends in `.npz`, else a folder for `NAME.npz`.
+        name: of the source's folder of results.
+    """
+    return Path(given) if _is_file_name(given) else Path(given) / f"{name}.npz"
+
+
+def _is_file_name(given: str) -> bool:
+    return given.lower().endswith(".npz") and not Path(given).is_dir()
+
+
 def _owner(folder: Path) -> str | None:
     """Return the location of the source whose results a folder holds, or None if it holds none."""
-    try:
-        owner = json.loads((folder / RUN).read_text(encoding="utf-8"))["location"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return str(owner)
+    owner = read_run(folder).get("location")
+    return None if owner is None else str(owner)

@@ -18,7 +18,7 @@ from tracker import TrackerSettings
 
 DESCRIPTION = """\
 Follow the people in a video: every person gets a number that stays the same, and the results are an annotated
-video, MOTChallenge text and JSON lines in OUTPUT/<name of the source>/."""
+video, MOTChallenge text and JSON lines in OUTPUT/<name of the source>/. Flags may be written with - or _."""
 
 _KINDS = {int: "a whole number", float: "a number (infinity is .inf)", bool: "true or false", str: "text"}
 
@@ -40,6 +40,9 @@ class Options:
     start: int = _option("frames", "number of the first frame, from 1", 1)
     frames: int | None = _option("frames", "most frames to track; null means all", None)
     stride: int = _option("frames", "take every n-th frame", 1)
+    split: Literal["full", "val-half"] = _option(
+        "frames", "val-half takes the second half alone, as FairMOT was validated on MOT17", "full"
+    )
     engine: Literal["auto", "onnxruntime", "tensorrt"] = _option(
         "engine", "what runs the network; auto takes the fastest that works here", "auto"
     )
@@ -54,10 +57,29 @@ class Options:
     back_projection: Literal["exact", "reference"] = _option(
         "engine", "how boxes return to the frame: exactly, or rounded as in FairMOT's own code", "exact"
     )
+    camera_motion: bool = _option(
+        "tracks", "follow a moving camera by optical flow; no part of --save-detections", False
+    )
+    interpolate: bool = _option(
+        "tracks", "at the end fill the gaps of tracks that were found again, in tracks.txt alone", False
+    )
     output: str = _option("results", "folder for the results; each source gets a folder in it", "output")
     video: bool = _option("results", "write the annotated video", True)
     show: bool = _option("results", "show the tracks in a window while they are found; q ends the run", False)
+    save_detections: str | None = _option(
+        "results",
+        "write what the tracker was given for `python -m tracker`: NAME.npz, or a folder for one per source",
+        None,
+    )
     eval: bool = _option("results", "score the tracks against the ground truth of the source", False)
+    benchmark: Literal["auto", "mot17", "mot15"] = _option(
+        "results", "whose rules score them; auto is mot17 where the ground truth names classes, else mot15", "auto"
+    )
+    resume: bool = _option(
+        "results",
+        "skip files and folders whose results are complete with the same settings; --eval scores them too",
+        False,
+    )
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
 
     def __post_init__(self) -> None:
@@ -69,6 +91,14 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}.")
+        if self.split != "full" and self.start != 1:
+            raise ConfigError(
+                f"start ({self.start}) and split ({self.split}) both choose the first frame; use only one."
+            )
+        if self.benchmark != "auto" and not self.eval:
+            raise ConfigError(f"benchmark ({self.benchmark}) says how to score, which was not asked for; add --eval.")
+        if self.save_detections == "":
+            raise ConfigError("save_detections must name a file or a folder; null saves nothing.")
         if self.size is not None and not re.fullmatch(r"\d+x\d+", self.size):
             raise ConfigError(f'size must be WIDTHxHEIGHT in pixels, as in 576x320, not "{self.size}".')
 
@@ -88,6 +118,7 @@ def parse(arguments: Sequence[str]) -> Options:
         ConfigError: if something is unknown, of the wrong type or out of range.
         SystemExit: for `--help` and `--version`, after printing.
     """
+    arguments = [*map(_with_underscores, arguments)]
     parser = _parser()
     for path in _config_files(arguments):
         _check_keys(path)
@@ -118,6 +149,15 @@ def project_version() -> str:
         return version("fairmot-tensorrt")
     except PackageNotFoundError:
         return "unknown (run `pip install -e .`)"
+
+
+def _with_underscores(argument: str) -> str:
+    """Return a flag spelled as its key: `--save-detections` is `--save_detections`."""
+    name, equals, value = argument.partition("=")
+    if not name.startswith("--"):
+        return argument
+    prefix = "--no-" if name.startswith("--no-") else "--"
+    return f"{prefix}{name.removeprefix(prefix).replace('-', '_')}{equals}{value}"
 
 
 def _config_files(arguments: Sequence[str]) -> Iterator[str]:

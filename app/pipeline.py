@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from core import Frame, SourceError, StageClock, Tracks
+from core.records import ByteArray
 from engine import Engine
 from tracker import FairMOTTracker
+from tracker.flow import CameraMotion
+from tracker.streams import StreamWriter
 from video import Sink, Source
 
 
@@ -18,6 +21,8 @@ def track_frames(
     sinks: Sequence[Sink],
     *,
     clock: StageClock,
+    camera: CameraMotion | None = None,
+    stream: StreamWriter | None = None,
     report: Callable[[Frame, Tracks], object] = lambda frame, tracks: None,
 ) -> bool:
     """Track the people of a source until it ends, is closed by another thread, or a sink asks to stop.
@@ -29,7 +34,9 @@ def track_frames(
         engine: finds the people; gets as many frames at once as it likes, single ones of a live source.
         tracker: new, for the source's frame rate divided by its stride.
         sinks: get every frame with its tracks.
-        clock: gets the seconds of the stages `read`, `track` and `write`; give the engine the same one.
+        clock: gets the seconds of the stages `read`, `camera`, `track` and `write`; give the engine the same one.
+        camera: new; tells the tracker how the camera moved.
+        stream: gets the detections of every frame that is tracked.
         report: called after each frame is written.
 
     Returns:
@@ -39,8 +46,14 @@ def track_frames(
         SourceError: if the source fails while reading.
         OutputError: if a sink cannot write.
     """
+    tracks = Tracks.empty()
     for frames in _batches(source, 1 if source.is_live else engine.max_batch, clock):
         for frame, detections in zip(frames, engine.detect(frames), strict=True):
+            if stream is not None:
+                stream.add(frame.index, detections)
+            if camera is not None:
+                with clock("camera"):
+                    tracker.move(camera.update(_picture(frame), tracks.tlwh))
             with clock("track"):
                 tracks = tracker.update(detections)
             with clock("write"):
@@ -50,6 +63,11 @@ def track_frames(
             if any(sink.stop_requested for sink in sinks):
                 return True
     return False
+
+
+def _picture(frame: Frame) -> ByteArray:
+    """Return what shows movement: the BGR picture, or of planes the first, which is grey and need not be converted."""
+    return frame.pixels if frame.pixel_format == "bgr24" else frame.pixels[: frame.height]
 
 
 def _batches(source: Source, size: int, clock: StageClock) -> Iterator[list[Frame]]:

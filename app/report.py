@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import platform
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -58,29 +60,17 @@ class RunReport:
         """Frames per second over the whole run."""
         return self.frames / self.wall_seconds if self.wall_seconds else 0.0
 
-    def write(self, folder: Path, options: Options, source: Source, engine: Engine) -> None:
+    def write(self, folder: Path, inputs: Mapping[str, Any]) -> None:
         """Write `run.json` into `folder`.
+
+        Args:
+            folder: of the results.
+            inputs: what went into the run, see `inputs_of`.
 
         Raises:
             OutputError: if that is not possible.
         """
-        facts = {
-            **asdict(self),
-            "frames_per_second": self.rate,
-            "source": {
-                "name": source.name,
-                "width": source.width,
-                "height": source.height,
-                "frame_rate": source.frame_rate,
-                "frame_count": source.frame_count,
-                "is_live": source.is_live,
-            },
-            "engine": {"name": engine.name, "reason": engine.reason, "input_size": engine.size},
-            "model": {**asdict(engine.model), "path": str(engine.model.path)},
-            "configuration": {**asdict(options), "sources": [location_of(source) for source in options.sources]},
-            "versions": versions(),
-        }
-        write_json(folder / RUN, facts)
+        write_json(folder / RUN, {**asdict(self), "frames_per_second": self.rate, **inputs, "versions": versions()})
 
     def summary(self, name: str, folder: Path) -> str:
         """Return the line that ends a run."""
@@ -89,6 +79,34 @@ class RunReport:
             f"{name}: {self.frames} frames, {self.identities} identities, {self.rate:.1f} frames/s "
             f"(ms per frame: {stages}) -> {folder}"
         )
+
+
+def inputs_of(options: Options, source: Source, engine: Engine) -> dict[str, Any]:
+    """Return what decides the results of a run, as `run.json` holds it."""
+    inputs = {
+        "source": {
+            "name": source.name,
+            "width": source.width,
+            "height": source.height,
+            "frame_rate": source.frame_rate,
+            "frame_count": source.frame_count,
+            "is_live": source.is_live,
+        },
+        "engine": {"name": engine.name, "reason": engine.reason, "input_size": engine.size},
+        "model": {**asdict(engine.model), "path": str(engine.model.path), "sha256": _digest(engine.model.path)},
+        "configuration": {**asdict(options), "sources": [location_of(source) for source in options.sources]},
+    }
+    facts: dict[str, Any] = json.loads(_as_json(inputs))  # so that it equals what is read again
+    return facts
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return what `run.json` in `folder` says, nothing if there is none that can be read."""
+    try:
+        facts = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def location_of(source: str) -> str:
@@ -124,13 +142,23 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # By way of a second file, so that a full disk leaves what was there.
         draft = path.with_name(f"{path.name}.part")
-        draft.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
+        draft.write_text(_as_json(content), encoding="utf-8")
         draft.replace(path)
     except OSError as error:
         reason = str(error.strerror).lower()
         raise OutputError(
             f"{path} cannot be written ({reason}); choose another output folder or free some space."
         ) from error
+
+
+@cache
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a model, which is read once per run."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _as_json(content: Mapping[str, Any]) -> str:
+    return json.dumps(_finite(content), indent=2) + "\n"
 
 
 def _finite(value: Any) -> Any:

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from app.folders import TRACKS, TRACKS_JSON, VIDEO, ResultFolders, clear
+import numpy as np
+
+from app.folders import TRACKS, TRACKS_JSON, VIDEO, ResultFolders, clear, stream_file
 from app.options import Options
 from app.pipeline import track_frames
-from app.report import SCORES, RunReport, location_of, write_json
+from app.report import RunReport, inputs_of, location_of
+from app.resume import finished_run
+from app.scoring import Scored, check_ground_truth, score_run, sequence_length
 from app.signals import StopSignals
 from app.terminal import Terminal
 from core import Frame, OutputError, SourceError, StageClock, Tracks, UserError
 from engine import Engine
 from tracker import FairMOTTracker
+from tracker.command import write_results
+from tracker.flow import CameraMotion
+from tracker.interpolation import interpolate
+from tracker.motchallenge import read_results
+from tracker.streams import StreamWriter
 from video import JSONLSink, MOTSink, Sink, Source, VideoSink, WindowSink, open_source
-
-if TYPE_CHECKING:
-    from tracker.evaluation import Scores
+from video.sink import create_file
 
 _SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
 
@@ -35,13 +43,13 @@ class Outcome:
         folder: where its results are.
         exit_code: 0 if it was tracked as asked.
         ends: the user wants no further source.
-        scores: how good the tracks are, if that was asked and the run was not broken off.
+        scored: how good the tracks are, if that was asked and the run was not broken off.
     """
 
     folder: Path
     exit_code: int
     ends: bool
-    scores: Scores | None
+    scored: Scored | None
 
 
 class Session:
@@ -70,45 +78,89 @@ class Session:
             UserError: if the source cannot be opened or scored, or its results cannot be written at all.
         """
         options = self._options
-        with open_source(
-            spec,
-            start=options.start,
-            count=options.frames,
-            stride=options.stride,
-            pixel_format="bgr24" if self._engine.pixel_format == "bgr24" else "yuv420p",
-        ) as source:
+        pixels: Any = "bgr24" if self._engine.pixel_format == "bgr24" else "yuv420p"
+        with open_source(spec, pixel_format=pixels) as source:
+            length = sequence_length(spec)
+            first = options.start if options.split == "full" else _first_of_half(source, length)
+            source.select(first, options.frames, options.stride)
             if options.eval:
-                _check_ground_truth(source)
+                check_ground_truth(source, options)
             location = location_of(spec)
-            folder = self._folders.claim(source.name, location)
-            report = RunReport(location, datetime.now().astimezone().isoformat(timespec="seconds"))
-            report.write(folder, options, source, self._engine)
-            clear(folder)
-            tally = _Tally(keep_numbers=options.eval)
-            with StopSignals(source.close) as signals:
-                exit_code = self._run(source, folder, report, tally, signals)
-                self._finish(report, folder, source)
-            scores = None
+            files = self._files(self._folders.claim(source.name, location))
+            inputs = inputs_of(options, source, self._engine)
+            report = None
+            if options.resume:
+                report = finished_run(spec, source, options, inputs, files.all, files.folder)
+            if report is not None:
+                self._terminal.line(
+                    f"{source.name}: already complete, {report.frames} frames, {report.identities} identities "
+                    f"-> {files.folder}"
+                )
+                exit_code = 0
+            else:
+                report = RunReport(location, datetime.now().astimezone().isoformat(timespec="seconds"))
+                exit_code = self._track(source, files, report, inputs)
+            scored = None
             if options.eval and report.status not in ("failed", "interrupted"):
-                scores = _score(source, folder, tally.numbers)
-        return Outcome(folder, exit_code, report.status in ("interrupted", "stopped"), scores)
+                last = _last_scored(report, first, length, options)
+                scored = score_run(source, files.folder, range(first, last + 1, options.stride), options)
+        return Outcome(files.folder, exit_code, report.status in ("interrupted", "stopped"), scored)
 
-    def _run(self, source: Source, folder: Path, report: RunReport, tally: _Tally, signals: StopSignals) -> int:
+    def _files(self, folder: Path) -> _Files:
+        """Return where the results of a source go."""
+        options = self._options
+        stream = None if options.save_detections is None else stream_file(options.save_detections, folder.name)
+        return _Files(folder, folder / VIDEO if options.video else None, stream)
+
+    def _track(self, source: Source, files: _Files, report: RunReport, inputs: Mapping[str, Any]) -> int:
+        """Track a source into its files; return the exit code."""
+        report.write(files.folder, inputs)
+        clear(files.folder)
+        if files.stream is not None:
+            create_file(files.stream)  # not only at the end, when it is written: that may be hours away
+        with StopSignals(source.close) as signals:
+            exit_code = self._run(source, files, report, signals)
+            try:
+                report.write(files.folder, inputs)
+            except OutputError:
+                if report.status != "failed":  # else the disk is full, which has been said
+                    raise
+            self._terminal.line(report.summary(source.name, files.folder))
+        return exit_code
+
+    def _run(self, source: Source, files: _Files, report: RunReport, signals: StopSignals) -> int:
         """Track all frames, fill in the report and return the exit code."""
-        tracker = FairMOTTracker(source.frame_rate / self._options.stride, self._options.tracker)
+        options = self._options
+        tally = _Tally(keep_numbers=options.interpolate)
+        tracker = FairMOTTracker(source.frame_rate / options.stride, options.tracker)
         before = self._clock.milliseconds()
         began = time.perf_counter()
         exit_code = 0
         try:
             with ExitStack() as stack:
-                sinks = self._open_sinks(stack, source, folder)
+                sinks = self._open_sinks(stack, source, files)
+                stream = None
+                if files.stream is not None:
+                    rate = source.frame_rate / options.stride
+                    stream = stack.enter_context(StreamWriter(files.stream, rate, source.size))
                 progress = stack.enter_context(self._terminal.progress(source.name, source.frame_count))
 
                 def count(frame: Frame, tracks: Tracks) -> None:
                     tally.add(frame, tracks)
                     progress(frame, tracks)
 
-                stopped = track_frames(source, self._engine, tracker, sinks, clock=self._clock, report=count)
+                stopped = track_frames(
+                    source,
+                    self._engine,
+                    tracker,
+                    sinks,
+                    clock=self._clock,
+                    camera=CameraMotion() if options.camera_motion else None,
+                    stream=stream,
+                    report=count,
+                )
+            if options.interpolate:
+                _fill_gaps(files.folder / TRACKS, tally.numbers)
             report.status = "stopped" if stopped else "complete"
             if signals.received is not None:
                 name = signal.Signals(signals.received).name
@@ -132,27 +184,32 @@ class Session:
         }
         return exit_code
 
-    def _open_sinks(self, stack: ExitStack, source: Source, folder: Path) -> list[Sink]:
+    def _open_sinks(self, stack: ExitStack, source: Source, files: _Files) -> list[Sink]:
         """Open what takes the tracks; the stack closes it."""
-        options = self._options
         sinks: list[Sink] = []
-        if options.show:
+        if self._options.show:
             sinks.append(stack.enter_context(WindowSink(source.name)))
-        sinks.append(stack.enter_context(MOTSink(folder / TRACKS)))
-        sinks.append(stack.enter_context(JSONLSink(folder / TRACKS_JSON)))
-        if options.video:
-            video = VideoSink(folder / VIDEO, source.size, source.frame_rate / options.stride)
+        sinks.append(stack.enter_context(MOTSink(files.folder / TRACKS)))
+        sinks.append(stack.enter_context(JSONLSink(files.folder / TRACKS_JSON)))
+        if files.video is not None:
+            video = VideoSink(files.video, source.size, source.frame_rate / self._options.stride)
             sinks.append(stack.enter_context(video))
         return sinks
 
-    def _finish(self, report: RunReport, folder: Path, source: Source) -> None:
-        """Write the report and print the summary line."""
-        try:
-            report.write(folder, self._options, source, self._engine)
-        except OutputError:
-            if report.status != "failed":  # else the disk is full, which has been said
-                raise
-        self._terminal.line(report.summary(source.name, folder))
+
+@dataclass(frozen=True)
+class _Files:
+    """Where the results of a source go; none for what is not wanted."""
+
+    folder: Path
+    video: Path | None
+    stream: Path | None
+
+    @property
+    def all(self) -> list[Path]:
+        """The files of a complete run beside its report."""
+        wanted = (self.folder / TRACKS, self.folder / TRACKS_JSON, self.video, self.stream)
+        return [path for path in wanted if path is not None]
 
 
 class _Tally:
@@ -175,23 +232,45 @@ class _Tally:
             self.numbers.append(frame.index)
 
 
-def _check_ground_truth(source: Source) -> None:
-    """Raise unless there is ground truth that can be read."""
-    from tracker.motchallenge import read_ground_truth
+def _first_of_half(source: Source, length: int | None) -> int:
+    """Return the number of the first frame of `val-half`.
 
-    if source.ground_truth is None:
-        raise SourceError(
-            f"{source.name} has no ground truth to score against; leave out --eval, or put it in gt/gt.txt beside the "
-            "images of a MOTChallenge sequence."
-        )
-    read_ground_truth(source.ground_truth)
+    Args:
+        source: opened, nothing chosen yet.
+        length: number of frames of a MOTChallenge sequence.
+    """
+    from tracker.evaluation import split_frames  # takes a second to load
+
+    length = length or source.frame_count
+    if length is None:
+        raise SourceError(f"The length of {source.name} is not known, so it has no half; leave out --split.")
+    return split_frames(length, "val-half").start
 
 
-def _score(source: Source, folder: Path, frames: list[int]) -> Scores:
-    """Score the tracks in the frames that were processed, and write the scores."""
-    from tracker.evaluation import evaluate  # takes a second that other runs need not spend
+def _last_scored(report: RunReport, first: int, length: int | None, options: Options) -> int:
+    """Return the number of the last frame to score; of a complete sequence it need not have been readable.
 
-    assert source.ground_truth is not None
-    scores = evaluate(source.ground_truth, folder / TRACKS, frames)
-    write_json(folder / SCORES, scores.to_dict())
-    return scores
+    Args:
+        report: of the run.
+        first: number of the first frame.
+        length: number of frames of a MOTChallenge sequence.
+        options: of the command.
+    """
+    if length is None or report.status != "complete":
+        return report.last_frame or 0
+    return length if options.frames is None else min(length, first + (options.frames - 1) * options.stride)
+
+
+def _fill_gaps(path: Path, frames: list[int]) -> None:
+    """Interpolate the tracks in a MOTChallenge text, in the frames that were processed.
+
+    Raises:
+        OutputError: if it cannot be replaced; it stays as it was.
+    """
+    boxes = interpolate(read_results(path))
+    draft = path.with_name(f"{path.name}.part")
+    try:
+        write_results(boxes[np.isin(boxes.frames, frames)], draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
