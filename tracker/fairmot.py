@@ -17,7 +17,7 @@ import numpy.typing as npt
 from core.errors import ConfigError, UserError
 from core.records import Detections, Tracks
 from tracker.assignment import IndexArray, assign
-from tracker.costs import Array, FloatArray, IntArray, forbid_other_classes, iou_distance, normalised
+from tracker.costs import Array, FloatArray, IntArray, forbid_other_classes, near_duplicates, normalised
 from tracker.kalman import POSITION
 from tracker.settings import TrackerSettings
 from tracker.store import TrackStore
@@ -30,6 +30,8 @@ _CostOf = Callable[[IndexArray, IndexArray], Array]
 
 # What became of a track in this frame, in the order in which the reference lists them; the first three are tracked.
 _STAYED, _NEW, _REFOUND, _STILL_LOST, _JUST_LOST, _GONE = range(6)
+_AFTER_TRACKED = np.array([_STAYED, _JUST_LOST], np.int8)
+_AFTER_LOST = np.array([_REFOUND, _STILL_LOST], np.int8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,22 +146,20 @@ class FairMOTTracker:
 
         rows, columns = matches.all()
         self._correct(rows, columns, seen, lost)
-        overdue = lost & (self._frame - store.last_frame[:count] > self._buffer)
         lost[rows] = False
-        overdue &= lost
+        lost[missed] = True
         gone = np.zeros(count, np.bool_)
         gone[unconfirmed] = True
-        lost[missed] = True
+        overdue = self._frame - store.last_frame[store.tracked : count] > self._buffer
         if self.settings.reference_faults:
             gone |= lost & store.expired[:count]
-            store.expired[:count] |= overdue
+            store.expired[store.tracked : count] |= overdue
         else:
-            gone |= overdue
+            gone[store.tracked :] |= overdue
 
         new = unmatched[seen.scores[unmatched] >= np.float32(self.settings.start_score)]
         self._start(new, seen)
-        self._settle(lost, gone)
-        return self._report()
+        return self._report(self._settle(lost, gone))
 
     def move(self, transform: Array) -> None:
         """Tell that the camera moved since the last frame; call it before `update`, as often as it is known.
@@ -174,18 +174,17 @@ class FairMOTTracker:
         """Return what the cascade can use of `detections`: sound boxes with a score above the least."""
         tlbr, scores = detections.tlbr, detections.scores
         keep = scores > np.float32(self.settings.minimum_score)
-        sides = tlbr[:, 2:] - tlbr[:, :2]
-        # One NaN or infinity makes a sum not finite; most frames have none, and need no closer look.
-        if len(sides) and not (sides.min() > 0 and math.isfinite(sides.sum() + scores.sum())):
+        sound = np.count_nonzero(tlbr[:, 2:] > tlbr[:, :2]) == 2 * len(tlbr)
+        if not (sound and np.count_nonzero(np.isfinite(tlbr)) == 4 * len(tlbr) and math.isfinite(scores.sum())):
             keep &= self._sound(detections)
-        if not keep.all():
+        if np.count_nonzero(keep) < len(keep):
             detections = detections[keep]
-        boxes = detections.tlbr.T.astype(np.float64)
+        boxes = detections.tlbr.T.astype(np.float64, order="C")
         embeddings = self._embeddings(detections.embeddings) if self.settings.use_embeddings else None
         class_ids = detections.class_ids
         if not self._several_classes and len(class_ids):
             first = self._store.class_ids[0] if self._store.count else class_ids[0]
-            self._several_classes = bool((class_ids != first).any())
+            self._several_classes = np.count_nonzero(class_ids != first) > 0
         return _Seen(boxes, self._kalman.measure(boxes), detections.scores, class_ids, embeddings)
 
     def _sound(self, detections: Detections) -> Mask:
@@ -221,11 +220,11 @@ class FairMOTTracker:
         """Move all tracks to this frame; return their states `(5, 4, n)` and boxes `(4, n)`."""
         store = self._store
         states = store.kalman[:, :, : store.count]
-        if self.settings.predict_unconfirmed or store.confirmed[: store.count].all():
+        if self.settings.predict_unconfirmed or np.count_nonzero(store.confirmed[: store.count]) == store.count:
             self._kalman.predict(states, lost)
         else:
             confirmed = store.confirmed[: store.count].nonzero()[0]
-            states[:, :, confirmed] = self._kalman.predict(np.take(states, confirmed, axis=2), lost[confirmed])
+            states[:, :, confirmed] = self._kalman.predict(states.take(confirmed, axis=2), lost[confirmed])
         boxes = self._kalman.boxes(states[POSITION])
         shift = self._drift(boxes[:, : store.tracked], seen.tlbr)
         if shift is not None:
@@ -252,10 +251,10 @@ class FairMOTTracker:
         matches = _Matches((store.class_ids, seen.class_ids) if self._several_classes else None)
 
         def distance(rows: IndexArray, columns: IndexArray) -> Array:
-            return self._distance(boxes[:, rows], seen.tlbr[:, columns])
+            return self._distance(boxes.take(rows, axis=1), seen.tlbr.take(columns, axis=1))
 
         def fused_distance(rows: IndexArray, columns: IndexArray) -> Array:
-            return self._fuse_scores(distance(rows, columns), seen.scores[columns])
+            return self._fuse_scores(distance(rows, columns), seen.scores.take(columns))
 
         if seen.embeddings is None:
             left, high = matches.add(pool, high, fused_distance, settings.motion_limit)
@@ -265,9 +264,9 @@ class FairMOTTracker:
 
             def appearance(rows: IndexArray, columns: IndexArray) -> Array:
                 return self._appearance_cost(
-                    store.embeddings[rows],
-                    embeddings[columns],
-                    self._kalman.gating_distance(np.take(states, rows, axis=2), seen.measured[:, columns]),
+                    store.embeddings.take(rows, axis=0),
+                    embeddings.take(columns, axis=0),
+                    self._kalman.gating_distance(states.take(rows, axis=2), seen.measured.take(columns, axis=1)),
                     lambda: fused_distance(rows, columns),
                 )
 
@@ -282,12 +281,14 @@ class FairMOTTracker:
         if not len(rows):
             return
         store, settings = self._store, self.settings
-        states = np.take(store.kalman, rows, axis=2)
-        store.kalman[:, :, rows] = self._kalman.update(states, seen.measured[:, columns])
+        states = store.kalman.take(rows, axis=2)
+        store.kalman[:, :, rows] = self._kalman.update(states, seen.measured.take(columns, axis=1))
         if seen.embeddings is not None:
-            old, momentum = store.embeddings[rows], np.float32(settings.embedding_momentum)
-            new = seen.embeddings[columns]
-            store.embeddings[rows] = normalised(momentum * old + (1 - momentum) * new)
+            momentum = np.float32(settings.embedding_momentum)
+            blend = store.embeddings.take(rows, axis=0)
+            blend *= momentum
+            blend += (1 - momentum) * seen.embeddings.take(columns, axis=0)
+            store.embeddings[rows] = normalised(blend)
         store.last_frame[rows] = self._frame
         store.confirmed[rows] = True
         if settings.reference_faults and not settings.low_score_stage:
@@ -303,58 +304,66 @@ class FairMOTTracker:
             rows = self._store.append(states, seen.scores[new], seen.class_ids[new], embeddings, self._frame)
             self._store.confirmed[rows] = self._frame == 1
 
-    def _settle(self, lost: Mask, gone: Mask) -> None:
+    def _settle(self, lost: Mask, gone: Mask) -> Array:
         """Drop rows that are `gone` or duplicates, put the rest in order and give out ids.
 
         Args:
             lost: whether each track that was there before this frame is lost now; new tracks, in the rows after
                 them, are not.
             gone: whether each of them is to be dropped.
+
+        Returns:
+            The boxes `(4, n)` of the tracks that are not lost.
         """
         store, was_tracked, was_there = self._store, self._store.tracked, len(lost)
         group = np.full(store.count, _NEW, np.int8)
-        group[:was_tracked] = np.where(lost[:was_tracked], _JUST_LOST, _STAYED)
-        group[was_tracked:was_there] = np.where(lost[was_tracked:], _STILL_LOST, _REFOUND)
+        group[:was_tracked] = _AFTER_TRACKED[lost[:was_tracked].view(np.int8)]
+        group[was_tracked:was_there] = _AFTER_LOST[lost[was_tracked:].view(np.int8)]
         group[:was_there][gone] = _GONE
-        self._drop_duplicates(group)
-        order = group.argsort(kind="stable")
-        tracked, alive = group[order].searchsorted((_STILL_LOST, _GONE))
-        store.keep(order[:alive], int(tracked))
+        boxes = self._kalman.boxes(store.kalman[POSITION, :, : store.count])
+        self._drop_duplicates(group, boxes)
+        tracked, alive = np.count_nonzero(group < _STILL_LOST), np.count_nonzero(group < _GONE)
+        order = group.argsort(kind="stable")[:alive]
+        store.keep(order, tracked)
 
-        nameless = store.ids[: store.tracked] == 0
+        nameless = store.ids[:tracked] == 0
         if not self.settings.reference_faults:
-            nameless &= store.confirmed[: store.tracked]
+            nameless &= store.confirmed[:tracked]
         rows = nameless.nonzero()[0]
-        store.ids[rows] = np.arange(self._ids_given + 1, self._ids_given + 1 + len(rows))
-        self._ids_given += len(rows)
+        if len(rows):
+            store.ids[rows] = np.arange(self._ids_given + 1, self._ids_given + 1 + len(rows))
+            self._ids_given += len(rows)
+        kept: Array = boxes.take(order[:tracked], axis=1)
+        return kept
 
-    def _drop_duplicates(self, group: npt.NDArray[np.int8]) -> None:
+    def _drop_duplicates(self, group: npt.NDArray[np.int8], boxes: Array) -> None:
         """Mark as gone one of each tracked and lost pair in one place: the one that lived shorter."""
-        store = self._store
         here, away = (group < _STILL_LOST).nonzero()[0], ((group >= _STILL_LOST) & (group < _GONE)).nonzero()[0]
         if not len(here) or not len(away):
             return
-        boxes = self._kalman.boxes(store.kalman[POSITION, :, : store.count])
-        distance = iou_distance(boxes[:, here], boxes[:, away])
+        a, b = near_duplicates(boxes.take(here, axis=1), boxes.take(away, axis=1), self.settings.duplicate_distance)
+        if not len(a):
+            return
+        store, here, away = self._store, here[a], away[b]
         if self._several_classes:
-            forbid_other_classes(distance, store.class_ids[here], store.class_ids[away])
-        a, b = (distance < self.settings.duplicate_distance).nonzero()
-        if len(a):
-            age = store.last_frame - store.first_frame
-            here, away = here[a], away[b]
-            lasting = age[here] > age[away] if self.settings.reference_faults else age[here] >= age[away]
-            group[away[lasting]] = _GONE
-            group[here[~lasting]] = _GONE
+            alike = store.class_ids[here] == store.class_ids[away]
+            here, away = here[alike], away[alike]
+        age = store.last_frame - store.first_frame
+        lasting = age[here] > age[away] if self.settings.reference_faults else age[here] >= age[away]
+        group[away[lasting]] = _GONE
+        group[here[~lasting]] = _GONE
 
-    def _report(self) -> Tracks:
-        """Return the confirmed tracks that the output filter lets pass."""
+    def _report(self, boxes: Array) -> Tracks:
+        """Return the confirmed tracks that the output filter lets pass; `boxes` `(4, n)` are all that are not lost."""
         store, settings = self._store, self.settings
-        tlwh = self._kalman.boxes(store.kalman[POSITION, :, : store.tracked])
-        tlwh[2:] -= tlwh[:2]
-        width, height = tlwh[2:]
-        shown = store.confirmed[: store.tracked] & (width <= settings.max_aspect_ratio * height)
-        rows = (shown & (width * height > settings.min_box_area)).nonzero()[0]
-        return Tracks(store.ids[rows], tlwh.T[rows].astype(np.float32), store.scores[rows], store.class_ids[rows])
+        boxes[2:] -= boxes[:2]
+        width, height = boxes[2:]
+        shown = width <= settings.max_aspect_ratio * height
+        shown &= width * height > settings.min_box_area
+        shown &= store.confirmed[: store.tracked]
+        rows = shown.nonzero()[0]
+        tlwh = boxes.take(rows, axis=1).T.astype(np.float32, order="C")
+        return Tracks(store.ids.take(rows), tlwh, store.scores.take(rows), store.class_ids.take(rows))
 
 
 def _without(values: IndexArray, positions: IndexArray) -> IndexArray:

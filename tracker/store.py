@@ -90,13 +90,13 @@ class TrackStore:
     def keep(self, rows: IntArray, tracked: int) -> None:
         """Keep only `rows`, in this order, the first `tracked` of them as tracks that are not lost."""
         count = len(rows)
-        if count != self.count or (rows[:-1] > rows[1:]).any():
+        if count != self.count or np.count_nonzero(rows[:-1] > rows[1:]):
             for name in self._ARRAYS:
                 array = getattr(self, name)
                 if name == "kalman":
-                    array[:, :, :count] = array[:, :, rows]
+                    array[:, :, :count] = array.take(rows, axis=2)
                 else:
-                    array[:count] = array[rows]
+                    array[:count] = array.take(rows, axis=0)
         self.count, self.tracked = count, tracked
 
     def _grow(self, needed: int) -> None:
