@@ -9,7 +9,6 @@ import platform
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -83,6 +82,7 @@ class RunReport:
 
 def inputs_of(options: Options, source: Source, engine: Engine) -> dict[str, Any]:
     """Return what decides the results of a run, as `run.json` holds it."""
+    digest = hashlib.sha256(engine.model.path.read_bytes()).hexdigest()
     inputs = {
         "source": {
             "name": source.name,
@@ -93,7 +93,7 @@ def inputs_of(options: Options, source: Source, engine: Engine) -> dict[str, Any
             "is_live": source.is_live,
         },
         "engine": {"name": engine.name, "reason": engine.reason, "input_size": engine.size},
-        "model": {**asdict(engine.model), "path": str(engine.model.path), "sha256": _digest(engine.model.path)},
+        "model": {**asdict(engine.model), "path": str(engine.model.path), "sha256": digest},
         "configuration": {**asdict(options), "sources": [location_of(source) for source in options.sources]},
     }
     facts: dict[str, Any] = json.loads(_as_json(inputs))  # so that it equals what is read again
@@ -149,12 +149,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         raise OutputError(
             f"{path} cannot be written ({reason}); choose another output folder or free some space."
         ) from error
-
-
-@cache
-def _digest(path: Path) -> str:
-    """Return the SHA-256 of a model, which is read once per run."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _as_json(content: Mapping[str, Any]) -> str:

@@ -104,7 +104,7 @@ def table_of(scored: Mapping[str, Scored]) -> Table:
     from tracker.evaluation import Scores
 
     ways = sorted({f"{each.benchmark}, {each.split}" for each in scored.values()})
-    table = Table(title=f"scores ({'; '.join(ways)})", box=box.SIMPLE)
+    table = Table(title=f"scores ({'; '.join(ways)})", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("sequence", overflow="fold")
     for heading in (*_MEASURES, *_COUNTS):
         table.add_column(heading, justify="right", no_wrap=True)

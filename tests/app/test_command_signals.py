@@ -15,6 +15,9 @@ from pathlib import Path
 import material
 import pytest
 
+from run_track import main
+from tracker.streams import read_stream
+
 
 @contextmanager
 def tracking(folder: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
@@ -43,12 +46,16 @@ def test_a_signal_ends_the_run_with_complete_files(
     tmp_path: Path, weights: Path, long_clip: Path, number: signal.Signals
 ) -> None:
     folder = tmp_path / "long"
-    with tracking(folder, long_clip, long_clip, "--weights", weights, "--output", tmp_path) as process:
+    streams = tmp_path / "streams"
+    common = ["--weights", weights, "--output", tmp_path, "--save-detections", streams]
+    with tracking(folder, long_clip, long_clip, *common) as process:
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
     assert process.returncode == 128 + number
     material.check_sentence(err, rf"Stopped by {number.name} after frame \d+; what was tracked is kept")
-    assert material.check_results(folder, status="interrupted", least=20) < 6000
+    count = material.check_results(folder, status="interrupted", least=20)
+    assert count < 6000
+    assert len(read_stream(streams / "long.npz")) == count
     assert "long: " in out
     assert not (tmp_path / "long-2").exists(), "no further source after a signal"
 
@@ -103,6 +110,13 @@ def test_a_live_stream_that_stops_sending(tmp_path: Path, weights: Path, stopped
         assert process.returncode == 1
         material.check_sentence(err, r"The stream tcp://127\.0\.0\.1:\d+ ended after frame \d+")
         material.check_results(folder, status="damaged")
+
+
+def test_a_live_stream_has_no_half(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = material.write_clip(tmp_path / "stream.ts", 100).read_bytes()
+    with stalling_stream(data) as (url, _):
+        assert main([url, "--weights", str(weights), "--output", str(tmp_path / "out"), "--split", "val-half"]) == 1
+    material.check_sentence(capsys.readouterr().err, r"The length of 127\.0\.0\.1 is not known, so it has no half")
 
 
 @pytest.mark.parametrize("phase", ["ended_by_signals()", "StopSignals(lambda: None)"])

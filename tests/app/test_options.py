@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import material
 import pytest
@@ -12,6 +13,8 @@ import yaml
 from app.options import Options, parse
 from core import ConfigError
 from tracker import TrackerSettings
+from tracker.evaluation import BENCHMARKS, SPLITS
+from tracker.presets import PRESETS
 
 CONFIGS = material.ROOT / "configs"
 
@@ -28,6 +31,28 @@ def test_the_default_file_lists_every_key_with_its_default() -> None:
 def test_the_mot17_file() -> None:
     options = parse(["MOT17/train", "--config", str(CONFIGS / "mot17.yaml")])
     assert (options.eval, options.video, options.input_size) == (True, False, (1088, 608))
+    assert options.back_projection == "reference"
+    assert options.tracker == dataclasses.replace(PRESETS["fairmot"], reference_faults=True)
+
+
+def test_choices_are_those_of_the_evaluation() -> None:
+    hints = get_type_hints(Options)
+    assert get_args(hints["split"]) == SPLITS
+    assert get_args(hints["benchmark"]) == ("auto", *BENCHMARKS)
+
+
+def test_flags_may_be_written_with_dashes() -> None:
+    dashes = [
+        "--save-detections",
+        "my-file.npz",
+        "--no-camera-motion",
+        "--max-detections=7",
+        "--tracker.motion-limit=0.5",
+    ]
+    options = parse(["my-video.mp4", *dashes])
+    assert options == Options(
+        ("my-video.mp4",), save_detections="my-file.npz", max_detections=7, tracker=TrackerSettings(motion_limit=0.5)
+    )
 
 
 def test_later_values_win(tmp_path: Path) -> None:
@@ -60,6 +85,15 @@ def test_later_values_win(tmp_path: Path) -> None:
         ),
         (["x", "--tracker.motion_limit", "2"], "motion_limit must be between 0 and 1"),
         (["x", "--start", "0"], "start must be at least 1, not 0."),
+        (["x", "--split", "half"], 'split must be full or val-half, not "half".'),
+        (["x", "--split", "val-half", "--start", "5"], "start (5) and split (val-half) both choose the first frame"),
+        (["x", "--eval", "--benchmark", "mot20"], 'benchmark must be auto, mot17 or mot15, not "mot20".'),
+        (["x", "--benchmark", "mot17"], "benchmark (mot17) says how to score, which was not asked for; add --eval."),
+        (["x", "--resume", "--interpolate=5"], "interpolate"),
+        (["x", "--camera-motion", "--resumed"], 'The option "resumed" is unknown. Did you mean "resume"?'),
+        (["x", "--save-detections"], "expected one argument"),
+        (["x", "--save-detections="], "save_detections must name a file or a folder"),
+        (["x", "--save-detection", "x.npz"], 'Did you mean "save_detections"?'),
         (["x", "--size", "576"], 'size must be WIDTHxHEIGHT in pixels, as in 576x320, not "576".'),
         (["x", "--stride"], "--stride: expected one argument"),
         (["x", "--config", "nowhere.yaml"], "nowhere.yaml cannot be read"),
@@ -110,7 +144,7 @@ def test_help_lists_every_key_in_groups(capsys: pytest.CaptureFixture[str]) -> N
         parse(["--help"])
     assert not ended.value.code
     text = capsys.readouterr().out
-    positions = [text.index(f"\n{group}:\n") for group in ("frames", "engine", "results")]
+    positions = [text.index(f"\n{group}:\n") for group in ("frames", "engine", "tracks", "results")]
     assert positions == sorted(positions)
     for field in dataclasses.fields(TrackerSettings):
         assert f"--tracker.{field.name}" in text

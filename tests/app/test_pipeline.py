@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import cv2
 import material
+import numpy as np
 import pytest
 
 from app.pipeline import track_frames
 from core import Frame, SourceError, StageClock, Tracks
 from engine import open_engine
 from tracker import FairMOTTracker
+from tracker.flow import CameraMotion
 from video import JSONLSink, Sink, Source, VideoSink, open_source
 
 
@@ -69,6 +73,28 @@ def test_batches_give_the_same_tracks(tmp_path: Path, weights: Path) -> None:
         texts.append((tmp_path / "tracks.jsonl").read_text())
     assert texts[0] == texts[1]
     assert texts[0].count('"id": 2') == 24
+
+
+@pytest.mark.parametrize("pixel_format", ["bgr24", "yuv420p"])
+def test_the_camera_is_seen_in_any_pixels(tmp_path: Path, weights: Path, pixel_format: Any) -> None:
+    """A camera that turns by 4 pixels a frame over a cluttered wall."""
+    moves = []
+
+    class Listener(FairMOTTracker):
+        def move(self, transform: Any) -> None:
+            moves.append(transform)
+            super().move(transform)
+
+    wall = np.random.default_rng(3).integers(0, 120, (16, 48), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    wall = cv2.GaussianBlur(wall, (5, 5), 0)
+    views = [np.repeat(wall[:, 100 - 4 * number : 292 - 4 * number, None], 3, axis=2) for number in range(4)]
+    clip = material.write_video(tmp_path / "turn.mp4", map(np.ascontiguousarray, views))
+    with open_source(str(clip), pixel_format=pixel_format) as source, open_engine(weights, size=(192, 128)) as engine:
+        track_frames(source, engine, Listener(25), [], clock=StageClock(), camera=CameraMotion())
+    assert len(moves) == 4
+    np.testing.assert_array_equal(moves[0], np.eye(2, 3))
+    for transform in moves[1:]:
+        np.testing.assert_allclose(transform, [[1, 0, 4], [0, 1, 0]], atol=0.5)
 
 
 def test_a_sink_can_end_the_loop(weights: Path) -> None:
