@@ -41,7 +41,7 @@ def test_every_file_of_a_run(tmp_path: Path, weights: Path, clip: Path, capsys: 
     assert {"python", "numpy", "onnxruntime", "opencv", "av"} <= {
         key for key, value in report["versions"].items() if value
     }
-    engine, summary = capsys.readouterr().out.splitlines()
+    *_, engine, summary = capsys.readouterr().out.splitlines()  # before it, a line on Python 3.10
     assert engine.startswith("ONNX Runtime")
     assert summary.startswith("clip: 12 frames, 2 identities, ")
     assert summary.endswith(f"-> {folder}")
