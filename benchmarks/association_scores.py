@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 
 from tracker import FairMOTTracker, TrackerSettings
+from tracker.command import track
 from tracker.evaluation import Scores, score
 from tracker.interpolation import interpolate
 from tracker.motchallenge import read_ground_truth
 from tracker.presets import PRESETS
 from tracker.streams import DetectionStream, find_streams, read_stream
-from tracker.command import track
 
 CHOSEN_ON = ("05", "09", "13")
 HEADINGS = "HOTA MOTA IDF1 switches"

@@ -184,7 +184,7 @@ class FairMOTTracker:
         class_ids = detections.class_ids
         if not self._several_classes and len(class_ids):
             first = self._store.class_ids[0] if self._store.count else class_ids[0]
-            self._several_classes = np.count_nonzero(class_ids != first) > 0
+            self._several_classes = bool(np.count_nonzero(class_ids != first))
         return _Seen(boxes, self._kalman.measure(boxes), detections.scores, class_ids, embeddings)
 
     def _sound(self, detections: Detections) -> Mask:
@@ -322,7 +322,7 @@ class FairMOTTracker:
         group[:was_there][gone] = _GONE
         boxes = self._kalman.boxes(store.kalman[POSITION, :, : store.count])
         self._drop_duplicates(group, boxes)
-        tracked, alive = np.count_nonzero(group < _STILL_LOST), np.count_nonzero(group < _GONE)
+        tracked, alive = int(np.count_nonzero(group < _STILL_LOST)), int(np.count_nonzero(group < _GONE))
         order = group.argsort(kind="stable")[:alive]
         store.keep(order, tracked)
 
