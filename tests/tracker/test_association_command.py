@@ -101,6 +101,8 @@ def test_settings_come_from_preset_then_file_then_flags(tmp_path: Path) -> None:
     assert (settings.box_model, settings.new_track_threshold) == ("aspect", None)
     _, settings = parse(["x", "-o", "y", "--config", str(ROOT / "configs" / "default.yaml")])
     assert settings == TrackerSettings()
+    _, settings = parse(["x", "-o", "y", "--config", str(ROOT / "configs" / "fairmot.yaml")])
+    assert settings == PRESETS["byte"]
 
 
 @pytest.mark.parametrize(
