@@ -1,4 +1,4 @@
-"""ONNX Runtime against PyTorch eager on the CPU: `python benchmarks/cpu.py`.
+"""ONNX Runtime against PyTorch eager on the CPU: `python -m benchmarks.cpu`.
 
 Times the network alone (one input tensor to output tensors) for `dla_34_lite`, in turn A B A B so that a
 drifting machine slows both, and prints the medians and the median of the pairwise ratios. PyTorch runs
@@ -20,8 +20,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engine.ort import open_session, usable_cores
 from export.networks import build_network, deform_conv
