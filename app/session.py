@@ -125,6 +125,7 @@ class Session:
             except OutputError:
                 if report.status != "failed":  # else the disk is full, which has been said
                     raise
+            if report.frames:
             self._terminal.line(report.summary(source.name, files.folder))
         return exit_code
 
