@@ -126,7 +126,7 @@ class Session:
                 if report.status != "failed":  # else the disk is full, which has been said
                     raise
             if report.frames:
-            self._terminal.line(report.summary(source.name, files.folder))
+                self._terminal.line(report.summary(source.name, files.folder))
         return exit_code
 
     def _run(self, source: Source, files: _Files, report: RunReport, signals: StopSignals) -> int:
