@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import lap
 import numpy as np
 import numpy.typing as npt
 
 IndexArray = npt.NDArray[np.intp]
+Assign = Callable[[npt.NDArray[np.float64], float], tuple[IndexArray, IndexArray]]
 
 # Keeps a pair that costs exactly the limit apart from "unmatched"; far below any difference that matters.
 _EDGE = 1e-9
@@ -15,11 +18,11 @@ _EDGE = 1e-9
 def assign(cost: npt.NDArray[np.float64], limit: float) -> tuple[IndexArray, IndexArray]:
     """Match rows to columns so that the sum of (cost - limit) over the matched pairs is least.
 
-    That is what `lap.lapjv(cost, extend_cost=True, cost_limit=limit)` answers, as FairMOT calls it, and differs from
-    an assignment followed by a threshold: a pair above the limit never pushes another aside. Two exact shortcuts
-    make it fast. A row and a column that have no other partner within the limit belong together. The rest is
-    solved as a rectangle with `min(cost - limit, 0)`, where a pair of value 0 stands for no match, instead of
-    lap's square matrix of `n + m` rows.
+    That differs from an assignment followed by a threshold: a pair above the limit never pushes another aside. It is
+    what `assign_in_square` answers, except for the choice between equal sums. Two exact shortcuts make it fast. A
+    row and a column that have no other partner within the limit belong together. The rest is solved as a rectangle
+    with `min(cost - limit, 0)`, where a pair of value 0 stands for no match, instead of lap's square matrix of
+    `n + m` rows.
 
     Args:
         cost: `(n, m)`; infinite or NaN means impossible.
@@ -44,6 +47,20 @@ def assign(cost: npt.NDArray[np.float64], limit: float) -> tuple[IndexArray, Ind
             partner[rows[matched]] = columns[chosen[matched]]
     matched = (partner >= 0).nonzero()[0]
     return matched, partner[matched]
+
+
+def assign_in_square(cost: npt.NDArray[np.float64], limit: float) -> tuple[IndexArray, IndexArray]:
+    """Do the same as FairMOT does it (`matching.py`, `linear_assignment`), in lap's square matrix of `n + m` rows.
+
+    Slower than `assign`. Where several assignments have the same least sum, because two boxes are equal or a pair
+    costs the limit exactly, the course of lap's search in that matrix decides, which only lap itself repeats.
+    """
+    if not cost.size:  # lap writes past the end of empty arrays
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    cost = np.where(np.isnan(cost), np.inf, cost)
+    partner, _ = lap.lapjv(cost, extend_cost=True, cost_limit=limit, return_cost=False)
+    matched = (partner >= 0).nonzero()[0]
+    return matched, partner[matched].astype(np.intp)
 
 
 def _distinct(values: IndexArray) -> IndexArray:

@@ -161,7 +161,16 @@ def cosine_distance(a: FloatArray, b: FloatArray) -> FloatArray:
     return distance
 
 
-def fuse_motion(cosine: FloatArray, gating: Array, weight: float, threshold: float) -> Array:
+def cosine_distance_by_pair(a: FloatArray, b: FloatArray) -> Array:
+    """Return the same in float64, each pair summed in one order, so that equal embeddings are equally far.
+
+    A matrix product rounds a column according to where it stands; FairMOT (`cdist`) does not.
+    """
+    distance: Array = 1.0 - np.einsum("id,jd->ij", a.astype(np.float64), b.astype(np.float64))
+    return np.maximum(distance, 0.0, out=distance)
+
+
+def fuse_motion(cosine: FloatArray | Array, gating: Array, weight: float, threshold: float) -> Array:
     """Return `(1 - weight) cosine + weight gating`, infinite where the gating distance is above `threshold`.
 
     Args:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from core.errors import ConfigError, UserError
 from core.records import Detections, Tracks
-from tracker.assignment import IndexArray, assign
+from tracker.assignment import Assign, IndexArray, assign, assign_in_square
 from tracker.costs import Array, FloatArray, IntArray, forbid_other_classes, near_duplicates, normalised
 from tracker.kalman import POSITION
 from tracker.settings import TrackerSettings
@@ -49,10 +49,12 @@ class _Matches:
     """Collects the matches of all stages of one frame.
 
     Args:
+        solve: answers which rows and columns of a matrix of costs belong together.
         classes: class ids of all tracks and of all detections, or none while there is one class only.
     """
 
-    def __init__(self, classes: tuple[IntArray, IntArray] | None) -> None:
+    def __init__(self, solve: Assign, classes: tuple[IntArray, IntArray] | None) -> None:
+        self._solve = solve
         self._classes = classes
         self._rows: list[IndexArray] = []
         self._columns: list[IndexArray] = []
@@ -66,7 +68,7 @@ class _Matches:
         cost = cost_of(rows, columns)
         if self._classes is not None:
             forbid_other_classes(cost, self._classes[0][rows], self._classes[1][columns])
-        matched, partners = assign(cost, limit)
+        matched, partners = self._solve(cost, limit)
         if not len(matched):
             return rows, columns
         self._rows.append(rows[matched])
@@ -113,6 +115,7 @@ class FairMOTTracker:
         self._distance = box_distance(self.settings)
         self._fuse_scores = score_fusion(self.settings)
         self._appearance_cost = appearance_cost(self.settings)
+        self._assign: Assign = assign_in_square if self.settings.reference_faults else assign
         self._drift = camera_drift(self.settings)
         self._warned = False
         self.reset()
@@ -248,7 +251,7 @@ class FairMOTTracker:
         high, low = is_high.nonzero()[0], (~is_high).nonzero()[0]
         if settings.reference_faults:
             low = low[seen.scores[low] < np.float32(settings.confidence_threshold)]
-        matches = _Matches((store.class_ids, seen.class_ids) if self._several_classes else None)
+        matches = _Matches(self._assign, (store.class_ids, seen.class_ids) if self._several_classes else None)
 
         def distance(rows: IndexArray, columns: IndexArray) -> Array:
             return self._distance(boxes.take(rows, axis=1), seen.tlbr.take(columns, axis=1))
@@ -303,6 +306,13 @@ class FairMOTTracker:
             states = self._kalman.initiate(seen.measured[:, new])
             rows = self._store.append(states, seen.scores[new], seen.class_ids[new], embeddings, self._frame)
             self._store.confirmed[rows] = self._frame == 1
+            if self.settings.reference_faults:
+                self._name(np.arange(rows.start, rows.stop))
+
+    def _name(self, rows: IndexArray) -> None:
+        """Give the tracks in `rows` the next ids."""
+        self._store.ids[rows] = self._ids_given + 1 + np.arange(len(rows))
+        self._ids_given += len(rows)
 
     def _settle(self, lost: Mask, gone: Mask) -> Array:
         """Drop rows that are `gone` or duplicates, put the rest in order and give out ids.
@@ -326,13 +336,9 @@ class FairMOTTracker:
         order = group.argsort(kind="stable")[:alive]
         store.keep(order, tracked)
 
-        nameless = store.ids[:tracked] == 0
-        if not self.settings.reference_faults:
-            nameless &= store.confirmed[:tracked]
-        rows = nameless.nonzero()[0]
+        rows = ((store.ids[:tracked] == 0) & store.confirmed[:tracked]).nonzero()[0]
         if len(rows):
-            store.ids[rows] = np.arange(self._ids_given + 1, self._ids_given + 1 + len(rows))
-            self._ids_given += len(rows)
+            self._name(rows)
         kept: Array = boxes.take(order[:tracked], axis=1)
         return kept
 

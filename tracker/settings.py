@@ -69,6 +69,7 @@ class TrackerSettings:
             duplicates           of two equally old ones the lost stays     the tracked one stays
             score of a refound   that before the loss (FairMOT only)        that of its detection
             ids                  taken by tracks that are never reported    taken when a track is confirmed
+            equal costs          the course of lap's search decides         any of the equal assignments
             ===================  =========================================  ====================================
 
     Raises:

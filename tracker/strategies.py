@@ -10,6 +10,7 @@ from tracker.costs import (
     Array,
     FloatArray,
     cosine_distance,
+    cosine_distance_by_pair,
     fuse_motion,
     fuse_overlap,
     fuse_scores,
@@ -49,9 +50,10 @@ def appearance_cost(settings: TrackerSettings) -> AppearanceCost:
     arguments that computes the distances of the boxes `(n, m)`, to costs `(n, m)`.
     """
     weight, threshold = settings.motion_weight, settings.gating_threshold
+    cosine = cosine_distance_by_pair if settings.reference_faults else cosine_distance
 
     def with_gating(tracks: FloatArray, detections: FloatArray, gating: Array, _: Callable[[], Array]) -> Array:
-        return fuse_motion(cosine_distance(tracks, detections), gating, weight, threshold)
+        return fuse_motion(cosine(tracks, detections), gating, weight, threshold)
 
     def with_overlap(tracks: FloatArray, detections: FloatArray, gating: Array, overlap: Callable[[], Array]) -> Array:
         return fuse_overlap(cosine_distance(tracks, detections), overlap(), gating, weight, threshold)
