@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import SourceError
-from training.samples import Kind, Sample
+from training.samples import Kind, Sample, worker_pool
 
 _SIZE = (800, 450)
 _LABEL_SHARE = 0.3  # people less visible than this become ignore regions
@@ -184,6 +183,6 @@ def crowd_samples(
     root: Path, count: int, backgrounds: list[npt.NDArray[np.uint8]], seed: int, workers: int
 ) -> Iterator[Sample]:
     """Yield `count` composed crowds; the cut-outs are read once in every worker process."""
-    with ProcessPoolExecutor(workers, initializer=_load_in_worker, initargs=(root,)) as pool:
+    with worker_pool(workers, _load_in_worker, root) as pool:
         jobs = ((backgrounds[i % len(backgrounds)], seed + i) for i in range(count))
         yield from pool.map(_compose_in_worker, jobs, chunksize=8)

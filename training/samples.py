@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import multiprocessing
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
@@ -14,6 +15,12 @@ import numpy.typing as npt
 
 from core.errors import SourceError
 from video.scene import Scene
+
+
+def worker_pool(workers: int, initializer: Callable[..., object], *arguments: object) -> ProcessPoolExecutor:
+    """Return a pool whose processes start afresh: forks of a process with running threads (torch's) may hang."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer, arguments)
 
 
 class Kind(IntEnum):

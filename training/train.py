@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,37 +19,19 @@ import torch
 from jsonargparse import ArgumentParser
 from torch import nn
 
-from core.errors import UserError
+from core.errors import ConfigError, UserError
 from export.networks import build_network
 from training.augment import Augmenter, AugmentSettings
 from training.compose import crowd_samples
 from training.losses import FairMOTLoss, make_targets
-from training.samples import Sample, crop_sheets, folder_samples, rendered_samples
+from training.samples import Sample, crop_sheets, folder_samples, rendered_samples, worker_pool
 from training.store import Store
 from training.validate import validate
 
 log = logging.getLogger(__name__)
 
-# Share of the drawn tiles by set. Crowds, street cameras and rendered people weigh most, since that is
-# what the model is used on; sheets of crops only train the embedding.
-_GROUPS = {
-    "caltech": 0.20,
-    "prw": 0.15,
-    "coco_person": 0.06,
-    "coco128": 0.03,
-    "factory": 0.03,
-    "lobby": 0.02,
-    "clinic": 0.03,
-    "voc_person": 0.02,
-    "pennfudan": 0.05,
-    "background": 0.04,
-    "market1501": 0.05,
-    "crowd": 0.24,
-    "scene": 0.08,
-}
-_FOLDERS = [group for group in _GROUPS if group not in ("market1501", "crowd", "scene")]
-# Held out by place: two clips of caltech, one factory camera.
-_HELD_OUT = ("caltech/set07_V000", "caltech/set10_V009", "factory/video5")
+# Sets that are made here; every other name of `TrainSettings.sets` is a folder.
+_MADE = ("crowd", "scene", "market1501")
 
 
 @dataclass(frozen=True)
@@ -60,6 +41,9 @@ class TrainSettings:
     Attributes:
         architecture: a name of `export.networks.ARCHITECTURES`.
         size: width and height of the training pictures in pixels.
+        sets: share of the drawn tiles by set. A set is a folder of the data with `images` and `labels_with_ids`, or
+            `crowd` (composed from cut-outs), `scene` (rendered), `market1501` (sheets of identity crops).
+        held_out: scenes (`set/scene`, see `Sample.scene`) that are validated on and not trained on.
         steps: optimiser steps.
         batch: pictures a step.
         learning_rate: peak of the cosine schedule (AdamW).
@@ -77,6 +61,8 @@ class TrainSettings:
 
     architecture: str = "dla_34_lite"
     size: tuple[int, int] = (576, 320)
+    sets: dict[str, float] = field(default_factory=dict)
+    held_out: tuple[str, ...] = ()
     steps: int = 6000
     batch: int = 64
     learning_rate: float = 1.5e-3
@@ -93,17 +79,33 @@ class TrainSettings:
 
 
 def load_samples(root: Path, settings: TrainSettings) -> Iterator[Sample]:
-    """Yield every training picture: folders, crop sheets, composed crowds, rendered scenes."""
-    with ProcessPoolExecutor(settings.workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        backgrounds = []
-        for group in _FOLDERS:
+    """Yield every training picture of `settings.sets`: folders, rendered scenes, crop sheets, composed crowds.
+
+    Crowds stand before the pictures of the set `background`, if there is one, else before those without people.
+
+    Raises:
+        ConfigError: if no set is named, or crowds have no pictures to stand before.
+        SourceError: if the pictures of a set are missing.
+    """
+    if not settings.sets:
+        raise ConfigError("Name what to train on: --settings.sets '{\"my_folder\": 1.0}'; see configs/train_lite.yaml.")
+    backgrounds = []
+    with worker_pool(settings.workers, cv2.setNumThreads, 1) as pool:
+        for group in settings.sets:
+            if group in _MADE:
+                continue
             for sample in folder_samples(root, group, settings.side, pool):
-                if group == "background":
+                if group == "background" or ("background" not in settings.sets and not len(sample.kinds)):
                     backgrounds.append(sample.image)
                 yield sample
-        yield from rendered_samples(settings.scenes, 12, backgrounds, settings.seed, pool)
-    yield from crop_sheets(root, settings.sheets, settings.seed)
-    yield from crowd_samples(root, settings.crowds, backgrounds, settings.seed, settings.workers)
+        if "scene" in settings.sets:
+            yield from rendered_samples(settings.scenes, 12, backgrounds, settings.seed, pool)
+    if "market1501" in settings.sets:
+        yield from crop_sheets(root, settings.sheets, settings.seed)
+    if "crowd" in settings.sets:
+        if not backgrounds:
+            raise ConfigError("Crowds need pictures without people to stand before: add a set named background.")
+        yield from crowd_samples(root, settings.crowds, backgrounds, settings.seed, settings.workers)
 
 
 class Average(nn.Module):
@@ -242,10 +244,10 @@ def train(data: Path, output: Path, settings: TrainSettings, resume: Path | None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     start = time.perf_counter()
     samples = list(load_samples(data, settings))
-    held_out = [i for i, sample in enumerate(samples) if sample.scene in _HELD_OUT]
+    held_out = [i for i, sample in enumerate(samples) if sample.scene in settings.held_out]
     for i in held_out:
         samples[i].group = "held_out"
-    store = Store(samples, _GROUPS, settings.side)
+    store = Store(samples, settings.sets, settings.side)
     del samples
     store.to(device)
     log.info(
@@ -264,7 +266,7 @@ def train(data: Path, output: Path, settings: TrainSettings, resume: Path | None
         trainer.resume(resume)
     (output / "settings.json").write_text(json.dumps(asdict(settings), indent=2))
     indices = torch.tensor(held_out, device=device)
-    trainer.run(lambda average: validate(average, augmenter, indices))
+    trainer.run(lambda average: validate(average, augmenter, indices) if held_out else {})
 
 
 def main() -> int:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from core.errors import SourceError
+from core.errors import ConfigError, SourceError
 from training.augment import Augmenter, AugmentSettings, Batch
 from training.compose import Cutout, compose
 from training.losses import FairMOTLoss, focal_loss, gaussian_radius, make_targets
 from training.samples import Kind, Sample, read_image, read_labels
 from training.store import Store
-from training.train import Trainer, TrainSettings, learning_rate
+from training.train import Trainer, TrainSettings, learning_rate, load_samples, main
 from training.validate import decode, iou, validate
 
 SIZE = (128, 96)
@@ -240,3 +240,57 @@ def test_decode_reads_the_peak():
     boxes, scores = decode(outputs, limit=5)
     assert boxes[0, 0].tolist() == [28, 36, 36, 44]
     assert float(scores[0, 0]) == pytest.approx(torch.sigmoid(torch.tensor(3.0)).item())
+
+
+@pytest.fixture
+def own_data(tmp_path):
+    """A folder as a user has it: pictures with labels in JDE form, of two scenes."""
+    for name in ("images", "labels_with_ids"):
+        (tmp_path / "data" / "mine" / name).mkdir(parents=True)
+    for index in range(6):
+        sample = blobs(index)
+        stem = f"camera{index % 2}_frame_{index}"
+        cv2.imwrite(str(tmp_path / "data" / "mine" / "images" / f"{stem}.jpg"), sample.image)
+        size = np.array([128, 96, 128, 96])
+        rows = np.concatenate(
+            ((sample.tlbr[:, :2] + sample.tlbr[:, 2:]) / 2, sample.tlbr[:, 2:] - sample.tlbr[:, :2]), 1
+        )
+        lines = [f"0 {i} " + " ".join(map(str, row)) for i, row in enumerate(rows / size)]
+        (tmp_path / "data" / "mine" / "labels_with_ids" / f"{stem}.txt").write_text("\n".join(lines))
+    return tmp_path / "data"
+
+
+def test_own_folder(own_data):
+    samples = list(load_samples(own_data, TrainSettings(sets={"mine": 1.0}, workers=1)))
+    assert len(samples) == 6
+    assert {sample.scene for sample in samples} == {"mine/camera0", "mine/camera1"}
+    assert all(len(sample.tlbr) == 4 for sample in samples)
+
+
+@pytest.mark.parametrize(
+    ("sets", "error", "message"),
+    [
+        ({}, ConfigError, "Name what to train on"),
+        ({"none": 1.0}, SourceError, "There are no images in"),
+        ({"mine": 0.5, "crowd": 0.5}, ConfigError, "Crowds need pictures without people"),
+    ],
+)
+def test_faulty_sets(own_data, sets, error, message):
+    with pytest.raises(error, match=message):
+        list(load_samples(own_data, TrainSettings(sets=sets, workers=1)))
+
+
+def test_command(own_data, tmp_path, monkeypatch):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "settings:\n  architecture: res_18\n  size: [64, 64]\n  steps: 2\n  batch: 2\n  warmup: 1\n  side: 128\n"
+        "  workers: 1\n  sets: {mine: 1.0}\n  held_out: [mine/camera1]\n"
+    )
+    command = ["train", "--config", str(recipe), "--data", str(own_data), "--output", str(tmp_path / "run")]
+    monkeypatch.setattr("sys.argv", command)
+    assert main() == 0
+    line = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
+    assert line["step"] == 2
+    assert "ap" in line
+    monkeypatch.setattr("sys.argv", [*command, "--settings.sets", "{}"])
+    assert main() == 2
