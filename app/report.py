@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import platform
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -16,9 +15,10 @@ from typing import Any
 import cv2
 
 from app.options import Options, project_version
-from core import OutputError
 from engine import Engine
 from video import Source
+from video.sink import write_error
+from video.stream import is_url, without_credentials
 
 RUN, SCORES = "run.json", "scores.json"
 
@@ -114,7 +114,7 @@ def location_of(source: str) -> str:
     path = Path(source)
     if path.exists():
         return str(path.resolve())
-    return re.sub(r"(?<=://)[^/@]*@", "", source).partition("?")[0]
+    return without_credentials(source) if is_url(source) else source.partition("?")[0]
 
 
 def versions() -> dict[str, str | None]:
@@ -145,10 +145,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         draft.write_text(_as_json(content), encoding="utf-8")
         draft.replace(path)
     except OSError as error:
-        reason = str(error.strerror).lower()
-        raise OutputError(
-            f"{path} cannot be written ({reason}); choose another output folder or free some space."
-        ) from error
+        raise write_error(path, error) from error
 
 
 def _as_json(content: Mapping[str, Any]) -> str:

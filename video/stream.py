@@ -61,7 +61,7 @@ class VideoSource(Source):
 
     def __init__(self, location: str, *, pixel_format: SourceFormat = "bgr24") -> None:
         self._is_url = is_url(location)
-        self._label = _without_credentials(location) if self._is_url else location
+        self._label = without_credentials(location) if self._is_url else location
         self._planes_wanted = pixel_format == "yuv420p"
         self._reformatter = VideoReformatter()
         self._ended_early = False
@@ -265,7 +265,7 @@ def is_url(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
 
 
-def _without_credentials(url: str) -> str:
+def without_credentials(url: str) -> str:
     """Return a URL for messages, without user name, password and query."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
