@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from core.errors import ConfigError, OutputError, UserError, suggestion
+from core.motchallenge import result_line
 from tracker.fairmot import FairMOTTracker
 from tracker.interpolation import interpolate
 from tracker.motchallenge import Boxes
@@ -84,16 +85,13 @@ def track(stream: DetectionStream, tracker: FairMOTTracker) -> Boxes:
 
 
 def write_results(boxes: Boxes, path: Path) -> None:
-    """Write `frame,id,left,top,width,height,score,-1,-1,-1`, pixels with two decimals.
+    """Write results as MOTChallenge text, as `core.motchallenge.result_line` gives it.
 
     Raises:
         OutputError: if that is not possible.
     """
     rows = zip(boxes.frames.tolist(), boxes.ids.tolist(), boxes.tlwh.tolist(), boxes.scores.tolist(), strict=True)
-    text = "".join(
-        f"{frame},{identity},{x:.2f},{y:.2f},{width:.2f},{height:.2f},{score:.6f},-1,-1,-1\n"
-        for frame, identity, (x, y, width, height), score in rows
-    )
+    text = "".join(result_line(*row) for row in rows)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -82,10 +82,7 @@ def _distance(a: Array, b: Array, of_pairs: Callable[[Array, Array], Array]) -> 
 
 def _iou_distance(a: Array, b: Array) -> Array:
     """Return 1 - IoU of boxes of any shapes `(4, ...)` that broadcast."""
-    overlap, height = _sides_of_overlap(a, b)
-    overlap *= height
-    union = _area(a) + _area(b)
-    union -= overlap
+    overlap, union, _ = _overlap(a, b)
     overlap /= union
     distance: Array = np.subtract(1.0, overlap, out=overlap)
     return distance
@@ -93,10 +90,7 @@ def _iou_distance(a: Array, b: Array) -> Array:
 
 def _height_iou_distance(a: Array, b: Array) -> Array:
     """Return 1 - IoU x IoU of the heights of boxes of any shapes `(4, ...)` that broadcast."""
-    overlap, height = _sides_of_overlap(a, b)
-    overlap *= height
-    union = _area(a) + _area(b)
-    union -= overlap
+    overlap, union, height = _overlap(a, b)
     heights = (a[3] - a[1]) + (b[3] - b[1])
     heights -= height
     overlap *= height
@@ -106,11 +100,15 @@ def _height_iou_distance(a: Array, b: Array) -> Array:
     return distance
 
 
-def _sides_of_overlap(a: Array, b: Array) -> Array:
-    """Return width and height of what two boxes share, 0 where they are apart in that direction."""
+def _overlap(a: Array, b: Array) -> tuple[Array, Array, Array]:
+    """Return the areas of what two boxes share and of both together, and the height of what they share."""
     sides: Array = np.minimum(a[2:], b[2:])
     sides -= np.maximum(a[:2], b[:2])
-    return np.maximum(sides, 0.0, out=sides)
+    overlap, height = np.maximum(sides, 0.0, out=sides)
+    overlap *= height
+    union = _area(a) + _area(b)
+    union -= overlap
+    return overlap, union, height
 
 
 def _area(tlbr: Array) -> Array:

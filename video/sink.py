@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import IO, TypeVar
 
 from core import Frame, OutputError, Tracks
+from core.motchallenge import result_line
 
 SinkT = TypeVar("SinkT", bound="Sink")
 
@@ -87,10 +88,7 @@ class MOTSink(TextSink):
     """MOTChallenge results: `frame,id,left,top,width,height,score,-1,-1,-1`, pixels with two decimals."""
 
     def _text(self, frame: Frame, tracks: Tracks) -> str:
-        return "".join(
-            f"{frame.index},{track.id},{','.join(f'{value:.2f}' for value in track.tlwh)},{track.score:.6f},-1,-1,-1\n"
-            for track in tracks
-        )
+        return "".join(result_line(frame.index, track.id, track.tlwh, track.score) for track in tracks)
 
 
 class JSONLSink(TextSink):
