@@ -1,0 +1,119 @@
+"""From the exported ONNX model to the graph that TensorRT builds an engine from.
+
+The export is one file for every backend (`DeformConv` and friends in float32, any input size). TensorRT
+wants less freedom and more hints: a fixed size, no shape arithmetic, an opset that its parser knows, types
+that state the precision, and layers that it runs badly replaced. Everything here is plain ONNX and NumPy.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import onnx
+from onnx import helper
+
+from core.errors import ConfigError, ModelError
+from engine import trt_dialects as dialects
+from engine.onnx_graph import Graph
+from engine.trt_precision import to_half
+from engine.trt_shapes import anchor_reshapes, fix_input, fold, lower_opset
+
+Precision = Literal["fp16", "fp32"]
+Dcn = Literal["plugin", "native", "nvidia"]
+
+VERSION = 1
+"""Raised whenever the same model gives another graph than before, so that cached plans are built again."""
+
+PLUGINS = {"DeformConv", "FusedDeformConv", "NormalizeEmbedding", "UpsampleAdd"}
+"""Operators of our plugin library that `prepare` may leave in a graph."""
+
+
+def prepare(
+    model: onnx.ModelProto,
+    size: tuple[int, int],
+    batches: tuple[int, ...] = (1,),
+    precision: Precision = "fp16",
+    dcn: Dcn = "plugin",
+) -> onnx.ModelProto:
+    """Rewrite a model for TensorRT.
+
+    Args:
+        model: as `python -m export` writes it, or another with one image input; left as it is.
+        size: input `(width, height)` in pixels.
+        batches: numbers of images that the engine takes; with more than one the batch stays a dynamic axis.
+        precision: `fp16`: input and weights float16, outputs float32. `fp32`: everything float32.
+        dcn: how deformable convolutions run: our plugins, native layers only, or NVIDIA's plugin.
+
+    Returns:
+        The graph; the type of every tensor that TensorRT computes stands in `value_info`.
+
+    Raises:
+        ModelError: if the model uses what TensorRT cannot do, or does not allow several batches.
+    """
+    for value, allowed in ((precision, Precision), (dcn, Dcn)):
+        if value not in get_args(allowed):
+            raise ConfigError(f'The choice is {" or ".join(get_args(allowed))}, not "{value}".')
+    graph = _rewrite(model, size, batches[0], precision, dcn)
+    result = _with_types(graph)
+    if len(batches) > 1:
+        other = _with_types(_rewrite(model, size, batches[1], precision, dcn))
+        for proto in (result, other):
+            for value in (*proto.graph.input, *proto.graph.output):
+                value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        if result != other:
+            raise ModelError("The model computes with its batch size: build one engine per batch size.")
+    return result
+
+
+def _rewrite(
+    model: onnx.ModelProto, size: tuple[int, int], batch: int, precision: Precision, dcn: Dcn
+) -> Graph:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = Graph(copy)
+    fix_input(graph, batch, size)
+    fold(graph)
+    dialects.dcn_v2_to_deform_conv(graph)
+    if precision == "fp16" and dcn != "native":
+        if dcn == "plugin":
+            dialects.fuse_deform_convs(graph)
+        dialects.fuse_upsampling(graph)
+        dialects.fuse_normalisation(graph)
+    if dcn == "native":
+        graph = dialects.deform_convs_to_native(graph)
+        fold(graph)
+    elif dcn == "nvidia":
+        dialects.deform_convs_to_nvidia(graph)
+    else:
+        dialects.complete_deform_convs(graph)
+    if precision == "fp16":
+        dialects.upsample_by_phases(graph)
+    dialects.spell_out_normalisation(graph)
+    lower_opset(graph)
+    graph.infer()
+    anchor_reshapes(graph)
+    graph.prune()
+    if precision == "fp16":
+        to_half(graph)
+    else:
+        graph.infer()
+    _static_outputs(graph)
+    graph.name_nodes()
+    return graph
+
+
+def _static_outputs(graph: Graph) -> None:
+    for output in graph.outputs:
+        shape = graph.shapes.get(output.name)
+        if shape is not None:
+            output.CopyFrom(helper.make_tensor_value_info(output.name, graph.types[output.name], shape))
+
+
+def _with_types(graph: Graph) -> onnx.ModelProto:
+    model = graph.to_model()
+    ends = {value.name for value in (*graph.inputs, *graph.outputs)}
+    for node in graph.nodes:
+        for name in node.output:
+            if name not in ends and graph.types.get(name):
+                model.graph.value_info.append(helper.make_tensor_value_info(name, graph.types[name], None))
+    return model

@@ -1,0 +1,133 @@
+"""What our TensorRT plugins compute, in PyTorch on the CPU, so that rewritten graphs run without a GPU.
+
+Written from the operators' definitions alone: each result is computed in float32 from the values that the
+plugin gets, and rounded to the type that it returns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F  # noqa: N812
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+from export.networks.deform_conv import deform_conv2d_reference
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.array(array, np.float32))
+
+
+def _deform_conv(x, weight, offset, bias, mask, kernel_shape, strides, pads, dilations, offset_group):
+    """The definition for any even padding; groups of offsets one after the other, summed."""
+    assert strides[0] == strides[1]
+    assert len(set(pads)) == 1
+    assert dilations[0] == dilations[1]
+    x, weight, offset = _tensor(x), _tensor(weight), _tensor(offset)
+    taps = kernel_shape[0] * kernel_shape[1]
+    mask = torch.ones_like(offset[:, : taps * offset_group]) if mask is None else _tensor(mask)
+    total = sum(
+        deform_conv2d_reference(*parts, stride=strides[0], padding=pads[0], dilation=dilations[0])
+        for parts in zip(
+            x.chunk(offset_group, 1),
+            offset.chunk(offset_group, 1),
+            mask.chunk(offset_group, 1),
+            weight.chunk(offset_group, 1),
+            strict=False,
+        )
+        for parts in [(parts[0], parts[1], parts[2], parts[3])]
+    )
+    return total if bias is None else total + _tensor(bias)[:, None, None]
+
+
+class FusedDeformConv(OpRun):
+    op_domain = ""
+
+    def _run(self, x, predicted, packed, bias, kernel_shape, strides, pads, dilations, offset_group, relu):
+        assert (x.dtype, predicted.dtype, packed.dtype, bias.dtype) == (np.float16, np.float16, np.float16, np.float32)
+        taps, channels = kernel_shape[0] * kernel_shape[1], x.shape[1]
+        stages, out_channels, _ = packed.shape
+        weight = np.zeros((out_channels, channels, taps), np.float32)
+        for k in range(taps * channels):
+            weight[:, k % channels, k // channels] = packed[k // 64, :, k % 64]
+        assert stages == -(-taps * channels // 64)
+        offsets = 2 * taps * offset_group
+        mask = 1 / (1 + np.exp(-predicted[:, offsets:].astype(np.float32)))
+        weight = weight.reshape(out_channels, channels, *kernel_shape)
+        y = _deform_conv(
+            x, weight, predicted[:, :offsets], bias, mask, kernel_shape, strides, pads, dilations, offset_group
+        )
+        return ((y.relu() if relu else y).numpy().astype(np.float16),)
+
+
+class DeformConv(OpRun):
+    op_domain = ""
+
+    def _run(self, x, weight, offset, bias=None, mask=None, **settings):
+        assert settings["group"] == 1
+        order = ("kernel_shape", "strides", "pads", "dilations", "offset_group")
+        y = _deform_conv(x, weight, offset, bias, mask, *(settings[name] for name in order))
+        return (y.numpy().astype(x.dtype),)
+
+
+class ModulatedDeformConv2d(OpRun):
+    op_domain = ""
+
+    def _run(self, x, offset, mask, weight, bias, stride, padding, dilation, group, deformable_group):
+        assert group == 1
+        y = _deform_conv(
+            x, weight, offset, bias, mask, weight.shape[2:], stride, [*padding, *padding], dilation, deformable_group
+        )
+        return (y.numpy().astype(x.dtype),)
+
+
+class UpsampleAdd(OpRun):
+    op_domain = ""
+
+    def _run(self, x, weight, skip, factor):
+        assert (x.dtype, weight.dtype, skip.dtype) == (np.float16, np.float16, np.float16)
+        kernel = _tensor(weight).permute(2, 0, 1)[:, None]
+        y = F.conv_transpose2d(_tensor(x), kernel, stride=factor, padding=factor // 2, groups=x.shape[1])
+        return ((y + _tensor(skip)).numpy().astype(np.float16),)
+
+
+class NormalizeEmbedding(OpRun):
+    op_domain = ""
+
+    def _run(self, x):
+        assert x.dtype == np.float16
+        return (F.normalize(_tensor(x), dim=1).numpy(),)
+
+
+class Conv(OpRun):
+    """ONNX's own operator, quicker than the reference's and with float32 sums as on a GPU."""
+
+    op_domain = ""
+
+    def _run(self, x, weight, bias=None, **settings):
+        assert weight.dtype == x.dtype
+        pads = settings.get("pads") or [0, 0, 0, 0]
+        assert pads[:2] == pads[2:]
+        y = F.conv2d(
+            _tensor(x),
+            _tensor(weight),
+            None if bias is None else _tensor(bias),
+            settings.get("strides") or 1,
+            pads[:2],
+            settings.get("dilations") or 1,
+            settings.get("group") or 1,
+        )
+        return (y.numpy().astype(x.dtype),)
+
+
+OPERATORS = [Conv, DeformConv, FusedDeformConv, ModulatedDeformConv2d, NormalizeEmbedding, UpsampleAdd]
+
+
+def run(model: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Run a rewritten graph; `images` are cast to the type of its input."""
+    kind = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
+    evaluator = ReferenceEvaluator(model, new_ops=OPERATORS)
+    names = [output.name for output in model.graph.output]
+    return dict(zip(names, evaluator.run(None, {"images": images.astype(kind)}), strict=True))
