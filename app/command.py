@@ -30,6 +30,9 @@ def run(arguments: Sequence[str]) -> int:
                 max_detections=options.max_detections,
                 back_projection=options.back_projection,
                 threads=options.threads,
+                precision=options.precision,
+                dcn=options.dcn,
+                batch=options.batch,
                 clock=clock,
             ) as engine:
                 return _track_all(options, Session(options, engine, clock, terminal), terminal)

@@ -53,6 +53,14 @@ class Options:
         "engine", "input of the network, as in 576x320; null means the size in the ONNX file", None
     )
     threads: int | None = _option("engine", "CPU threads of the network; null means one per core", None)
+    precision: Literal["fp16", "fp32"] = _option("engine", "of the network on a GPU", "fp16")
+    dcn: Literal["auto", "plugin", "native", "nvidia"] = _option(
+        "engine",
+        "deformable convolutions on a GPU: this project's plugin, TensorRT's own layers or NVIDIA's plugin; auto is "
+        "plugin, or native where it cannot be built",
+        "auto",
+    )
+    batch: int = _option("engine", "most frames at once on a GPU; a live source is always taken frame by frame", 1)
     max_detections: int = _option("engine", "most people per frame", 500)
     back_projection: Literal["exact", "reference"] = _option(
         "engine", "how boxes return to the frame: exactly, or rounded as in FairMOT's own code", "exact"

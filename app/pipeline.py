@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 
-from core import Frame, SourceError, StageClock, Tracks
+from core import Detections, Frame, SourceError, StageClock, Tracks
 from core.records import ByteArray
 from engine import Engine
 from tracker import FairMOTTracker
@@ -31,7 +32,8 @@ def track_frames(
 
     Args:
         source: open, at its first frame.
-        engine: finds the people; gets as many frames at once as it likes, single ones of a live source.
+        engine: finds the people; gets as many frames at once, and as far ahead, as it likes; of a live source single
+            ones, each only when the one before is done.
         tracker: new, for the source's frame rate divided by its stride.
         sinks: get every frame with its tracks.
         clock: gets the seconds of the stages `read`, `camera`, `track` and `write`; give the engine the same one.
@@ -47,8 +49,9 @@ def track_frames(
         OutputError: if a sink cannot write.
     """
     tracks = Tracks.empty()
-    for frames in _batches(source, 1 if source.is_live else engine.max_batch, clock):
-        for frame, detections in zip(frames, engine.detect(frames), strict=True):
+    size, ahead = (1, 0) if source.is_live else (engine.max_batch, engine.ahead)
+    with closing(engine.detect_stream(_batches(source, size, clock), ahead)) as found:
+        for frame, detections in _one_by_one(found):
             if stream is not None:
                 stream.add(frame.index, detections)
             if camera is not None:
@@ -63,6 +66,13 @@ def track_frames(
             if any(sink.stop_requested for sink in sinks):
                 return True
     return False
+
+
+def _one_by_one(
+    batches: Iterable[tuple[Sequence[Frame], Sequence[Detections]]],
+) -> Iterator[tuple[Frame, Detections]]:
+    for frames, found in batches:
+        yield from zip(frames, found, strict=True)
 
 
 def _picture(frame: Frame) -> ByteArray:

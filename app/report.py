@@ -22,7 +22,7 @@ from video.stream import is_url, without_credentials
 
 RUN, SCORES = "run.json", "scores.json"
 
-_PACKAGES = ("av", "lap", "numpy", "onnx", "onnxruntime", "scipy", "tensorrt")
+_PACKAGES = ("av", "lap", "numpy", "onnx", "onnxruntime", "pycuda", "scipy", "tensorrt", "torch")
 
 
 @dataclass

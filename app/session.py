@@ -80,6 +80,7 @@ class Session:
         options = self._options
         pixels: Any = "bgr24" if self._engine.pixel_format == "bgr24" else "yuv420p"
         with open_source(spec, pixel_format=pixels) as source:
+            source.allocate = self._engine.allocate
             length = sequence_length(spec)
             first = options.start if options.split == "full" else _first_of_half(source, length)
             source.select(first, options.frames, options.stride)

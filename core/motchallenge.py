@@ -7,4 +7,5 @@ from collections.abc import Iterable
 
 def result_line(frame: int, identity: int, tlwh: Iterable[float], score: float) -> str:
     """Return `frame,id,left,top,width,height,score,-1,-1,-1` with a line end; pixels with two decimals."""
-    return f"{frame},{identity},{','.join(f'{value:.2f}' for value in tlwh)},{score:.6f},-1,-1,-1\n"
+    left, top, width, height = tlwh
+    return f"{frame},{identity},{left:.2f},{top:.2f},{width:.2f},{height:.2f},{score:.6f},-1,-1,-1\n"

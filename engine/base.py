@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import get_args
+from typing import Literal, get_args
+
+import numpy as np
 
 from core.errors import ConfigError
-from core.records import Detections, Frame, PixelFormat
+from core.records import ByteArray, Detections, Frame, PixelFormat
 from core.timing import StageClock
 from engine.decode import BackProjection
 from engine.model import ModelInfo
+
+Precision = Literal["fp16", "fp32"]
+DeformableConvolution = Literal["auto", "plugin", "native", "nvidia"]
+
+MAX_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -24,8 +31,13 @@ class EngineSettings:
         score_threshold: detections score strictly above this.
         max_detections: at most this many per frame.
         back_projection: see `engine.decode.back_project`.
-        threads: CPU threads of the network; one per usable physical core if None.
-        clock: gets the seconds of the stages `letterbox`, `network` and `decode`.
+        threads: CPU threads of the network; one per usable physical core if None. The GPU needs none.
+        precision: of the network on a GPU; the CPU computes in float32.
+        dcn: what runs deformable convolutions on a GPU: this project's plugin, native TensorRT layers, or NVIDIA's
+            plugin. `auto` is this project's, or native layers where it cannot be built.
+        batch: most frames at once on a GPU.
+        clock: gets the seconds of the stages: on the CPU `letterbox`, `network` and `decode`; on a GPU, which does
+            these three in one go, `upload` (handing frames over) and `gpu` (waiting for the detections).
 
     Raises:
         ConfigError: if a value is out of range.
@@ -36,6 +48,9 @@ class EngineSettings:
     max_detections: int = 500
     back_projection: BackProjection = "exact"
     threads: int | None = None
+    precision: Precision = "fp16"
+    dcn: DeformableConvolution = "auto"
+    batch: int = 1
     clock: StageClock = field(default_factory=StageClock)
 
     def __post_init__(self) -> None:
@@ -45,10 +60,16 @@ class EngineSettings:
             raise ConfigError(f"max_detections must be at least 1, not {self.max_detections}.")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads must be at least 1, not {self.threads}.")
-        if self.back_projection not in get_args(BackProjection):
-            raise ConfigError(
-                f'back_projection must be {" or ".join(get_args(BackProjection))}, not "{self.back_projection}".'
-            )
+        if not 1 <= self.batch <= MAX_BATCH:
+            raise ConfigError(f"batch must be from 1 to {MAX_BATCH}, not {self.batch}.")
+        for name, choices in (
+            ("back_projection", BackProjection),
+            ("precision", Precision),
+            ("dcn", DeformableConvolution),
+        ):
+            value = getattr(self, name)
+            if value not in get_args(choices):
+                raise ConfigError(f'{name} must be {" or ".join(get_args(choices))}, not "{value}".')
 
 
 class Engine(ABC):
@@ -61,6 +82,7 @@ class Engine(ABC):
         size: input `(width, height)` in pixels.
         pixel_format: what the engine prefers that frames hold; it takes any.
         max_batch: the most frames that it runs at once; `detect` splits longer sequences.
+        ahead: how many batches `detect_stream` had best keep in flight; 0 where nothing runs beside the caller.
     """
 
     model: ModelInfo
@@ -69,10 +91,33 @@ class Engine(ABC):
     size: tuple[int, int]
     pixel_format: PixelFormat
     max_batch: int
+    ahead: int = 0
 
     @abstractmethod
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Find the objects of each frame; frames may differ in size and number from call to call."""
+
+    def detect_stream(
+        self, batches: Iterable[Sequence[Frame]], ahead: int
+    ) -> Generator[tuple[Sequence[Frame], list[Detections]], None, None]:
+        """Find the objects of one batch after the other, if the backend can while the caller uses earlier results.
+
+        What `batches` raises is raised here, after the results of all batches before it.
+
+        Args:
+            batches: frames in order; a batch may be longer than `max_batch`.
+            ahead: how many further batches may be taken before the result of one is handed over. With 0 a result
+                is as fresh as `detect` would give it, which a live source asks for.
+
+        Yields:
+            Each batch with what was found in its frames.
+        """
+        for frames in batches:
+            yield frames, self.detect(frames)
+
+    def allocate(self, shape: tuple[int, ...]) -> ByteArray:
+        """Return uint8 memory of any content that the engine reads frames from fastest; a source may decode into it."""
+        return np.empty(shape, np.uint8)
 
     def close(self) -> None:  # noqa: B027 - a backend without anything to free need not override it
         """Free what the engine holds; it cannot be used afterwards."""

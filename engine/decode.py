@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, cast
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from core.records import Detections, FloatArray
 from engine.letterbox import Letterbox
@@ -122,13 +123,19 @@ def back_project(tlbr: FloatArray, geometry: Letterbox, stride: int, mode: BackP
     Returns:
         `(n, 4)` float32.
     """
+    scale, shift = cell_transform(geometry, stride, mode)
+    # In float64, rounded once: at 1920 px a float32 step is 1.2e-4 px already.
+    return (tlbr * np.tile(scale, 2) + np.tile(shift, 2)).astype(np.float32)
+
+
+def cell_transform(
+    geometry: Letterbox, stride: int, mode: BackProjection
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the scale and the shift, each `(x, y)`, that turn cells into source pixels; see `back_project`."""
     source = np.array(geometry.source, np.float64)
     target = np.array(geometry.target, np.float64)
     if mode == "exact":
         scale = source / np.array(geometry.resized, np.float64)
-        shift = -scale * (geometry.left, geometry.top)
-    else:
-        scale = np.full(2, max(target[0] / target[1] * source[1], source[0]) / target[0])
-        shift = source / 2 - scale * target / 2
-    # In float64, rounded once: at 1920 px a float32 step is 1.2e-4 px already.
-    return (tlbr * np.tile(scale * stride, 2) + np.tile(shift, 2)).astype(np.float32)
+        return scale * stride, -scale * (geometry.left, geometry.top)
+    scale = np.full(2, max(target[0] / target[1] * source[1], source[0]) / target[0])
+    return scale * stride, source / 2 - scale * target / 2

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from core.errors import ConfigError, suggestion
 from core.timing import StageClock
-from engine.base import Engine, EngineSettings
+from engine.base import DeformableConvolution, Engine, EngineSettings, Precision
 from engine.decode import BackProjection
 from engine.model import ModelInfo
 
@@ -31,6 +32,23 @@ class Backend(NamedTuple):
     open: Callable[[ModelInfo, EngineSettings], Engine]
 
 
+def _without_tensorrt() -> str | None:
+    if sys.platform != "linux":
+        return "it needs Linux"
+    missing = [package for package in ("tensorrt", "torch", "pycuda") if not importlib.util.find_spec(package)]
+    if missing:
+        return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+    from plugins.gpu import gpu_obstacle
+
+    return gpu_obstacle()
+
+
+def _open_tensorrt(model: ModelInfo, settings: EngineSettings) -> Engine:
+    from engine.tensorrt_engine import TensorRTEngine
+
+    return TensorRTEngine(model, settings)
+
+
 def _without_onnxruntime() -> str | None:
     return None if importlib.util.find_spec("onnxruntime") else "onnxruntime is not installed"
 
@@ -41,7 +59,10 @@ def _open_onnxruntime(model: ModelInfo, settings: EngineSettings) -> Engine:
     return OnnxRuntimeEngine(model, settings)
 
 
-BACKENDS = (Backend("onnxruntime", _without_onnxruntime, _open_onnxruntime),)
+BACKENDS = (
+    Backend("tensorrt", _without_tensorrt, _open_tensorrt),
+    Backend("onnxruntime", _without_onnxruntime, _open_onnxruntime),
+)
 """In the order in which `auto` tries them."""
 
 
@@ -54,6 +75,9 @@ def open_engine(
     max_detections: int = 500,
     back_projection: BackProjection = "exact",
     threads: int | None = None,
+    precision: Precision = "fp16",
+    dcn: DeformableConvolution = "auto",
+    batch: int = 1,
     clock: StageClock | None = None,
 ) -> Engine:
     """Open a model on the best backend of this machine.
@@ -66,7 +90,10 @@ def open_engine(
         max_detections: at most this many per frame.
         back_projection: `exact`, or `reference` for FairMOT's own rounding (`engine.decode.back_project`).
         threads: CPU threads of the network; one per usable physical core if not given.
-        clock: gets the seconds of the stages `letterbox`, `network` and `decode`.
+        precision: of the network on a GPU.
+        dcn: what runs deformable convolutions on a GPU (`engine.base.EngineSettings`).
+        batch: most frames at once on a GPU.
+        clock: gets the seconds of the stages (`engine.base.EngineSettings`).
 
     Returns:
         The engine, to be used with `with`.
@@ -75,7 +102,17 @@ def open_engine(
         ConfigError: if a setting is out of range or the backend is not available.
         ModelError: if the file cannot be used.
     """
-    settings = EngineSettings(size, score_threshold, max_detections, back_projection, threads, clock or StageClock())
+    settings = EngineSettings(
+        size=size,
+        score_threshold=score_threshold,
+        max_detections=max_detections,
+        back_projection=back_projection,
+        threads=threads,
+        precision=precision,
+        dcn=dcn,
+        batch=batch,
+        clock=clock or StageClock(),
+    )
     backend, why = choose_backend(engine, BACKENDS)
     opened = backend.open(ModelInfo.read(weights), settings)
     opened.reason = f"{opened.reason} ({why})"
@@ -92,7 +129,7 @@ def choose_backend(engine: str, backends: Sequence[Backend]) -> tuple[Backend, s
     names = [backend.name for backend in backends]
     if engine != "auto" and engine not in names:
         raise ConfigError(
-            f'The engine "{engine}" is not available in this version: choose from auto, {", ".join(names)}.'
+            f'There is no engine "{engine}": choose from auto, {", ".join(names)}.'
             f"{suggestion(engine, ['auto', *names])}"
         )
     obstacles: list[str] = []
@@ -101,14 +138,12 @@ def choose_backend(engine: str, backends: Sequence[Backend]) -> tuple[Backend, s
             continue
         obstacle = backend.obstacle()
         if obstacle is None:
-            return backend, _why(engine, obstacles, alone=len(backends) == 1)
+            return backend, _why(engine, obstacles)
         obstacles.append(f"{backend.name} cannot run here: {obstacle}")
     raise ConfigError(f"No engine can run on this machine: {'; '.join(obstacles)}.")
 
 
-def _why(engine: str, obstacles: list[str], alone: bool) -> str:
+def _why(engine: str, obstacles: list[str]) -> str:
     if engine != "auto":
         return "as asked for"
-    if obstacles:
-        return "; ".join(obstacles)
-    return "the only backend of this version" if alone else "the fastest backend that runs here"
+    return "; ".join(obstacles) or "the fastest backend that runs here"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+import numpy as np
+
 from core import ConfigError, Frame, SourceError
+from core.records import ByteArray
 from video.prefetch import Prefetcher
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,8 @@ class Source(ABC):
         ground_truth: MOTChallenge ground truth that belongs to this source, if there is one.
         is_live: whether frames come at their own pace; then only the newest frame waits for the
             consumer, and frames it was too slow for are missing (numbers and timestamps show it).
+        allocate: gives uint8 memory of a shape for the frames, where a source can decode into it; set it before the
+            first frame is taken. It is called in the prefetch thread.
         damaged: a sentence about damage met while reading, or None. Frames that could be read were
             handed over; a command should end with a non-zero exit status.
 
@@ -71,6 +76,7 @@ class Source(ABC):
         self.frame_rate = frame_rate
         self.ground_truth = ground_truth
         self.is_live = is_live
+        self.allocate: Callable[[tuple[int, ...]], ByteArray] = _new_array
         self.damaged: str | None = None
         self._numbers = numbers
         self._start, self._stride = 1, 1
@@ -193,6 +199,10 @@ class Source(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _new_array(shape: tuple[int, ...]) -> ByteArray:
+    return np.empty(shape, np.uint8)
 
 
 def safe_name(text: str) -> str:

@@ -235,15 +235,29 @@ class VideoSource(Source):
                 src_color_range=source_range if yuv else None,
                 dst_color_range=source_range if as_planes else ColorRange.JPEG,
             )
-        pixels = cast(ByteArray, picture.to_ndarray())
         if as_planes:
+            pixels = _copy_planes(picture, self.allocate((height * 3 // 2, width)))
             return Frame(number, time, pixels, cast(Any, planar), space, full_range)
+        pixels = cast(ByteArray, picture.to_ndarray())
         if self._turns:
             pixels = np.asarray(cv2.rotate(pixels, _QUARTER_TURNS[self._turns]), np.uint8)
         return Frame(number, time, pixels)
 
     def _release(self) -> None:
         self._container.close()
+
+
+def _copy_planes(picture: av.VideoFrame, out: ByteArray) -> ByteArray:
+    """Copy the planes of a picture one after the other into `out`, without the padding of their lines; return it."""
+    flat = out.reshape(-1)
+    start = 0
+    for plane in picture.planes:
+        lines = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        width = plane.width * (2 if picture.format.name == "nv12" and start else 1)  # U and V in turn
+        end = start + plane.height * width
+        flat[start:end].reshape(plane.height, width)[...] = lines[:, :width]
+        start = end
+    return out
 
 
 def _quarter_turns(picture: av.VideoFrame) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import numpy as np
 import pytest
 
 from app.pipeline import track_frames
-from core import Frame, SourceError, StageClock, Tracks
-from engine import open_engine
+from core import Detections, Frame, SourceError, StageClock, Tracks
+from engine import EngineSettings, ModelInfo, open_engine
+from engine.flow import run_ahead
+from engine.ort import OnnxRuntimeEngine
 from tracker import FairMOTTracker
 from tracker.flow import CameraMotion
 from video import JSONLSink, Sink, Source, VideoSink, open_source
@@ -22,8 +26,8 @@ from video import JSONLSink, Sink, Source, VideoSink, open_source
 class BreakingSource(Source):
     """Gives four frames and then fails, as a camera that is unplugged."""
 
-    def __init__(self) -> None:
-        super().__init__("breaking", material.SIZE, 25.0)
+    def __init__(self, live: bool = False) -> None:
+        super().__init__("breaking", material.SIZE, 25.0, is_live=live)
 
     def _frames(self) -> Iterator[Frame]:
         for number in range(1, 5):
@@ -47,15 +51,65 @@ class ListSink(Sink):
         pass
 
 
+class EarlyEngine(OnnxRuntimeEngine):
+    """Computes up to three batches in a thread of its own, as a GPU does."""
+
+    ahead = 2
+
+    def __init__(self, weights: Path, clock: StageClock) -> None:
+        super().__init__(ModelInfo.read(weights), EngineSettings(clock=clock))
+        self._pool = ThreadPoolExecutor(1)
+        self.most_in_flight = 0
+        self._in_flight: list[Future[list[Detections]]] = []
+
+    def detect_stream(self, batches: Iterable[Sequence[Frame]], ahead: int) -> Any:
+        return run_ahead(batches, ahead, self.max_batch, self._submit, self._collect, abandon=self._collect)
+
+    def _submit(self, frames: Sequence[Frame]) -> Future[list[Detections]]:
+        self._in_flight.append(self._pool.submit(self.detect, frames))
+        self.most_in_flight = max(self.most_in_flight, len(self._in_flight))
+        return self._in_flight[-1]
+
+    def _collect(self, job: Future[list[Detections]]) -> list[Detections]:
+        assert self._in_flight.pop(0) is job
+        return job.result()
+
+    def close(self) -> None:
+        assert not self._in_flight
+        self._pool.shutdown()
+        super().close()
+
+
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_frames_before_a_fault_are_tracked(weights: Path, batch: int) -> None:
+def test_frames_before_a_fault_are_tracked(weights: Path, batch: int, ahead: bool) -> None:
     sink, clock = ListSink(), StageClock()
-    with BreakingSource() as source, open_engine(weights, clock=clock) as engine:
+    engine = EarlyEngine(weights, clock) if ahead else open_engine(weights, engine="onnxruntime", clock=clock)
+    with BreakingSource() as source, engine:
         engine.max_batch = batch
         with pytest.raises(SourceError, match="cable"):
             track_frames(source, engine, FairMOTTracker(25), [sink], clock=clock)
     assert sink.numbers == [1, 2, 3, 4]
-    assert list(clock.milliseconds()) == ["read", "letterbox", "network", "decode", "track", "write"]
+    assert set(clock.milliseconds()) == {"read", "letterbox", "network", "decode", "track", "write"}
+
+
+@pytest.mark.parametrize(("live", "most"), [(False, 3), (True, 1)])
+def test_only_frames_of_a_file_are_taken_ahead(weights: Path, live: bool, most: int) -> None:
+    source, sink = BreakingSource(live), ListSink(stop_after=2 if live else 1000)
+    with source, EarlyEngine(weights, StageClock()) as engine:
+        engine.max_batch = 1
+        with contextlib.suppress(SourceError):
+            track_frames(source, engine, FairMOTTracker(25), [sink], clock=StageClock())
+        assert engine.most_in_flight == most
+
+
+def test_a_sink_can_end_the_loop_while_frames_are_in_flight(weights: Path) -> None:
+    sink = ListSink(stop_after=1)
+    with BreakingSource() as source, EarlyEngine(weights, StageClock()) as engine:
+        engine.max_batch = 1
+        assert track_frames(source, engine, FairMOTTracker(25), [sink], clock=StageClock())
+        assert sink.numbers == [1]
+        assert len(engine.detect([Frame(1, 0.0, material.image())])[0]) == 2
 
 
 def test_batches_give_the_same_tracks(tmp_path: Path, weights: Path) -> None:
