@@ -25,6 +25,7 @@ using TensorType = nvinfer1::DataType;
 
 constexpr int32_t kStageWidth = 64;  ///< columns of the packed weight per stage of the fused kernel
 constexpr int32_t kMostSize = 1 << 20;
+constexpr int32_t kMostGroups = 4096;
 constexpr int32_t kUnknown = -1;
 constexpr int32_t kPlausible = 8;  ///< stands for a size that is not known yet when formats are chosen
 
@@ -268,14 +269,14 @@ OperationType deformConvType() {
     return {"DeformConv",
             {{"kernel_shape", {0, 0}, 0, kMostSize}, {"strides", {1, 1}, 1, kMostSize},
              {"pads", {0, 0, 0, 0}, 0, kMostSize}, {"dilations", {1, 1}, 1, kMostSize},
-             {"group", {1}, 1, kMostSize}, {"offset_group", {1}, 1, kMostSize}},
+             {"group", {1}, 1, kMostGroups}, {"offset_group", {1}, 1, kMostGroups}},
             make<DeformConv>};
 }
 
 OperationType dcnv2Type() {
     return {"DCNv2",
             {{"stride", {1, 1}, 1, kMostSize}, {"padding", {0, 0}, 0, kMostSize}, {"dilation", {1, 1}, 1, kMostSize},
-             {"groups", {1}, 1, kMostSize}, {"deformable_group", {1}, 1, kMostSize}},
+             {"groups", {1}, 1, kMostGroups}, {"deformable_group", {1}, 1, kMostGroups}},
             make<DCNv2>};
 }
 
@@ -283,7 +284,7 @@ OperationType fusedDeformConvType() {
     return {"FusedDeformConv",
             {{"kernel_shape", {0, 0}, 1, 64, true}, {"strides", {1, 1}, 1, kMostSize},
              {"pads", {0, 0, 0, 0}, 0, kMostSize}, {"dilations", {1, 1}, 1, kMostSize},
-             {"offset_group", {1}, 1, kMostSize}, {"relu", {0}, 0, 1}},
+             {"offset_group", {1}, 1, kMostGroups}, {"relu", {0}, 0, 1}},
             make<FusedDeformConv>};
 }
 

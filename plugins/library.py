@@ -1,0 +1,190 @@
+"""The built plugin library: where it lies, whether it fits this machine, and handing it to TensorRT."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from core.errors import ConfigError
+from plugins.driver import Driver, find_driver
+from plugins.nvrtc import cache_folder
+
+SOURCES = Path(__file__).resolve().parent / "src"
+BUILD_COMMAND = "python -m plugins build"
+
+Version = tuple[int, ...]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PluginLibrary:
+    """A built library and what it says of itself.
+
+    Attributes:
+        path: the file.
+        version: hash of the sources it was built from.
+        tensorrt: version of the TensorRT headers, as in (8, 6, 0).
+        cuda: version of the CUDA toolkit, as in "13.0".
+        architectures: compute capabilities it has code for, as in (80, 90).
+    """
+
+    path: Path
+    version: str
+    tensorrt: Version
+    cuda: str
+    architectures: tuple[int, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> PluginLibrary:
+        """Ask the library at `path`.
+
+        Raises:
+            ConfigError: if it is no plugin library of this project.
+        """
+        try:
+            function = ctypes.CDLL(str(path)).fairmot_plugins_version
+            function.restype = ctypes.c_char_p
+            facts = json.loads(function())
+        except (OSError, AttributeError, ValueError) as error:
+            raise ConfigError(f"{path} cannot be read ({error}); run `{BUILD_COMMAND}` again.") from error
+        return cls(path, facts["version"], tuple(facts["tensorrt"]), facts["cuda"], tuple(facts["architectures"]))
+
+    def fault(self, tensorrt: Version, driver: Driver | None) -> str | None:
+        """Return one sentence on why the library cannot serve this TensorRT and GPU, or None."""
+        if self.version != source_version():
+            return f"{self.path} was built from other sources; run `{BUILD_COMMAND}` again."
+        if self.tensorrt[:2] != tensorrt[:2]:
+            return (
+                f"{self.path} was built for TensorRT {dotted(self.tensorrt[:2])}, but {dotted(tensorrt[:2])} is "
+                f"installed; run `{BUILD_COMMAND}` again."
+            )
+        if driver is None:
+            return None
+        if driver.cuda[0] < int(self.cuda.split(".")[0]):
+            return (
+                f"{self.path} was built with CUDA {self.cuda}, but the driver runs CUDA {dotted(driver.cuda)}; update "
+                f"the driver, or run `{BUILD_COMMAND}` with an older toolkit."
+            )
+        # Machine code runs on GPUs of the same major and the same or a later minor version.
+        major, minor = driver.compute_capability
+        if not any(built // 10 == major and built % 10 <= minor for built in self.architectures):
+            built = ", ".join(str(architecture) for architecture in self.architectures)
+            return (
+                f"{self.path} has code for compute capability {built} but none for this GPU ({major}{minor}); "
+                f"run `{BUILD_COMMAND}` on this machine, or with --architectures {major}{minor}."
+            )
+        return None
+
+
+def dotted(version: Version) -> str:
+    """Return a version as text, as in 8.6."""
+    return ".".join(str(part) for part in version)
+
+
+@cache
+def source_version() -> str:
+    """Return the hash of the plugins' sources that a library of this version carries."""
+    digest = hashlib.sha256()
+    for path in sorted(SOURCES.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def library_name(tensorrt: Version) -> str:
+    """Return the file name of the library for a TensorRT version."""
+    return f"libfairmot_plugins_trt{tensorrt[0]}.so"
+
+
+def library_folders() -> list[Path]:
+    """Return the folders that may hold a built library, the preferred one first."""
+    return [Path(__file__).resolve().parent / "_built", cache_folder() / "plugins"]
+
+
+def installed_tensorrt() -> Version | None:
+    """Return the version of the installed `tensorrt` package without importing it, or None."""
+    for package in ("tensorrt", "tensorrt_bindings"):
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            found = re.search(r'^__version__ = "([\d.]+)', Path(spec.origin).read_text(), re.MULTILINE)
+            if found:
+                return parse_version(found[1])
+    try:
+        return parse_version(importlib.metadata.version("tensorrt"))
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def parse_version(text: str) -> Version:
+    """Return the first three numbers of a version, as in (8, 6, 0)."""
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
+
+
+def find(tensorrt: Version) -> PluginLibrary:
+    """Return the library that fits this TensorRT and the GPU at hand.
+
+    Raises:
+        ConfigError: if none is built, or the one that is does not fit.
+    """
+    paths = [folder / library_name(tensorrt) for folder in library_folders()]
+    driver = find_driver()
+    faults = []
+    for path in filter(Path.is_file, paths):
+        try:
+            library = PluginLibrary.read(path)
+        except ConfigError as error:
+            faults.append(str(error))
+            continue
+        fault = library.fault(tensorrt, driver)
+        if fault is None:
+            return library
+        faults.append(fault)
+    if faults:
+        raise ConfigError(faults[0])
+    raise ConfigError(f"The plugins are not built for TensorRT {dotted(tensorrt[:2])}; run `{BUILD_COMMAND}`.")
+
+
+def obstacle() -> str | None:
+    """Return one sentence on why no plugin library can be loaded here, or None."""
+    tensorrt = installed_tensorrt()
+    if tensorrt is None:
+        return "TensorRT is not installed; run `pip install tensorrt`."
+    try:
+        find(tensorrt)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+_loaded: dict[str, PluginLibrary] = {}
+
+
+def load(tensorrt: ModuleType) -> PluginLibrary:
+    """Register our plugins with TensorRT, once per process.
+
+    Args:
+        tensorrt: the imported `tensorrt` package.
+
+    Returns:
+        The library that was loaded.
+
+    Raises:
+        ConfigError: if no library fits, or TensorRT does not take it.
+    """
+    version: str = tensorrt.__version__
+    if version not in _loaded:
+        library = find(parse_version(version))
+        if tensorrt.get_plugin_registry().load_library(str(library.path)) is None:
+            raise ConfigError(f"TensorRT {version} refuses {library.path}; run `{BUILD_COMMAND}` again.")
+        _logger.info("Plugins: %s, version %s", library.path, library.version)
+        _loaded[version] = library
+    return _loaded[version]
