@@ -31,6 +31,8 @@ from plugins.library import (
 _logger = logging.getLogger(__name__)
 
 _PROJECT = Path(__file__).resolve().parents[1]
+_OLDEST_ARCHITECTURE = 80  # the kernels copy with cp.async and multiply with mma.m16n8k16
+_LOG_LINES = 40  # of a compiler's complaints
 _FLAGS = ("-std=c++17", "-O3", "--threads", "0", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra")
 
 
@@ -127,7 +129,7 @@ def parse_architectures(text: str | None) -> list[int]:
     """Return compute capabilities from text as in "80,86,90", or that of the GPU at hand.
 
     Raises:
-        ConfigError: if the text is something else, or there is no GPU to ask.
+        ConfigError: if the text is something else, there is no GPU to ask, or one is too old.
     """
     if text is None:
         driver = find_driver()
@@ -136,11 +138,18 @@ def parse_architectures(text: str | None) -> list[int]:
                 "There is no NVIDIA GPU to build for; name compute capabilities, as in `--architectures 80,86,90`."
             )
         major, minor = driver.compute_capability
-        return [10 * major + minor]
-    parts = [part.strip().replace(".", "") for part in text.split(",")]
-    if not all(re.fullmatch(r"\d{2,3}", part) for part in parts):
-        raise ConfigError(f'--architectures takes compute capabilities, as in 80,86,90, not "{text}".')
-    return sorted({int(part) for part in parts})
+        wanted = [10 * major + minor]
+    else:
+        parts = [part.strip().replace(".", "") for part in text.split(",")]
+        if not all(re.fullmatch(r"\d{2,3}", part) for part in parts):
+            raise ConfigError(f'--architectures takes compute capabilities, as in 80,86,90, not "{text}".')
+        wanted = sorted({int(part) for part in parts})
+    if wanted[0] < _OLDEST_ARCHITECTURE:
+        raise ConfigError(
+            f"The plugins need a GPU of compute capability 8.0 (Ampere) or later, not {wanted[0] / 10}; "
+            "build the engine with `--dcn native` for it."
+        )
+    return wanted
 
 
 def default_output() -> Path:
@@ -153,7 +162,7 @@ def _run(command: Sequence[str | Path], what: str) -> str:
     result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     log = (result.stderr + result.stdout).strip()
     if result.returncode:
-        _logger.error("%s", log)
+        _logger.error("%s", "\n".join(log.splitlines()[:_LOG_LINES]))
         first = next((line for line in log.splitlines() if re.search("error|fatal", line, re.IGNORECASE)), "no message")
         raise ConfigError(f"nvcc could not {what}: {first}")
     return log
@@ -206,28 +215,18 @@ def _compile(
 ) -> Path:
     """Compile every source beside the others, link, and return the library in `folder`."""
     code = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in architectures]
+    separator = r"\,"  # nvcc splits values at commas
     defines = [
         f"-DFAIRMOT_PLUGINS_VERSION={source_version()}",
-        f"-DFAIRMOT_ARCHITECTURES={','.join(map(str, architectures))}",
+        f"-DFAIRMOT_ARCHITECTURES={separator.join(map(str, architectures))}",
     ]
     sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".cu", ".cpp"))
     objects = [folder / f"{path.name}.o" for path in sources]
     done = itertools.count(1)
 
     def compile_one(source: Path, compiled: Path) -> None:
-        command: list[str | Path] = [
-            nvcc,
-            *_FLAGS,
-            *code,
-            *defines,
-            "-isystem",
-            headers.folder,
-            "-c",
-            source,
-            "-o",
-            compiled,
-        ]
-        log = _run(command, f"compile {source.name}")
+        options = [*_FLAGS, *code, *defines, "-isystem", str(headers.folder)]
+        log = _run([nvcc, *options, "-c", source, "-o", compiled], f"compile {source.name}")
         report(f"[{next(done)}/{len(sources)}] {source.name}" + (f"\n{log}" if log else ""))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
