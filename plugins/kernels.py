@@ -1,0 +1,439 @@
+"""The letterbox and decode kernels on torch tensors.
+
+Launches are asynchronous on the stream of `plugins.gpu.Gpu`, allocate nothing and have grids that depend
+on shapes alone, so that a CUDA graph can hold them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from core.records import ByteArray, Detections, PixelFormat
+from plugins.gpu import Gpu
+
+if TYPE_CHECKING:
+    import torch
+
+Layout = Literal["chw_float32", "hwc8_float16"]
+
+_SOURCES = Path(__file__).parent / "kernels"
+_SHARED_KEYS = 4096  # kSharedKeys of decode.cu
+_THREADS = 256
+_RANK_THREADS = 1024  # kRankThreads of decode.cu
+_LUMA_SHARES = {"ITU601": (0.299, 0.114), "ITU709": (0.2126, 0.0722)}
+"""Red's and blue's share of luma: ITU-R BT.601 and BT.709."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a frame lies in the network's input, in pixels; sizes as `(width, height)`.
+
+    Attributes:
+        source: size of the frame.
+        resized: size of the frame within the input.
+        left: first column of the frame within the input.
+        top: first row of the frame within the input.
+    """
+
+    source: tuple[int, int]
+    resized: tuple[int, int]
+    left: int
+    top: int
+
+
+class LetterboxKernel:
+    """Planes of one frame to one image of the network's input, in one pass.
+
+    Colour conversion rounds to 8 bits, then the resize, as on the CPU: equal to OpenCV's INTER_AREA within
+    one level of 255 on BGR frames. YUV is converted by the standard's formula, each chroma sample for its
+    2x2 pixels; swscale on x86 rounds every term down, so its levels lie up to 3 lower.
+
+    Args:
+        gpu: where it runs.
+        size: `(width, height)` of the network's input.
+        mean: of the three channels, taken off after division by 255.
+        std: of the three channels, divided by then.
+        channel_order: of the network's input.
+        border: grey value 0 to 255 around the frame.
+        layout: of the network's input: `chw_float32`, or `hwc8_float16`, TensorRT's kHWC8.
+    """
+
+    def __init__(
+        self,
+        gpu: Gpu,
+        size: tuple[int, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        channel_order: Literal["rgb", "bgr"],
+        border: int,
+        layout: Layout,
+    ) -> None:
+        self._gpu = gpu
+        self._size = size
+        self._border = border
+        self._red_first = int(channel_order == "rgb")
+        self._layout = layout
+        values = np.arange(256, dtype=np.float32) / np.float32(255)
+        table = (values - np.array(mean, np.float32)[:, None]) / np.array(std, np.float32)[:, None]
+        self._values = gpu.upload(table if layout == "chw_float32" else table.astype(np.float16))
+        pixel_formats: tuple[PixelFormat, ...] = ("bgr24", "yuv420p", "nv12")
+        self._launch = {
+            pixel_format: gpu.kernel(_SOURCES / "letterbox.cu", f"letterbox_{pixel_format}_{layout}", "PPPPP8i8iii")
+            for pixel_format in pixel_formats
+        }
+        self._taps = lru_cache(maxsize=32)(
+            lambda source, resized: gpu.upload(axis_taps(source, resized).view(np.uint8))
+        )
+
+    def input_shape(self, batch: int) -> tuple[int, ...]:
+        """Return the shape of the tensor that holds the network's input for `batch` frames."""
+        width, height = self._size
+        return (batch, 3, height, width) if self._layout == "chw_float32" else (batch, height, width, 8)
+
+    def prepare(self, placement: Placement) -> None:
+        """Upload what a new placement needs; `launch` does so too, but not while a CUDA graph is captured."""
+        for axis in range(2):
+            self._taps(placement.source[axis], placement.resized[axis])
+
+    def launch(
+        self,
+        source: torch.Tensor,
+        pixel_format: PixelFormat,
+        color_space: Literal["ITU601", "ITU709"],
+        full_range: bool,
+        placement: Placement,
+        out: torch.Tensor,
+        image: int,
+    ) -> None:
+        """Write one image of the network's input.
+
+        Args:
+            source: uint8, the bytes of the frame as `core.records.Frame.pixels` has them.
+            pixel_format: of the frame.
+            color_space: matrix of a YUV frame.
+            full_range: whether a YUV frame uses 0 to 255 instead of 16 to 235.
+            placement: where the frame goes.
+            out: of the shape `input_shape(batch)`, float32 or float16 after the layout.
+            image: number within the batch.
+
+        Raises:
+            ValueError: if a tensor does not have the size, the type or the memory layout that it should.
+        """
+        width, height = placement.source
+        _check("source", source, "uint8", width * height * 3 if pixel_format == "bgr24" else width * height * 3 // 2)
+        image_values = math.prod(self.input_shape(1))
+        kind = "float32" if self._layout == "chw_float32" else "float16"
+        _check("out", out, kind, len(out) * image_values)
+        if not 0 <= image < len(out) or tuple(out.shape) != self.input_shape(len(out)):
+            raise ValueError(f"Image {image} of {self.input_shape(1)} does not fit into a tensor {tuple(out.shape)}")
+        columns, rows = (self._taps(placement.source[axis], placement.resized[axis]) for axis in range(2))
+        grid = math.ceil(self._size[0] / 32), math.ceil(self._size[1] / 8)
+        self._launch[pixel_format](
+            grid,
+            (32, 8, 1),
+            source.data_ptr(),
+            columns.data_ptr(),
+            rows.data_ptr(),
+            self._values.data_ptr(),
+            out.data_ptr() + image * image_values * out.element_size(),
+            *placement.source,
+            *placement.resized,
+            placement.left,
+            placement.top,
+            *self._size,
+            *yuv_matrix(color_space, full_range),
+            self._border,
+            self._red_first,
+        )
+
+    def _upload_taps(self, source: int, resized: int) -> torch.Tensor:
+        return self._gpu.upload(axis_taps(source, resized).view(np.uint8))
+
+
+def axis_taps(source: int, resized: int) -> npt.NDArray[np.void]:
+    """Return which source pixels each output pixel reads along one axis, and their weights.
+
+    The coordinates of OpenCV's `resize` (`modules/imgproc/src/resize.cpp`): area shares when shrinking
+    (`computeResizeAreaTab`, which skips shares of a pixel below 1e-3), and when enlarging the weights that
+    INTER_AREA has there, which are not those of INTER_LINEAR.
+
+    Args:
+        source: pixels of the frame along the axis.
+        resized: pixels that it gets.
+
+    Returns:
+        `(resized,)` records of `first`, `count`, `head`, `body`, `tail`: the first pixel, how many, and the
+        weights of the first, of those between, and of the last.
+    """
+    taps = np.zeros(resized, [("first", "i4"), ("count", "i4"), ("head", "f4"), ("body", "f4"), ("tail", "f4")])
+    inverse = resized / source
+    scale = 1 / inverse
+    index = np.arange(resized)
+    if scale < 1:
+        first = np.floor(index * scale).astype(np.int64)
+        share = ((index + 1) - (first + 1) * inverse).astype(np.float32)
+        share = np.where(share <= 0, np.float32(0), share - np.floor(share))
+        inside = first < source - 1
+        taps["first"] = np.minimum(first, source - 1)
+        taps["tail"] = np.where(inside, share, 0)
+        taps["count"] = 1 + (taps["tail"] > 0)
+        taps["head"] = 1 - taps["tail"]
+        return taps
+    start = index * scale
+    end = start + scale
+    cell = np.minimum(scale, source - start)
+    last = np.minimum(np.floor(end), source - 1)
+    first_whole = np.minimum(np.ceil(start), last)
+    has_head = first_whole - start > 1e-3
+    has_tail = end - last > 1e-3
+    whole = last - first_whole
+    body = 1 / cell
+    tail = np.minimum(np.minimum(end - last, 1), cell) / cell
+    taps["first"] = first_whole - has_head
+    taps["count"] = has_head + whole + has_tail
+    taps["head"] = np.where(has_head, (first_whole - start) / cell, np.where(whole > 0, body, tail))
+    taps["body"] = body
+    taps["tail"] = np.where(has_tail, tail, body)
+    return taps
+
+
+@lru_cache(maxsize=4)
+def yuv_matrix(color_space: Literal["ITU601", "ITU709"], full_range: bool) -> tuple[int, ...]:
+    """Return the conversion to RGB in 16.16 fixed point.
+
+    Returns:
+        Factors: luma, red of v, green of u, green of v, blue of u; then the offsets of red, green and blue,
+        with the half that makes a shift round to the nearest.
+    """
+    red, blue = _LUMA_SHARES[color_space]
+    green = 1 - red - blue
+    black, luma, chroma = (0, 1.0, 1.0) if full_range else (16, 255 / 219, 255 / 224)
+    red_v, blue_u = 2 * (1 - red) * chroma, 2 * (1 - blue) * chroma
+    green_u, green_v = -blue_u * blue / green, -red_v * red / green
+    offsets = [-luma * black - 128 * factor for factor in (red_v, green_u + green_v, blue_u)]
+    factors = [luma, red_v, green_u, green_v, blue_u, *(offset + 0.5 for offset in offsets)]
+    return tuple(round(65536 * factor) for factor in factors)
+
+
+@dataclass(frozen=True, eq=False)
+class TensorHeads:
+    """What the network returns for a batch, on the GPU; all float32 `(n, channels, rows, columns)`, contiguous.
+
+    Attributes:
+        heatmap: score per class; 0 where a cell is not a peak.
+        box: distances left, top, right, bottom from the centre, in cells.
+        offset: x and y of the centre within its cell, in cells.
+        embedding: appearance, length 1 over the channels; None for a model without.
+    """
+
+    heatmap: torch.Tensor
+    box: torch.Tensor
+    offset: torch.Tensor
+    embedding: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TensorDetections:
+    """Detections of `n` images on the GPU, `slots` for each; sorted by falling score, 0 beyond the counted ones.
+
+    Attributes:
+        counts: `(n,)` int32.
+        tlbr: `(n, slots, 4)` float32, boxes in source pixels.
+        scores: `(n, slots)` float32.
+        class_ids: `(n, slots)` int32.
+        embeddings: `(n, slots, d)` float32; `d` is 0 for a model without embeddings.
+    """
+
+    counts: torch.Tensor
+    tlbr: torch.Tensor
+    scores: torch.Tensor
+    class_ids: torch.Tensor
+    embeddings: torch.Tensor
+
+
+class DecodeKernel:
+    """Head tensors to a fixed number of detections per image; three launches per batch.
+
+    Equal to `engine.decode.decode` and `back_project`, ties included, for any number of candidates. Beyond
+    4096 candidates in an image the heatmap is read a few times more.
+
+    Args:
+        gpu: where it runs.
+        batch: the most images of a launch.
+        classes: channels of the heatmap.
+        rows: cells of the heads.
+        columns: cells of the heads.
+        embedding_size: channels of the embedding, 0 without.
+        max_detections: slots per image.
+        score_threshold: keep scores strictly above this, compared in float32; at least 0.
+        raw_heads: the heatmap is logits without peak suppression, the embedding has any length.
+
+    Attributes:
+        detections: results of the latest launch.
+        packed: the same as bytes of one tensor, for a single copy to the host.
+    """
+
+    def __init__(
+        self,
+        gpu: Gpu,
+        *,
+        batch: int,
+        classes: int,
+        rows: int,
+        columns: int,
+        embedding_size: int,
+        max_detections: int,
+        score_threshold: float,
+        raw_heads: bool = False,
+    ) -> None:
+        import torch
+
+        size = classes * rows * columns
+        if not score_threshold >= 0:
+            raise ValueError(f"score_threshold must be at least 0, not {score_threshold}")
+        if size >= 2**31:
+            raise ValueError(f"A heatmap of {classes}x{rows}x{columns} is too large")
+        self._gpu = gpu
+        self._batch, self._slots, self._embedding_size = batch, max_detections, embedding_size
+        self._cells = (rows, columns)
+        self._classes = classes
+        self._raw = int(raw_heads)
+        self._heatmap = (classes, rows, columns, float(np.float32(score_threshold)), self._raw)
+        self._limit = min(max_detections, size)
+        # Candidates that are kept before sorting; a power of two for the bitonic network.
+        self._capacity = max(_SHARED_KEYS, 1 << (self._limit - 1).bit_length())
+        self._blocks = min(math.ceil(size / (4 * _THREADS)), 8 * gpu.multiprocessors)
+
+        source = _SOURCES / "decode.cu"
+        self._collect = gpu.kernel(source, "decode_collect", "PPP3ifii")
+        self._rank = gpu.kernel(source, "decode_rank", "PPPPP3ifiii")
+        self._gather = gpu.kernel(source, "decode_gather", "PP4P4P7i")
+
+        self._candidates = gpu.zeros((batch, self._capacity), torch.int64)
+        self._found = gpu.zeros((batch,), torch.int32)
+        self._ranked = gpu.zeros((batch, self._limit), torch.int64)
+        self._layout = _packed_layout(batch, max_detections, embedding_size)
+        self.packed = gpu.zeros((self._layout[-1][1],), torch.uint8)
+        views = [
+            self.packed[start:stop].view(getattr(torch, np.dtype(kind).name)).reshape(shape)
+            for start, stop, kind, shape in self._layout
+        ]
+        self.detections = TensorDetections(*views)
+
+    def launch(self, heads: TensorHeads, transforms: torch.Tensor) -> None:
+        """Fill `detections` for as many images as the heads have.
+
+        Args:
+            heads: outputs of the network for at most `batch` images.
+            transforms: `(n, 4)` float64: scale x, scale y, shift x, shift y, which take a box in cells to source
+                pixels.
+
+        Raises:
+            ValueError: if a tensor does not have the size, the type or the memory layout that it should.
+        """
+        images = len(heads.heatmap)
+        cells = self._cells[0] * self._cells[1]
+        if not 1 <= images <= self._batch:
+            raise ValueError(f"{images} images are not between 1 and {self._batch}")
+        if (heads.embedding is None) != (self._embedding_size == 0):
+            raise ValueError(f"The embedding does not have {self._embedding_size} channels")
+        _check("heatmap", heads.heatmap, "float32", images * self._classes * cells)
+        _check("box", heads.box, "float32", images * 4 * cells)
+        _check("offset", heads.offset, "float32", images * 2 * cells)
+        _check("transforms", transforms, "float64", images * 4)
+        if heads.embedding is not None:
+            _check("embedding", heads.embedding, "float32", images * self._embedding_size * cells)
+
+        out = self.detections
+        heatmap = heads.heatmap.data_ptr()
+        candidates, found, ranked = (tensor.data_ptr() for tensor in (self._candidates, self._found, self._ranked))
+        counts = out.counts.data_ptr()
+        self._collect(
+            (self._blocks, images), (_THREADS, 1, 1), heatmap, candidates, found, *self._heatmap, self._capacity
+        )
+        self._rank(
+            (images, 1),
+            (_RANK_THREADS, 1, 1),
+            heatmap,
+            candidates,
+            found,
+            ranked,
+            counts,
+            *self._heatmap,
+            self._capacity,
+            self._limit,
+        )
+        self._gather(
+            (math.ceil(self._slots / (_THREADS // 32)), images),
+            (_THREADS, 1, 1),
+            ranked,
+            counts,
+            heads.box.data_ptr(),
+            heads.offset.data_ptr(),
+            0 if heads.embedding is None else heads.embedding.data_ptr(),
+            transforms.data_ptr(),
+            out.tlbr.data_ptr(),
+            out.scores.data_ptr(),
+            out.class_ids.data_ptr(),
+            out.embeddings.data_ptr(),
+            self._classes,
+            *self._cells,
+            self._embedding_size,
+            self._raw,
+            self._limit,
+            self._slots,
+        )
+
+    def unpack(self, host: ByteArray, images: int) -> list[Detections]:
+        """Turn a copy of `packed` on the host into one record per image, which owns its memory.
+
+        Args:
+            host: uint8, as long as `packed`.
+            images: how many the launch had.
+        """
+        counts, tlbr, scores, class_ids, embeddings = (
+            host[start:stop].view(kind).reshape(shape) for start, stop, kind, shape in self._layout
+        )
+        return [
+            Detections(
+                tlbr[image, :count].copy(),
+                scores[image, :count].copy(),
+                class_ids[image, :count].astype(np.int64),
+                embeddings[image, :count].copy(),
+            )
+            for image, count in enumerate(counts[:images].tolist())
+        ]
+
+
+def _packed_layout(batch: int, slots: int, embedding_size: int) -> list[tuple[int, int, Any, tuple[int, ...]]]:
+    """Return start, stop, type and shape of each array within the packed bytes, each from a multiple of 16."""
+    arrays: list[tuple[Any, tuple[int, ...]]] = [
+        (np.int32, (batch,)),
+        (np.float32, (batch, slots, 4)),
+        (np.float32, (batch, slots)),
+        (np.int32, (batch, slots)),
+        (np.float32, (batch, slots, embedding_size)),
+    ]
+    layout = []
+    start = 0
+    for kind, shape in arrays:
+        stop = start + np.dtype(kind).itemsize * math.prod(shape)
+        layout.append((start, stop, kind, shape))
+        start = math.ceil(stop / 16) * 16
+    return layout
+
+
+def _check(name: str, tensor: torch.Tensor, kind: str, values: int) -> None:
+    if str(tensor.dtype) != f"torch.{kind}" or tensor.numel() != values or not tensor.is_contiguous():
+        raise ValueError(
+            f"{name} must be contiguous, {kind}, {values} values, not {tuple(tensor.shape)} of {tensor.dtype} "
+            f"with the strides {tensor.stride()}"
+        )
