@@ -43,9 +43,7 @@ class Graph:
         self.outputs = list(graph.output)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.types: dict[str, int] = {}
-        self.opset = max(
-            (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1
-        )
+        self.opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
         self._model = model
 
     def infer(self) -> None:

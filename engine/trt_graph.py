@@ -65,9 +65,7 @@ def prepare(
     return result
 
 
-def _rewrite(
-    model: onnx.ModelProto, size: tuple[int, int], batch: int, precision: Precision, dcn: Dcn
-) -> Graph:
+def _rewrite(model: onnx.ModelProto, size: tuple[int, int], batch: int, precision: Precision, dcn: Dcn) -> Graph:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = Graph(copy)

@@ -159,11 +159,7 @@ def lower_opset(graph: Graph) -> None:
                 f'{node.op_type} "{node.output[0]}" uses {" and ".join(lost) or "inputs"} from after opset {OPSET}, '
                 f"which TensorRT's parser does not know: export the model with opset {OPSET} or 19."
             )
-        kept = [
-            attribute
-            for attribute in node.attribute
-            if attribute.name in schema.attributes
-        ]
+        kept = [attribute for attribute in node.attribute if attribute.name in schema.attributes]
         del node.attribute[:]
         node.attribute.extend(kept)
     graph.opset = OPSET
@@ -171,4 +167,3 @@ def lower_opset(graph: Graph) -> None:
 
 def _default(attribute: Any) -> object:
     return helper.get_attribute_value(attribute.default_value) if attribute.default_value.name else None
-

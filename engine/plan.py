@@ -1,0 +1,233 @@
+"""A TensorRT engine in a file, with what must be known before TensorRT may see it.
+
+TensorRT's own serialised engine says nothing that can be read without TensorRT, and deserialising one from
+another GPU or version fails with a page of errors. So a plan file is: a magic line, the length of a header,
+the header as JSON, the serialised engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from core.errors import ConfigError, ModelError, OutputError
+from engine.model import ModelInfo
+from engine.trt_graph import VERSION, Dcn, Precision
+from engine.trt_layers import Layer
+
+_MAGIC = b"FAIRMOT PLAN 1\n"
+_LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What an engine is built for.
+
+    Attributes:
+        size: input `(width, height)` in pixels; the model's own if None.
+        batches: numbers of images that it takes at once; each gets its own kernels.
+        precision: `fp16`, or `fp32` without TF32.
+        dcn: deformable convolutions by our plugin, by native layers, or by NVIDIA's plugin.
+
+    Raises:
+        ConfigError: if a value is out of range.
+    """
+
+    size: tuple[int, int] | None = None
+    batches: tuple[int, ...] = (1,)
+    precision: Precision = "fp16"
+    dcn: Dcn = "plugin"
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (("precision", self.precision, Precision), ("dcn", self.dcn, Dcn)):
+            if value not in get_args(allowed):
+                raise ConfigError(f'{name} must be {" or ".join(get_args(allowed))}, not "{value}".')
+        if not self.batches or min(self.batches) < 1 or len(set(self.batches)) < len(self.batches):
+            raise ConfigError(f"batch must name different numbers of at least 1, not {_list(self.batches)}.")
+
+    @property
+    def uses_plugins(self) -> bool:
+        """Whether the engine needs our plugin library."""
+        return self.dcn == "plugin" or (self.dcn == "nvidia" and self.precision == "fp16")
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where engines are built and run: they work nowhere else.
+
+    Attributes:
+        gpu: name of the GPU.
+        compute_capability: `(major, minor)`.
+        tensorrt: version of TensorRT.
+        plugins: version of the plugin library; None for engines that do not need it.
+    """
+
+    gpu: str
+    compute_capability: tuple[int, int]
+    tensorrt: str
+    plugins: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A built engine and how it came about.
+
+    Attributes:
+        model: facts of the model; its path is where the model was when the engine was built.
+        model_sha256: of the ONNX file.
+        settings: what it was built for; `size` is set.
+        host: what it was built on.
+        graph_version: of the rewrites (`engine.trt_graph.VERSION`).
+        layers: what TensorRT made of the graph.
+        engine: TensorRT's serialised engine.
+    """
+
+    model: ModelInfo
+    model_sha256: str
+    settings: BuildSettings
+    host: Host
+    graph_version: int
+    layers: tuple[Layer, ...]
+    engine: bytes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Input `(width, height)` in pixels."""
+        return self.settings.size or self.model.size
+
+    def mismatch(self, host: Host) -> str | None:
+        """Say in words what differs between the plan and the machine that is to run it; None if nothing does."""
+        own = self.host
+        if (own.gpu, own.compute_capability) != (host.gpu, host.compute_capability):
+            return f"it was built on a {_gpu(own)}, not on this {_gpu(host)}"
+        if own.tensorrt != host.tensorrt:
+            return f"it was built with TensorRT {own.tensorrt}, not {host.tensorrt}"
+        if own.plugins != host.plugins and own.plugins is not None:
+            return f"it was built with plugins {own.plugins}, not {host.plugins or 'none'}"
+        if self.graph_version != VERSION:
+            return f"it was built from graph version {self.graph_version}, not {VERSION}"
+        return None
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Read and check a plan file.
+
+        Raises:
+            ModelError: if it is missing, is no plan, or is truncated or damaged.
+        """
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"The plan {path} cannot be read: {error.strerror}.") from error
+        if not data.startswith(_MAGIC[: len(data)]) or not data:
+            raise ModelError(f"{path} is not a plan: give a file that `python -m engine build` wrote.")
+        start = len(_MAGIC) + _LENGTH_BYTES
+        end = start + int.from_bytes(data[len(_MAGIC) : start], "little")
+        try:
+            header: dict[str, Any] = json.loads(data[start:end])
+            engine = data[end:]
+            whole = len(engine) == header["bytes"] and hashlib.sha256(engine).hexdigest() == header["sha256"]
+        except (ValueError, TypeError, KeyError):
+            whole = False
+        if not whole:
+            raise ModelError(f"The plan {path} is truncated or damaged: build it again with `python -m engine build`.")
+        return cls(engine=engine, **_facts(header, path))
+
+    def write(self, path: Path) -> None:
+        """Write the plan; the file appears whole or not at all.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        header = asdict(self)
+        del header["engine"]
+        header["model"]["path"] = str(self.model.path)
+        header |= {"bytes": len(self.engine), "sha256": hashlib.sha256(self.engine).hexdigest()}
+        text = json.dumps(header, separators=(",", ":")).encode()
+        write_whole(path, _MAGIC + len(text).to_bytes(_LENGTH_BYTES, "little") + text + self.engine)
+
+
+def load_engine(plan: Plan, logger: Any = None) -> Any:
+    """Deserialise a plan into a `tensorrt.ICudaEngine`, its plugins loaded.
+
+    Args:
+        plan: built on this machine.
+        logger: a `tensorrt.ILogger`; one that passes TensorRT's messages to `logging` if not given.
+
+    Raises:
+        ConfigError: if there is no usable GPU, or the plugin library is missing or does not fit.
+        ModelError: if the plan was built elsewhere or TensorRT refuses it.
+    """
+    from engine.trt_session import deserialise
+
+    return deserialise(plan, logger)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file through a temporary one beside it, so that nobody ever reads half of it.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise OutputError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _facts(header: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Attributes of a plan from its header, whose checksum does not cover it: a wrong one must not crash later."""
+    try:
+        model: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in header["model"].items()
+        }
+        model["path"] = Path(model["path"])
+        settings = header["settings"]
+        host = header["host"]
+        return {
+            "model": ModelInfo(**model),
+            "model_sha256": header["model_sha256"],
+            "settings": BuildSettings(
+                cast("tuple[int, int]", tuple(settings["size"])),
+                tuple(settings["batches"]),
+                settings["precision"],
+                settings["dcn"],
+            ),
+            "host": Host(**(host | {"compute_capability": tuple(host["compute_capability"])})),
+            "graph_version": header["graph_version"],
+            "layers": tuple(Layer.from_header(layer) for layer in header["layers"]),
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"The plan {path} was written by another version of this program: build it again with "
+            "`python -m engine build`."
+        ) from error
+
+
+def _gpu(host: Host) -> str:
+    major, minor = host.compute_capability
+    return f"{host.gpu} (sm_{major}{minor})"
+
+
+def _list(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values)) or "none"

@@ -1,0 +1,80 @@
+"""Times every layer of an engine with TensorRT's profiler."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from statistics import median
+
+import tensorrt as trt
+import torch
+
+from core.errors import ModelError
+from engine.model import INPUT
+from engine.plan import Plan, load_engine
+from plugins.gpu import Gpu
+
+_WARM_UP = 10
+_TYPES = {trt.DataType.FLOAT: torch.float32, trt.DataType.HALF: torch.float16}
+_VECTOR = 8  # room for kHWC8, which rounds the channels up
+
+
+class _Profiler(trt.IProfiler):  # type: ignore[misc] # untyped
+    """Collects the milliseconds of every layer.
+
+    Attributes:
+        times: one value per run, by layer name.
+    """
+
+    def __init__(self) -> None:
+        trt.IProfiler.__init__(self)
+        self.times: dict[str, list[float]] = defaultdict(list)
+
+    def report_layer_time(self, layer_name: str, ms: float) -> None:
+        """Take a time; called by TensorRT after each run."""
+        self.times[layer_name].append(ms)
+
+
+def layer_times(plan: Plan, batch: int, runs: int) -> dict[str, float]:
+    """Run a plan on noise and measure.
+
+    Profiling inserts events between the layers, so their sum is more than the time of the network in use.
+
+    Args:
+        plan: built on this machine.
+        batch: one of its batch sizes.
+        runs: how many runs the median is over.
+
+    Returns:
+        Milliseconds by layer name.
+
+    Raises:
+        ConfigError: if there is no usable GPU or the plugins are missing.
+        ModelError: if the plan does not belong here or fails.
+    """
+    gpu = Gpu.open()
+    engine = load_engine(plan)
+    context = engine.create_execution_context()
+    if engine.num_optimization_profiles > 1:
+        context.set_optimization_profile_async(plan.settings.batches.index(batch), gpu.handle)
+    shape = (batch, *tuple(engine.get_tensor_shape(INPUT))[1:])
+    if -1 in tuple(engine.get_tensor_shape(INPUT)):
+        context.set_input_shape(INPUT, shape)
+    buffers = []
+    with torch.cuda.stream(gpu.stream):
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            n, channels, *sides = tuple(context.get_tensor_shape(name))
+            rounded = -(-channels // _VECTOR) * _VECTOR
+            values = torch.rand(n, rounded, *sides, device=gpu.device)
+            buffers.append(values.to(_TYPES[engine.get_tensor_dtype(name)]))
+            context.set_tensor_address(name, buffers[-1].data_ptr())
+    for _ in range(_WARM_UP):
+        context.execute_async_v3(gpu.handle)
+    gpu.synchronize()
+    profiler = _Profiler()
+    context.profiler = profiler
+    for _ in range(runs):
+        if not context.execute_async_v3(gpu.handle):
+            raise ModelError("TensorRT could not run the plan: build it again with `python -m engine build`.")
+        gpu.synchronize()
+    return {name: median(times) for name, times in profiler.times.items()}
