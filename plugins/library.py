@@ -95,7 +95,7 @@ def dotted(version: Version) -> str:
 def source_version() -> str:
     """Return the hash of the plugins' sources that a library of this version carries."""
     digest = hashlib.sha256()
-    for path in sorted(SOURCES.iterdir()):
+    for path in sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp", ".cu")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
