@@ -14,7 +14,7 @@ from rich.text import Text
 
 from core import Frame, Tracks
 
-_PACKAGES = ("app", "core", "engine", "tracker", "video")
+_PACKAGES = ("app", "core", "engine", "plugins", "tracker", "video")
 _TABLE_WIDTH = 140  # where the output is no terminal and lines may be as long as they need
 
 

@@ -139,7 +139,7 @@ def choose_backend(engine: str, backends: Sequence[Backend]) -> tuple[Backend, s
         obstacle = backend.obstacle()
         if obstacle is None:
             return backend, _why(engine, obstacles)
-        obstacles.append(f"{backend.name} cannot run here: {obstacle}")
+        obstacles.append(f"{backend.name} cannot run here: {obstacle.rstrip('.')}")
     raise ConfigError(f"No engine can run on this machine: {'; '.join(obstacles)}.")
 
 

@@ -7,7 +7,7 @@ travel as they are: planes stay planes, 3.1 MB instead of 6.2 for a picture of 1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -25,14 +25,14 @@ class FrameFormat(NamedTuple):
 
     size: tuple[int, int]
     pixel_format: PixelFormat
-    color_space: str
+    color_space: Literal["ITU601", "ITU709"]
     full_range: bool
 
     @classmethod
     def of(cls, frame: Frame) -> FrameFormat:
         """Return the format of a frame; the colours of BGR are always the same."""
         if frame.pixel_format == "bgr24":
-            return cls(frame.size, "bgr24", "", True)
+            return cls(frame.size, "bgr24", "ITU601", True)
         return cls(frame.size, frame.pixel_format, frame.color_space, frame.full_range)
 
 
@@ -67,12 +67,11 @@ class FrameSlot:
         self.generation = 0
         self._gpu = gpu
         self._copies = copies
-        self._device = torch.device("cuda", torch.cuda.current_device())
-        self._memory = torch.empty(0, dtype=torch.uint8, device=self._device)
+        self._memory = torch.empty(0, dtype=torch.uint8, device=gpu.device)
         self._staging = torch.empty(0, dtype=torch.uint8, pin_memory=True)
         self._transforms_on_host = torch.zeros((batch, 4), dtype=torch.float64, pin_memory=True)
-        self.transforms = torch.zeros((batch, 4), dtype=torch.float64, device=self._device)
-        self._uploaded = torch.cuda.Event()
+        self.transforms = gpu.zeros((batch, 4), torch.float64)
+        self._uploaded = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._held: Sequence[Frame] = ()  # until nothing reads them any more
 
     def fill(self, frames: Sequence[Frame], target: tuple[int, int], stride: int, mode: BackProjection) -> None:
@@ -108,7 +107,8 @@ class FrameSlot:
         sizes = [frame.pixels.size for frame in frames]
         starts = [0, *np.cumsum([-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes]).tolist()]
         if starts[-1] > len(self._memory):
-            self._memory = torch.empty(starts[-1], dtype=torch.uint8, device=self._device)
+            # Not filled: that would happen on another stream than the copies.
+            self._memory = torch.empty(starts[-1], dtype=torch.uint8, device=self._gpu.device)
             self._staging = torch.empty(0, dtype=torch.uint8, pin_memory=True)
             self.generation += 1
         self.frames = [self._memory[start : start + size] for start, size in zip(starts, sizes, strict=False)]

@@ -118,8 +118,17 @@ def _read(path: str) -> str:
         return ""
 
 
-def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """Load a model for the CPU, with `threads` threads; raises `ModelError` if ONNX Runtime cannot run it."""
+def open_session(path: Path, threads: int, graph: onnx.ModelProto | None = None) -> onnxruntime.InferenceSession:
+    """Load a model for the CPU.
+
+    Args:
+        path: of the ONNX file.
+        threads: that compute.
+        graph: what to load in place of the file's content, which was read from it.
+
+    Raises:
+        ModelError: if ONNX Runtime cannot run it.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -130,7 +139,8 @@ def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     providers = ["CPUExecutionProvider"]
     try:
         try:
-            return onnxruntime.InferenceSession(str(path), options, providers=providers)
+            source = str(path) if graph is None else graph.SerializeToString()
+            return onnxruntime.InferenceSession(source, options, providers=providers)
         except OperatorMissing as error:
             if "DeformConv" not in str(error):
                 raise
@@ -139,7 +149,7 @@ def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
             "3 times slower than with Python 3.11 and a current onnxruntime",
             onnxruntime.__version__,
         )
-        rewritten = deform_conv_to_grid_sample(onnx.load(path))
+        rewritten = deform_conv_to_grid_sample(onnx.load(path) if graph is None else graph)
         return onnxruntime.InferenceSession(rewritten.SerializeToString(), options, providers=providers)
     except ModelError:
         raise

@@ -8,9 +8,9 @@ the host. The host waits once for each batch, and while it waits or associates t
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import NamedTuple
 
 import tensorrt as trt
 import torch
@@ -19,45 +19,65 @@ from core.records import ByteArray, Detections, Frame
 from engine.base import Engine, EngineSettings
 from engine.flow import run_ahead
 from engine.gpu_faults import gpu_faults
-from engine.gpu_frames import FrameSlot, pinned
+from engine.gpu_frames import FrameFormat, FrameSlot, pinned
 from engine.letterbox import Letterbox
 from engine.model import ModelInfo
-from engine.trt_choice import open_plan
-from engine.trt_network import TensorRTNetwork
+from engine.trt_choice import open_network
 from plugins.gpu import Gpu
-from plugins.kernels import DecodeKernel, LetterboxKernel, TensorDetections, TensorHeads
-
-_log = logging.getLogger(__name__)
+from plugins.kernels import DecodeKernel, LetterboxKernel, Placement, TensorDetections, TensorHeads
 
 _SLOTS = 3  # one is filled while one is computed; the third hides frames that are slow to associate
 _GRAPHS_PER_SLOT = 4
 
 
+class _Captured(NamedTuple):
+    """A CUDA graph, and the kernel whose tables it reads: they must live as long."""
+
+    graph: torch.cuda.CUDAGraph
+    letterbox: LetterboxKernel
+
+
 class _Slot:
-    """One of the batches that can be in flight: its frames, its result on the host, its graphs."""
+    """One of the batches that can be in flight: its frames, its result on the host, its graphs.
+
+    Attributes:
+        frames: on the GPU.
+        result: page-locked bytes for what the decoder found.
+        finished: when the result is there.
+        is_busy: from the start of its work until the result is taken.
+        is_unwatched: work was started whose end the host has not waited for.
+    """
 
     def __init__(self, frames: FrameSlot, result: torch.Tensor) -> None:
         self.frames = frames
         self.result = result
-        self.finished = torch.cuda.Event()
-        # None stands for a format that has been seen once: a graph pays when it comes again.
-        self.graphs: OrderedDict[tuple[object, ...], torch.cuda.CUDAGraph | None] = OrderedDict()
-        self.generation = frames.generation
+        self.finished = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self.is_busy = False
+        self.is_unwatched = False
+        # None stands for formats that were seen once: a graph pays when they come again.
+        self._graphs: OrderedDict[tuple[FrameFormat, ...], _Captured | None] = OrderedDict()
+        self._generation = frames.generation
 
-    def graph(self, key: tuple[object, ...]) -> torch.cuda.CUDAGraph | None:
-        """Return the graph of a key if there is one; forget those that have been without use longest."""
-        if self.frames.generation != self.generation:  # they read where no frames are any more
-            self.graphs.clear()
-            self.generation = self.frames.generation
-        if key in self.graphs:
-            self.graphs.move_to_end(key)
-        return self.graphs.get(key)
+    def graph(self, capture: Callable[[], _Captured]) -> torch.cuda.CUDAGraph | None:
+        """Return the graph for what the slot holds now; none if that is new, or if the frames are of several formats.
 
-    def remember(self, key: tuple[object, ...], graph: torch.cuda.CUDAGraph | None) -> None:
-        self.graphs[key] = graph
-        while len(self.graphs) > _GRAPHS_PER_SLOT:
-            self.graphs.popitem(last=False)
+        Args:
+            capture: makes a graph, the second time that the same formats come.
+        """
+        formats = self.frames.formats
+        if self.frames.generation != self._generation:  # they read where no frames are any more
+            self._graphs.clear()
+            self._generation = self.frames.generation
+        if len(set(formats)) > 1:
+            return None
+        is_known = formats in self._graphs
+        captured = self._graphs.pop(formats, None)
+        if is_known and captured is None:
+            captured = capture()
+        self._graphs[formats] = captured  # to the end of the line
+        while len(self._graphs) > _GRAPHS_PER_SLOT:
+            self._graphs.popitem(last=False)
+        return None if captured is None else captured.graph
 
 
 class TensorRTEngine(Engine):
@@ -84,15 +104,13 @@ class TensorRTEngine(Engine):
         self._gpu = gpu = Gpu.open()
         self._closed = False
         with gpu_faults("opening the model"):
-            engine, dcn = open_plan(model, settings, gpu)
+            network, dcn = open_network(model, settings, gpu)
+            self._network = network
             self.reason = f"TensorRT {trt.__version__} on {gpu.name}, {settings.precision}, {dcn}"
-            self._network = network = TensorRTNetwork(engine, gpu, model)
             self.max_batch = network.batches[-1]
-            self._letterbox = LetterboxKernel(
-                gpu, model.mean, model.std, model.channel_order, model.border, layout=network.layout
-            )
+            self._letterbox = self._letterbox_kernel()
             self._decode = {batch: self._decode_kernel(batch) for batch in network.batches}
-            copies = torch.cuda.Stream()
+            copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             size = self._decode[self.max_batch].packed.numel()
             self._slots = [
                 _Slot(FrameSlot(gpu, copies, self.max_batch), torch.empty(size, dtype=torch.uint8, pin_memory=True))
@@ -127,8 +145,8 @@ class TensorRTEngine(Engine):
             Tensors of `len(frames)` images that work on the current stream of PyTorch may read until this engine is
             used again.
         """
-        batch = self._run_for_gpu(frames, decode=False)
-        return TensorHeads(*(None if head is None else head[: len(frames)] for head in self._network.heads(batch)))
+        self._run_for_gpu(frames, decode=False)
+        return self._network.heads(len(frames))
 
     def detect_on_gpu(self, frames: Sequence[Frame]) -> TensorDetections:
         """Find the objects of each frame and leave them on the GPU.
@@ -140,8 +158,15 @@ class TensorRTEngine(Engine):
             Tensors of `len(frames)` images, in source pixels, that work on the current stream of PyTorch may read
             until this engine is used again; only the first `counts[i]` rows of image `i` mean anything.
         """
-        batch = self._run_for_gpu(frames, decode=True)
-        return TensorDetections(*(part[: len(frames)] for part in self._decode[batch].detections))
+        batch, count = self._run_for_gpu(frames, decode=True), len(frames)
+        found = self._decode[batch].detections
+        return TensorDetections(
+            found.counts[:count],
+            found.tlbr[:count],
+            found.scores[:count],
+            found.class_ids[:count],
+            found.embeddings[:count],
+        )
 
     def allocate(self, shape: tuple[int, ...]) -> ByteArray:
         """Return page-locked memory, from which frames are copied without the detour over the engine's own."""
@@ -160,6 +185,12 @@ class TensorRTEngine(Engine):
         if self._closed:
             raise RuntimeError("The engine is closed")
 
+    def _letterbox_kernel(self) -> LetterboxKernel:
+        model = self.model
+        return LetterboxKernel(
+            self._gpu, self.size, model.mean, model.std, model.channel_order, model.border, self._network.layout
+        )
+
     def _decode_kernel(self, batch: int) -> DecodeKernel:
         model, settings = self.model, self._settings
         return DecodeKernel(
@@ -171,33 +202,62 @@ class TensorRTEngine(Engine):
             embedding_size=model.embedding_size,
             max_detections=settings.max_detections,
             score_threshold=settings.score_threshold,
-            stride=model.stride,
             raw_heads=model.raw_heads,
         )
 
     def _submit(self, frames: Sequence[Frame]) -> _Slot:
-        """Start everything for some frames in the next slot, which nothing may be using."""
+        """Start everything for some frames in the next slot."""
         with self._settings.clock("upload"), gpu_faults("running the model"):
             slot = self._take_slot()
-            batch = self._fill(slot, frames)
-            key = (batch, slot.frames.formats)
-            graph = slot.graph(key)
+            self._fill(slot, frames)
+            graph = slot.graph(lambda: self._capture(slot))
             with torch.cuda.stream(self._gpu.stream):
-                if graph is not None:
-                    graph.replay()
-                elif key in slot.graphs:
-                    graph = torch.cuda.CUDAGraph()
-                    # Other threads may allocate page-locked memory meanwhile, which a global capture forbids.
-                    with torch.cuda.graph(graph, stream=self._gpu.stream, capture_error_mode="thread_local"):
-                        self._launch(slot, batch, decode=True, copy=True)
-                    graph.replay()
-                    slot.remember(key, graph)
+                if graph is None:
+                    self._launch(slot, self._letterbox)
                 else:
-                    self._launch(slot, batch, decode=True, copy=True)
-                    slot.remember(key, None)
+                    graph.replay()
                 slot.finished.record(self._gpu.stream)
             slot.is_busy = True
             return slot
+
+    def _capture(self, slot: _Slot) -> _Captured:
+        """Return a graph of the work on what a slot holds, which has been done once without."""
+        graph, letterbox = torch.cuda.CUDAGraph(), self._letterbox_kernel()
+        for form in slot.frames.formats:
+            letterbox.prepare(self._placement(form))
+        # Other threads may ask for page-locked memory meanwhile, which a global capture would forbid them.
+        with torch.cuda.graph(graph, stream=self._gpu.stream, capture_error_mode="thread_local"):
+            self._launch(slot, letterbox)
+        return _Captured(graph, letterbox)
+
+    def _launch(self, slot: _Slot, letterbox: LetterboxKernel) -> None:
+        """Queue the work on what a slot holds, up to the copy of the result to the host."""
+        self._launch_network(slot, letterbox)
+        packed = self._launch_decode(slot).packed
+        slot.result[: packed.numel()].copy_(packed, non_blocking=True)
+
+    def _launch_network(self, slot: _Slot, letterbox: LetterboxKernel) -> None:
+        frames, images = slot.frames, self._network.images
+        for image, (pixels, form) in enumerate(zip(frames.frames, frames.formats, strict=True)):
+            placement = self._placement(form)
+            letterbox.launch(pixels, form.pixel_format, form.color_space, form.full_range, placement, images, image)
+        self._network.enqueue(self._network.batch_for(len(frames.formats)))
+
+    def _launch_decode(self, slot: _Slot) -> DecodeKernel:
+        count = len(slot.frames.formats)
+        kernel = self._decode[self._network.batch_for(count)]
+        kernel.launch(self._network.heads(count), slot.frames.transforms[:count])
+        return kernel
+
+    def _placement(self, form: FrameFormat) -> Placement:
+        geometry = Letterbox.fit(form.size, self.size)
+        return Placement(geometry.source, geometry.resized, geometry.left, geometry.top)
+
+    def _fill(self, slot: _Slot, frames: Sequence[Frame]) -> None:
+        if self._lent_to is not None:  # somebody may still read our tensors there
+            self._gpu.stream.wait_stream(self._lent_to)
+            self._lent_to = None
+        slot.frames.fill(frames, self.size, self.model.stride, self._settings.back_projection)
 
     def _take_slot(self) -> _Slot:
         """Return the slots in turn, so that each is free again when its turn comes."""
@@ -206,6 +266,9 @@ class TensorRTEngine(Engine):
         if slot.is_busy:
             raise RuntimeError("Results of this engine's detect_stream are outstanding: take them all, or close it")
         self._next_slot = (self._next_slot + 1) % len(self._slots)
+        if slot.is_unwatched:
+            slot.finished.synchronize()
+            slot.is_unwatched = False
         return slot
 
     def _collect(self, slot: _Slot) -> list[Detections]:
@@ -215,7 +278,7 @@ class TensorRTEngine(Engine):
             slot.is_busy = False
             slot.finished.synchronize()
             count = len(slot.frames.formats)
-            return self._decode[self._batch_for(count)].unpack(slot.result.numpy(), count)
+            return self._decode[self._network.batch_for(count)].unpack(slot.result.numpy(), count)
 
     def _abandon(self, slot: _Slot) -> None:
         """Free a slot whose result nobody wants; its memory must be idle before it is used again."""
@@ -223,43 +286,19 @@ class TensorRTEngine(Engine):
             slot.finished.synchronize()
         slot.is_busy = False
 
-    def _batch_for(self, count: int) -> int:
-        """Return the smallest batch size of the plan that holds `count` frames."""
-        return next(batch for batch in self._network.batches if batch >= count)
-
-    def _fill(self, slot: _Slot, frames: Sequence[Frame]) -> int:
-        """Send frames to a slot and return the batch size that takes them."""
-        if self._lent_to is not None:  # somebody may still read our tensors there
-            self._gpu.stream.wait_stream(self._lent_to)
-            self._lent_to = None
-        slot.frames.fill(frames, self.size, self.model.stride, self._settings.back_projection)
-        return self._batch_for(len(frames))
-
-    def _launch(self, slot: _Slot, batch: int, *, decode: bool, copy: bool) -> None:
-        """Queue the work of a batch on the stream; of images beyond the slot's frames the results mean nothing."""
-        for image, (pixels, form) in enumerate(zip(slot.frames.frames, slot.frames.formats, strict=True)):
-            geometry = Letterbox.fit(form.size, self.size)
-            self._letterbox.launch(
-                pixels, form.pixel_format, form.color_space, form.full_range, geometry, self._network.images, image
-            )
-        self._network.enqueue(batch)
-        if decode:
-            kernel = self._decode[batch]
-            kernel.launch(self._network.heads(batch), slot.frames.transforms[:batch])
-            if copy:
-                slot.result[: kernel.packed.numel()].copy_(kernel.packed, non_blocking=True)
-
     def _run_for_gpu(self, frames: Sequence[Frame], *, decode: bool) -> int:
-        """Run without the host waiting for anything but the slot; return the batch size."""
+        """Run without a result on the host; return the batch size that took the frames."""
         if not 1 <= len(frames) <= self.max_batch:
             raise ValueError(f"This engine takes 1 to {self.max_batch} frames at once, not {len(frames)}")
         with gpu_faults("running the model"):
             slot = self._take_slot()
-            slot.finished.synchronize()
-            batch = self._fill(slot, frames)
+            slot.is_unwatched = True
+            self._fill(slot, frames)
             with torch.cuda.stream(self._gpu.stream):
-                self._launch(slot, batch, decode=decode, copy=False)
+                self._launch_network(slot, self._letterbox)
+                if decode:
+                    self._launch_decode(slot)
                 slot.finished.record(self._gpu.stream)
             self._lent_to = torch.cuda.current_stream()
             self._lent_to.wait_event(slot.finished)
-            return batch
+            return self._network.batch_for(len(frames))

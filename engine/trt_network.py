@@ -8,7 +8,9 @@ import tensorrt as trt
 import torch
 
 from core.errors import ModelError
-from engine.model import INPUT, ModelInfo
+from engine.model import INPUT
+from engine.plan import Plan, load_engine
+from engine.trt_session import TensorRTLogger
 from plugins.gpu import Gpu
 from plugins.kernels import TensorHeads
 
@@ -21,9 +23,8 @@ class TensorRTNetwork:
     All batch sizes share one set of buffers, so only one may run at a time, which one stream sees to.
 
     Args:
-        engine: from `engine.plan.load_engine`.
+        plan: built on this machine.
         gpu: whose stream runs it.
-        model: what the plan was built from.
 
     Attributes:
         batches: the batch sizes, rising.
@@ -32,45 +33,52 @@ class TensorRTNetwork:
         images: the input, for the largest batch; a smaller one takes the first.
 
     Raises:
-        ModelError: if the plan is not one for this model.
+        ConfigError: if the plan needs plugins that cannot be loaded.
+        ModelError: if the plan was built elsewhere, or TensorRT refuses it.
     """
 
-    def __init__(self, engine: Any, gpu: Gpu, model: ModelInfo) -> None:
-        self._engine = engine
+    def __init__(self, plan: Plan, gpu: Gpu) -> None:
+        self._logger = TensorRTLogger()
+        self._engine = engine = load_engine(plan, self._logger)
         self._gpu = gpu
-        self._device = torch.device("cuda", torch.cuda.current_device())
-        profiles = {
-            tuple(engine.get_tensor_profile_shape(INPUT, profile)[1])[0]: profile
-            for profile in range(engine.num_optimization_profiles)
-        }
+        model = plan.model
+        profiles = _profiles(engine)
         self.batches = sorted(profiles)
-        rows, columns = tuple(engine.get_tensor_profile_shape(INPUT, 0)[1])[2:]
+        rows, columns = tuple(engine.get_tensor_shape(INPUT))[2:]
         self.size = (columns, rows)
         self.layout: Literal["chw_float32", "hwc8_float16"]
         most = self.batches[-1]
         if engine.get_tensor_format(INPUT) == trt.TensorFormat.HWC8:
             self.layout = "hwc8_float16"
-            self.images = torch.zeros((most, rows, columns, 8), dtype=torch.float16, device=self._device)
+            self.images = gpu.zeros((most, rows, columns, 8), torch.float16)
         else:
             self.layout = "chw_float32"
-            self.images = torch.zeros((most, 3, rows, columns), dtype=torch.float32, device=self._device)
+            self.images = gpu.zeros((most, 3, rows, columns), torch.float32)
         if _TYPES.get(engine.get_tensor_dtype(INPUT)) != self.images.dtype:
             raise ModelError(f"The engine's input is not what it should be ({self.layout}): build it again.")
         self._outputs = {
-            name: torch.zeros(
-                (most, channels, rows // model.stride, columns // model.stride),
-                dtype=torch.float32,
-                device=self._device,
-            )
+            name: gpu.zeros((most, channels, rows // model.stride, columns // model.stride), torch.float32)
             for name, channels in model.output_channels.items()
         }
-        self._heads = {batch: self._heads_of(batch) for batch in self.batches}
-        self._scratch = torch.empty(_scratch_size(engine), dtype=torch.uint8, device=self._device)
-        self._contexts = {batch: self._context(batch, profiles[batch]) for batch in self.batches}
+        self._scratch = torch.empty(_scratch_size(engine), dtype=torch.uint8, device=gpu.device)
+        # In the order of the profiles, because the first context gets the first profile of itself.
+        self._contexts = {batch: self._context(batch, profile) for batch, profile in profiles.items()}
 
-    def heads(self, batch: int) -> TensorHeads:
-        """Return the tensors that `enqueue` writes for a batch size."""
-        return self._heads[batch]
+    def heads(self, images: int) -> TensorHeads:
+        """Return the tensors that `enqueue` writes, for the first `images` images."""
+        return TensorHeads(**{name: tensor[:images] for name, tensor in self._outputs.items()})
+
+    def batch_for(self, images: int) -> int:
+        """Return the smallest batch size of the plan that takes so many images."""
+        return next(batch for batch in self.batches if batch >= images)
+
+    def set_images(self, images: torch.Tensor) -> None:
+        """Copy images `(n, 3, h, w)` float32, normalised, into the input."""
+        with torch.cuda.stream(self._gpu.stream):
+            if self.layout == "hwc8_float16":
+                self.images[: len(images), :, :, :3].copy_(images.permute(0, 2, 3, 1))
+            else:
+                self.images[: len(images)].copy_(images)
 
     def enqueue(self, batch: int) -> None:
         """Start the network on the first `batch` images; can be captured in a CUDA graph once it has run.
@@ -79,11 +87,11 @@ class TensorRTNetwork:
             ModelError: if TensorRT refuses.
         """
         if not self._contexts[batch].execute_async_v3(self._gpu.handle):
-            raise ModelError("TensorRT could not run the network, see its messages above: build the engine again.")
+            raise self._failure("run")
 
-    def _heads_of(self, batch: int) -> TensorHeads:
-        tensors = {name: tensor[:batch] for name, tensor in self._outputs.items()}
-        return TensorHeads(**{name: tensors.get(name) for name in TensorHeads._fields})
+    def _failure(self, action: str) -> ModelError:
+        detail = self._logger.errors[-1].rstrip(".") if self._logger.errors else "no reason given"
+        return ModelError(f"TensorRT {trt.__version__} could not {action} the network: {detail}.")
 
     def _context(self, batch: int, profile: int) -> Any:
         """Return an execution context for one batch size, with all addresses set for good."""
@@ -93,16 +101,15 @@ class TensorRTNetwork:
         else:
             context = engine.create_execution_context_without_device_memory()
         if context is None:
-            raise ModelError("TensorRT could not prepare the engine, see its messages above: build it again.")
+            raise self._failure("prepare")
+        if engine.num_optimization_profiles > 1:
+            context.set_optimization_profile_async(profile, self._gpu.handle)
         if hasattr(engine, "device_memory_size_v2"):
             context.set_device_memory(self._scratch.data_ptr(), self._scratch.numel())
         else:
             context.device_memory = self._scratch.data_ptr()
-        if engine.num_optimization_profiles > 1:
-            context.set_optimization_profile_async(profile, self._gpu.handle)
-        if -1 in tuple(engine.get_tensor_shape(INPUT)):
-            rows, columns = self.size[::-1]
-            context.set_input_shape(INPUT, (batch, 3, rows, columns))
+        if engine.get_tensor_shape(INPUT)[0] < 0:
+            context.set_input_shape(INPUT, (batch, 3, *self.size[::-1]))
         context.set_tensor_address(INPUT, self.images.data_ptr())
         for name, tensor in self._outputs.items():
             shape = tuple(context.get_tensor_shape(name))
@@ -113,6 +120,17 @@ class TensorRTNetwork:
                 )
             context.set_tensor_address(name, tensor.data_ptr())
         return context
+
+
+def _profiles(engine: Any) -> dict[int, int]:
+    """Return the number of each profile by its batch size, in the order of the profiles."""
+    batch = engine.get_tensor_shape(INPUT)[0]
+    if batch >= 0:
+        return {batch: 0}
+    return {
+        engine.get_tensor_profile_shape(INPUT, profile)[1][0]: profile
+        for profile in range(engine.num_optimization_profiles)
+    }
 
 
 def _scratch_size(engine: Any) -> int:

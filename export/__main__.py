@@ -1,4 +1,7 @@
-"""Export a checkpoint to ONNX and check the result: `python -m export CHECKPOINT -o MODEL.onnx`."""
+"""Export a checkpoint to ONNX and check the result: `python -m export CHECKPOINT -o MODEL.onnx`.
+
+`python -m export verify MODEL.onnx --engine PLAN --frame IMAGE` compares a TensorRT engine with its model.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from export.checkpoint import load_network
 from export.networks import ARCHITECTURES, SIZE_MULTIPLE
 from export.onnx_model import fold_batch_norm, round_to_half, save, to_onnx
 from export.verify import TOLERANCE, verify
+from export.verify_engine import parser as verify_parser
+from export.verify_engine import verify_engine
 from video.scene import Scene
 
 
@@ -101,9 +106,11 @@ def export(options: argparse.Namespace) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return 0 if export(options) else 1
+        if arguments[:1] == ["verify"]:
+            return 0 if verify_engine(verify_parser().parse_args(arguments[1:])) else 1
+        return 0 if export(_parser().parse_args(arguments)) else 1
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -252,7 +252,7 @@ def _copy_planes(picture: av.VideoFrame, out: ByteArray) -> ByteArray:
     flat = out.reshape(-1)
     start = 0
     for plane in picture.planes:
-        lines = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        lines = np.frombuffer(cast(Any, plane), np.uint8).reshape(plane.height, plane.line_size)
         width = plane.width * (2 if picture.format.name == "nv12" and start else 1)  # U and V in turn
         end = start + plane.height * width
         flat[start:end].reshape(plane.height, width)[...] = lines[:, :width]

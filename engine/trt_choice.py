@@ -1,0 +1,66 @@
+"""Which plan a TensorRT engine runs: from the cache or built now, with our plugins if they can be had."""
+
+from __future__ import annotations
+
+import logging
+
+from core.errors import ConfigError, ModelError, UserError
+from engine.base import DeformableConvolution, EngineSettings
+from engine.model import ModelInfo
+from engine.plan import BuildSettings, Plan
+from engine.trt_build import build_plan, cached_plan
+from engine.trt_graph import Dcn
+from engine.trt_network import TensorRTNetwork
+from plugins import build, library
+from plugins.gpu import Gpu
+
+_log = logging.getLogger(__name__)
+
+_DESCRIPTIONS = {
+    "plugin": "with this project's plugins",
+    "native": "with native layers for deformable convolutions",
+    "nvidia": "with NVIDIA's plugin for deformable convolutions",
+}
+
+
+def choose_dcn(wanted: DeformableConvolution) -> Dcn:
+    """Return what runs deformable convolutions; builds our plugins if they are wanted and not built yet.
+
+    Raises:
+        ConfigError: if `plugin` is wanted expressly and cannot be had.
+    """
+    if wanted in ("native", "nvidia"):
+        return wanted
+    obstacle = library.obstacle()
+    if obstacle is None:
+        return "plugin"
+    try:
+        _log.info("Building the TensorRT plugins, which is done once and takes about a minute.")
+        build.build(report=lambda line: _log.debug("%s", line))
+        return "plugin"
+    except UserError as error:
+        if wanted == "plugin":
+            raise ConfigError(f"The TensorRT plugins cannot be used: {error}") from error
+        _log.warning(
+            "The TensorRT plugins cannot be built, so the network runs on native layers, which is slower: %s", error
+        )
+        return "native"
+
+
+def open_network(model: ModelInfo, settings: EngineSettings, gpu: Gpu) -> tuple[TensorRTNetwork, str]:
+    """Return a model ready to run, built if the cache has no plan for this machine, and a few words about it.
+
+    Raises:
+        ConfigError: if what is asked for cannot be had here.
+        ModelError: if TensorRT cannot build or load the model.
+    """
+    dcn = choose_dcn(settings.dcn)
+    batches = (1,) if settings.batch == 1 else (1, settings.batch)
+    building = BuildSettings(settings.size or model.size, batches, settings.precision, dcn)
+    path = cached_plan(model, building)
+    try:
+        network = TensorRTNetwork(Plan.read(path), gpu)
+    except ModelError as error:
+        _log.warning("The cached plan cannot be used and is built again: %s", error)
+        network = TensorRTNetwork(Plan.read(build_plan(model, building, path)), gpu)
+    return network, _DESCRIPTIONS[dcn]

@@ -1,0 +1,149 @@
+"""How far the outputs of a network are from a reference: per output, and for the detections read off them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.records import Detections, FloatArray
+from engine.decode import HeadOutputs, decode
+
+_NEAR = 1.0  # cells by which the edges of boxes may differ that count as the same
+
+
+@dataclass(frozen=True)
+class OutputDifference:
+    """How far one output is from the reference.
+
+    Attributes:
+        name: of the output.
+        relative: length of the difference over the length of the reference, both as one vector.
+        maximum: largest difference of any element.
+        ties: heatmap cells left out: peaks in one result only, where the reference's 3x3 maximum is greater than the
+            cell by less than the tolerance, so that rounding decides which is the peak.
+    """
+
+    name: str
+    relative: float
+    maximum: float
+    ties: int = 0
+
+    def __str__(self) -> str:
+        ties = f", {self.ties} tied peaks left out" if self.ties else ""
+        return f"{self.name:<10} relative {self.relative:.2e}, maximum {self.maximum:.2e}{ties}"
+
+
+@dataclass(frozen=True)
+class DetectionDifference:
+    """How the detections of one image differ from the reference's.
+
+    Attributes:
+        expected: number in the reference.
+        found: number found.
+        matched: pairs of the two whose boxes lie within a cell of each other.
+        edge: largest distance of an edge in a pair, in pixels of the network's input.
+        score: largest difference of the scores in a pair.
+        cosines: of the embeddings in each pair; empty for a model without.
+        unmatched: scores of those without a partner on the other side.
+    """
+
+    expected: int
+    found: int
+    matched: int
+    edge: float
+    score: float
+    cosines: FloatArray
+    unmatched: tuple[float, ...]
+
+    def __str__(self) -> str:
+        text = f"{self.matched} of {self.expected} detections matched, {self.found} found"
+        if self.matched:
+            text += f"; boxes within {self.edge:.3f} px, scores within {self.score:.4f}"
+        if self.cosines.size:
+            text += f", cosine at least {self.cosines.min():.6f}, mean {self.cosines.mean():.6f}"
+        if self.unmatched:
+            text += f"; scores without a partner: {', '.join(f'{score:.3f}' for score in self.unmatched)}"
+        return text
+
+
+def compare_outputs(
+    results: HeadOutputs, reference: HeadOutputs, heat: FloatArray | None, tolerance: float
+) -> list[OutputDifference]:
+    """Compare every output.
+
+    Args:
+        results: of the network to judge.
+        reference: what they should be.
+        heat: the reference's heatmap after the sigmoid, before the suppression of what is not a peak; None for raw
+            heads, which suppress nothing.
+        tolerance: see `OutputDifference.ties`.
+    """
+    differences = []
+    for name, result, wanted in zip(HeadOutputs._fields, results, reference, strict=True):
+        if result is None or wanted is None:
+            continue
+        error = result.astype(np.float64) - wanted
+        ties = 0
+        if name == "heatmap" and heat is not None:
+            tied = ((result == 0) != (wanted == 0)) & _nearly_peaks(heat, tolerance)
+            error[tied] = 0
+            ties = int(tied.sum())
+        relative = np.linalg.norm(error) / max(float(np.linalg.norm(wanted.astype(np.float64))), 1e-30)
+        differences.append(OutputDifference(name, float(relative), float(np.abs(error).max()), ties))
+    return differences
+
+
+def _nearly_peaks(heat: FloatArray, tolerance: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Return where a value is less than `tolerance` below its 3x3 maximum, or above all that surrounds it by less."""
+    padded = np.pad(heat, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+    rows, columns = heat.shape[2:]
+    around = np.full_like(heat, -np.inf)
+    for down in range(3):
+        for right in range(3):
+            if (down, right) != (1, 1):
+                np.maximum(around, padded[:, :, down : down + rows, right : right + columns], out=around)
+    near: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = np.abs(heat - around) < tolerance
+    return near
+
+
+def compare_detections(
+    results: HeadOutputs, reference: HeadOutputs, stride: int, raw_heads: bool, threshold: float = 0.4
+) -> list[DetectionDifference]:
+    """Decode both and compare the detections of each image box by box.
+
+    Args:
+        results: of the network to judge.
+        reference: what they should be.
+        stride: input pixels per cell.
+        raw_heads: see `engine.decode.decode`.
+        threshold: detections score above it.
+    """
+    both = [decode(heads, threshold, 500, raw_heads) for heads in (reference, results)]
+    return [_compare(wanted, found, stride) for wanted, found in zip(*both, strict=True)]
+
+
+def _compare(wanted: Detections, found: Detections, stride: int) -> DetectionDifference:
+    """Pair detections of one class that are each other's nearest, and measure the pairs."""
+    apart = np.abs(wanted.tlbr[:, None].astype(np.float64) - found.tlbr[None]).max(axis=2, initial=0)
+    apart[wanted.class_ids[:, None] != found.class_ids[None]] = np.inf
+    rows = columns = np.zeros(0, np.int64)
+    if apart.size:
+        rows, columns = np.arange(len(wanted)), apart.argmin(axis=1)
+        mutual = (apart.argmin(axis=0)[columns] == rows) & (apart[rows, columns] < _NEAR)
+        rows, columns = rows[mutual], columns[mutual]
+    left = np.setdiff1d(np.arange(len(wanted)), rows), np.setdiff1d(np.arange(len(found)), columns)
+    cosines = np.zeros(0, np.float32)
+    if wanted.embeddings.shape[1]:
+        a, b = wanted.embeddings[rows].astype(np.float64), found.embeddings[columns].astype(np.float64)
+        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        cosines = ((a * b).sum(axis=1) / np.maximum(lengths, 1e-30)).astype(np.float32)
+    return DetectionDifference(
+        expected=len(wanted),
+        found=len(found),
+        matched=len(rows),
+        edge=float(stride * apart[rows, columns].max(initial=0)),
+        score=float(np.abs(wanted.scores[rows] - found.scores[columns]).max(initial=0)),
+        cosines=cosines,
+        unmatched=(*wanted.scores[left[0]].tolist(), *found.scores[left[1]].tolist()),
+    )

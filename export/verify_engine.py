@@ -1,0 +1,210 @@
+"""Compare a TensorRT plan with its model in float32: `python -m export verify MODEL.onnx --engine PLAN --frame IMAGE`.
+
+Both get the same normalised images: the frame and shifted and mirrored copies of it. The reference is ONNX Runtime, or
+PyTorch if a checkpoint is given. A plan is accepted if every output's relative error, ||out - ref|| / ||ref||, is at
+most 1e-4 in float32 and 5e-3 in half precision, all detections match, and embeddings have a cosine of at least 0.999.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import onnx
+
+from core.errors import ConfigError, ModelError, SourceError
+from core.records import ByteArray, FloatArray
+from engine.decode import HeadOutputs
+from engine.factory import BACKENDS, choose_backend
+from engine.letterbox import Preprocessor
+from engine.model import INPUT, ModelInfo
+from engine.ort import open_session, usable_cores
+from engine.plan import Plan
+from engine.plan_cache import file_sha256
+from export.compare import DetectionDifference, OutputDifference, compare_detections, compare_outputs
+
+if TYPE_CHECKING:
+    from engine.trt_network import TensorRTNetwork
+
+TOLERANCES = {"fp32": 1e-4, "fp16": 5e-3}
+LEAST_COSINE = 0.999
+_BATCHES = (1, 8)
+_BORDER = 0.01
+
+Reference = Callable[[FloatArray], tuple[HeadOutputs, "FloatArray | None"]]
+"""Maps images `(n, 3, h, w)` to the outputs, and to the heatmap before peaks were kept alone (None for raw heads)."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    made = argparse.ArgumentParser(prog="python -m export verify", description=__doc__)
+    made.add_argument("model", type=Path, help="the ONNX file")
+    made.add_argument("--engine", type=Path, required=True, help="the plan of `python -m engine build`")
+    made.add_argument("--frame", type=Path, required=True, help="an image with people")
+    made.add_argument("--checkpoint", type=Path, help="compare with PyTorch on this .pth file, not with ONNX Runtime")
+    made.add_argument("--threshold", type=float, default=0.4, help="detections score above it (0.4)")
+    return made
+
+
+def verify_engine(options: argparse.Namespace) -> bool:
+    """Do what the command line asks for, print the comparison and return whether the plan is accepted.
+
+    Raises:
+        UserError: if an option, a file or the GPU is at fault.
+    """
+    model, plan = ModelInfo.read(options.model), Plan.read(options.engine)
+    if plan.model_sha256 != file_sha256(model.path):
+        raise ConfigError(f"{options.engine} was built from another model than {model.path}: build it from this one.")
+    image = cv2.imread(str(options.frame))
+    if image is None:
+        raise SourceError(f"{options.frame} is not an image that OpenCV can read.")
+    choose_backend("tensorrt", BACKENDS)
+    from engine.trt_network import TensorRTNetwork  # these need the packages of a GPU
+    from plugins.gpu import Gpu
+
+    reference = torch_reference(options.checkpoint, model) if options.checkpoint else onnx_reference(model)
+    network = TensorRTNetwork(plan, Gpu.open())
+    tolerance = TOLERANCES[plan.settings.precision]
+    batches = ", ".join(map(str, network.batches))
+    print(f"{options.engine}: {plan.settings.precision}, {plan.size[0]}x{plan.size[1]}, batches {batches};")
+    print(f"against {'PyTorch' if options.checkpoint else 'ONNX Runtime'} in float32")
+    most = max(*_BATCHES, network.batches[-1])
+    images, _ = Preprocessor(model, plan.size)(variants(np.asarray(image, np.uint8), most))
+    expected, heat = _in_parts(images, reference)
+    good = True
+    singles: HeadOutputs | None = None
+    for batch in network.batches:
+        found = _run(network, images, batch)
+        outputs = compare_outputs(found, expected, heat, tolerance)
+        detections = compare_detections(found, expected, model.stride, model.raw_heads, options.threshold)
+        print(f"batch {batch}, {most} images:")
+        good &= _report(outputs, detections, tolerance, options.threshold)
+        if singles is None:
+            singles = found
+        else:
+            for difference in compare_outputs(found, singles, None, tolerance):
+                print(f"  against batch {network.batches[0]}: {difference}")
+    print("accepted" if good else f"not accepted: tolerance {tolerance:g}, cosine at least {LEAST_COSINE}")
+    return good
+
+
+def variants(image: ByteArray, count: int) -> list[ByteArray]:
+    """Return the image and copies that are shifted around and, every other one, mirrored."""
+    width = image.shape[1]
+    moved = [np.roll(image, width * number // count, axis=1) for number in range(count)]
+    return [np.ascontiguousarray(each[:, ::-1] if number % 2 else each) for number, each in enumerate(moved)]
+
+
+def onnx_reference(model: ModelInfo) -> Reference:
+    """Return the model in ONNX Runtime.
+
+    Raises:
+        ModelError: if ONNX Runtime cannot run it.
+    """
+    graph = onnx.load(model.path)
+    heat = None if model.raw_heads else _before_suppression(graph)
+    names = [*model.output_names, *([heat] if heat else [])]
+    session = open_session(model.path, usable_cores(), graph)
+
+    def run(images: FloatArray) -> tuple[HeadOutputs, FloatArray | None]:
+        results = session.run(names, {INPUT: images})
+        return HeadOutputs(*results[: len(model.output_names)]), results[-1] if heat else None
+
+    return run
+
+
+def _before_suppression(graph: onnx.ModelProto) -> str:
+    """Make the heatmap before peaks are kept alone an output too, and return its name.
+
+    Raises:
+        ModelError: if it is not found.
+    """
+    producers = {name: node for node in graph.graph.node for name in node.output}
+    keep = producers["heatmap"]
+    if keep.op_type != "Where":
+        raise ModelError('The output "heatmap" does not keep peaks by a Where: export it with `python -m export`.')
+    name = str(keep.input[1])
+    graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    return name
+
+
+def torch_reference(checkpoint: Path, model: ModelInfo) -> Reference:
+    """Return the checkpoint's network in PyTorch, float32 on the CPU.
+
+    Raises:
+        ModelError: if the checkpoint cannot be read.
+    """
+    import torch
+
+    from export.checkpoint import load_network
+    from export.onnx_model import ExportedNetwork
+
+    _, network = load_network(checkpoint, model.architecture)
+    finished = ExportedNetwork(network.eval(), model.raw_heads)
+
+    def run(images: FloatArray) -> tuple[HeadOutputs, FloatArray | None]:
+        with torch.no_grad():
+            results = finished(torch.from_numpy(images))
+            heat = None if model.raw_heads else network(torch.from_numpy(images))["hm"].sigmoid().numpy()
+        return HeadOutputs(*(result.numpy() for result in results)), heat
+
+    return run
+
+
+def _in_parts(images: FloatArray, reference: Reference) -> tuple[HeadOutputs, FloatArray | None]:
+    """Run the reference image by image, which takes the least memory."""
+    results = [reference(images[number : number + 1]) for number in range(len(images))]
+    heads = _joined_heads([heads for heads, _ in results])
+    return heads, _joined([heat for _, heat in results])
+
+
+def _joined(parts: Sequence[FloatArray | None]) -> FloatArray | None:
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if present else None
+
+
+def _run(network: TensorRTNetwork, images: FloatArray, batch: int) -> HeadOutputs:
+    """Run a plan on all images, `batch` at a time; the last time some of the images may be old ones."""
+    import torch
+
+    parts: list[HeadOutputs] = []
+    for start in range(0, len(images), batch):
+        some = torch.from_numpy(images[start : start + batch])
+        network.set_images(some.to(network.images.device))
+        network.enqueue(batch)
+        torch.cuda.synchronize()
+        heads = network.heads(len(some))
+        embedding = None if heads.embedding is None else heads.embedding.cpu().numpy()
+        parts.append(
+            HeadOutputs(heads.heatmap.cpu().numpy(), heads.box.cpu().numpy(), heads.offset.cpu().numpy(), embedding)
+        )
+    return _joined_heads(parts)
+
+
+def _joined_heads(parts: Sequence[HeadOutputs]) -> HeadOutputs:
+    joined = [_joined(each) for each in zip(*parts, strict=True)]
+    return HeadOutputs(*joined)  # type: ignore[arg-type] # only the embedding may be None
+
+
+def _report(
+    outputs: Sequence[OutputDifference], detections: Sequence[DetectionDifference], tolerance: float, threshold: float
+) -> bool:
+    """Print the comparison of one batch size; return whether it is accepted."""
+    for output in outputs:
+        print(f"  {output}")
+    for number, each in enumerate(detections, 1):
+        print(f"  image {number}: {each}")
+    cosines = np.concatenate([each.cosines for each in detections])
+    if cosines.size:
+        print(f"  embeddings: cosine at least {cosines.min():.6f}, mean {cosines.mean():.6f}, {len(cosines)} people")
+    # Rounding may move a score across the threshold, and of two equal neighbours choose another.
+    alone = [score for each in detections for score in each.unmatched if score > threshold + _BORDER]
+    return (
+        all(output.relative <= tolerance for output in outputs)
+        and len(alone) <= sum(output.ties for output in outputs)
+        and (not cosines.size or float(cosines.min()) >= LEAST_COSINE)
+    )

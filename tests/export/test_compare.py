@@ -1,0 +1,128 @@
+"""Comparing outputs and detections of two networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import blob_network
+import numpy as np
+import pytest
+
+from core import ModelError
+from engine import HeadOutputs, ModelInfo
+from engine.letterbox import Preprocessor
+from export.__main__ import main
+from export.compare import compare_detections, compare_outputs
+from export.verify_engine import onnx_reference, variants
+
+SIZE = (96, 64)
+SQUARES = {(6, 5): (255, 255, 255), (15, 9): (200, 255, 240), (20, 3): (255, 190, 230)}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
+    return ModelInfo.read(blob_network.save(tmp_path_factory.mktemp("weights") / "blobs.onnx"))
+
+
+@pytest.fixture(scope="module")
+def outputs(model: ModelInfo) -> tuple[HeadOutputs, np.ndarray]:
+    images, _ = Preprocessor(model, SIZE)([blob_network.picture(SIZE, SQUARES)] * 2)
+    heads, heat = onnx_reference(model)(images)
+    assert heat is not None
+    return heads, heat
+
+
+def test_equal_outputs_differ_by_nothing(outputs: tuple[HeadOutputs, np.ndarray]) -> None:
+    heads, heat = outputs
+    for difference in compare_outputs(heads, heads, heat, 1e-4):
+        assert (difference.relative, difference.maximum, difference.ties) == (0, 0, 0)
+    for each in compare_detections(heads, heads, 4, raw_heads=False):
+        assert (each.expected, each.found, each.matched, each.edge, each.score, each.unmatched) == (3, 3, 3, 0, 0, ())
+        np.testing.assert_allclose(each.cosines, 1, atol=1e-6)
+
+
+def test_the_heatmap_before_suppression_holds_the_peaks(outputs: tuple[HeadOutputs, np.ndarray]) -> None:
+    heads, heat = outputs
+    kept = heads.heatmap > 0
+    assert 0 < kept.sum() < kept.size
+    np.testing.assert_array_equal(heads.heatmap[kept], heat[kept])
+
+
+def test_errors_are_measured(outputs: tuple[HeadOutputs, np.ndarray]) -> None:
+    heads, heat = outputs
+    box = heads.box.copy()
+    box[0, 1] += 0.25
+    heatmap = heads.heatmap * np.float32(0.99)
+    found = {each.name: each for each in compare_outputs(heads._replace(box=box, heatmap=heatmap), heads, heat, 1e-4)}
+    assert found["heatmap"].relative == pytest.approx(0.01, rel=1e-3)
+    assert found["box"].maximum == pytest.approx(0.25)
+    cells = box[0, 1].size
+    assert found["box"].relative == pytest.approx(0.25 * cells**0.5 / np.linalg.norm(heads.box), rel=1e-5)
+    assert found["offset"].relative == 0
+    first, second = compare_detections(heads._replace(box=box, heatmap=heatmap), heads, 4, raw_heads=False)
+    assert (first.matched, second.matched) == (3, 3)
+    assert (first.edge, second.edge) == (1.0, 0.0)
+    assert 0.005 < second.score < 0.011
+
+
+def test_a_turned_embedding_lowers_the_cosine(outputs: tuple[HeadOutputs, np.ndarray]) -> None:
+    heads, _ = outputs
+    assert heads.embedding is not None
+    turned = heads.embedding.copy()
+    turned[0] = -turned[0]
+    first, second = compare_detections(heads._replace(embedding=turned), heads, 4, raw_heads=False)
+    np.testing.assert_allclose(first.cosines, -1, atol=1e-6)
+    np.testing.assert_allclose(second.cosines, 1, atol=1e-6)
+
+
+def test_missing_and_additional_people_are_told(outputs: tuple[HeadOutputs, np.ndarray]) -> None:
+    heads, _ = outputs
+    heatmap = heads.heatmap.copy()
+    place = np.unravel_index(heatmap[0].argmax(), heatmap[0].shape)
+    heatmap[0][place] = 0
+    heatmap[1, 0, 14, 2] = 0.875
+    first, second = compare_detections(heads._replace(heatmap=heatmap), heads, 4, raw_heads=False)
+    assert (first.expected, first.found, first.matched) == (3, 2, 2)
+    assert first.unmatched == (pytest.approx(float(heads.heatmap[0][place])),)
+    assert (second.expected, second.found, second.matched, second.unmatched) == (3, 4, 3, (0.875,))
+    nothing = heads._replace(heatmap=np.zeros_like(heatmap))
+    for each in (*compare_detections(nothing, heads, 4, False), *compare_detections(heads, nothing, 4, False)):
+        assert (each.matched, len(each.unmatched)) == (0, 3)
+
+
+def test_a_tie_that_falls_the_other_way_is_left_out_and_counted(outputs: tuple[HeadOutputs, np.ndarray]) -> None:
+    heads, heat = outputs
+    near = heat.copy()
+    row, column = np.unravel_index(heads.heatmap[0, 0].argmax(), heat.shape[2:])
+    near[0, 0, row, column + 1] = heat[0, 0, row, column] - 1e-5  # rounding may take this for the peak
+    heatmap = heads.heatmap.copy()
+    heatmap[0, 0, row, column], heatmap[0, 0, row, column + 1] = 0, heat[0, 0, row, column]
+    (tied, *_) = compare_outputs(heads._replace(heatmap=heatmap), heads, near, 1e-4)
+    assert (tied.relative, tied.ties) == (0, 2)
+    (different, *_) = compare_outputs(heads._replace(heatmap=heatmap), heads, heat, 1e-4)
+    assert different.ties == 0
+    assert different.relative > 0.1
+
+
+def test_variants_differ(model: ModelInfo) -> None:
+    images = variants(blob_network.picture(SIZE, SQUARES), 8)
+    assert len({image.tobytes() for image in images}) == 8
+    assert {image.shape for image in images} == {(64, 96, 3)}
+
+
+def test_a_model_whose_heatmap_is_made_otherwise_is_refused(tmp_path: Path) -> None:
+    graph = blob_network.build()
+    graph.graph.node.append(blob_network.helper.make_node("Identity", ["kept"], ["heatmap"]))
+    next(node for node in graph.graph.node if node.op_type == "Where").output[0] = "kept"
+    with pytest.raises(ModelError, match="Where"):
+        onnx_reference(ModelInfo.read(blob_network.save(tmp_path / "other.onnx", graph)))
+
+
+def test_faults_of_the_command(tmp_path: Path, model: ModelInfo, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = tmp_path / "cut.plan"
+    plan.write_bytes(b"FAIRMOT PLAN 1\n\x10")
+    arguments = ["verify", str(model.path), "--frame", str(tmp_path / "none.png"), "--engine"]
+    assert main([*arguments, str(plan)]) == 1
+    assert "truncated" in capsys.readouterr().err
+    assert main([*arguments, str(tmp_path / "none.plan")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
