@@ -50,15 +50,8 @@ class CudaOnCpu:
         if not library.exists():
             wrapper = self._folder / f"{source.stem}.cpp"
             wrapper.write_text(f'#include "{HERE / "cuda_on_cpu.h"}"\n#include "{source}"\n' + _launchers(source))
-            subprocess.run(
-                [
-                    COMPILER,
-                    *"-std=c++17 -O2 -ffp-contract=off -Wall -Werror -shared -fPIC -o".split(),
-                    library,
-                    wrapper,
-                ],
-                check=True,
-            )
+            options = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wall", "-Werror", "-shared", "-fPIC"]
+            subprocess.run([COMPILER, *options, "-o", library, wrapper], check=True)
         return ctypes.CDLL(str(library))
 
 
