@@ -160,9 +160,15 @@ class Graph:
         taken: Counter[str] = Counter()
         for node in self.nodes:
             weights = [name for name in node.input if name in self.constants and name.endswith(".weight")]
-            name = weights[0].removesuffix(".weight") if weights else node.output[0]
+            name = _layer_of(weights[0]) if weights else node.output[0]
             taken[name] += 1
             node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
+
+
+def _layer_of(weight: str) -> str:
+    for suffix in (".weight", ".half", ".packed"):
+        weight = weight.removesuffix(suffix)
+    return weight
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from core.errors import ConfigError, ModelError
 from engine import trt_dialects as dialects
 from engine.onnx_graph import Graph
 from engine.trt_precision import to_half
-from engine.trt_shapes import anchor_reshapes, fix_input, fold, lower_opset
+from engine.trt_shapes import anchor_reshapes, fix_input, fold, lower_opset, raise_opset
 
 Precision = Literal["fp16", "fp32"]
 Dcn = Literal["plugin", "native", "nvidia"]
@@ -68,7 +68,7 @@ def prepare(
 def _rewrite(model: onnx.ModelProto, size: tuple[int, int], batch: int, precision: Precision, dcn: Dcn) -> Graph:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    graph = Graph(copy)
+    graph = Graph(raise_opset(copy))
     fix_input(graph, batch, size)
     fold(graph)
     dialects.dcn_v2_to_deform_conv(graph)

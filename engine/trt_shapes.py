@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, version_converter
 from onnx.reference import ReferenceEvaluator
 
 from core.errors import ModelError
@@ -14,6 +14,8 @@ from engine.onnx_graph import Constant, Graph, attributes
 
 OPSET = 17
 """What the ONNX parser of TensorRT 8.6 supports (onnx-tensorrt, release/8.6-EA, docs/operators.md)."""
+
+_ELSEWHERE = "elsewhere"
 
 # Element-wise operators, which broadcast by themselves what an Expand in front of them spells out.
 _BROADCASTING = {"Add", "Sub", "Mul", "Div", "Max", "Min", "Where", "Equal", "Greater", "Less", "Pow"}
@@ -130,6 +132,42 @@ def anchor_reshapes(graph: Graph) -> None:
         shape = graph.shapes.get(node.output[0], ())
         if node.op_type == "Reshape" and node.input[1] in graph.constants and shape:
             node.input[1] = graph.constant(f"{node.output[0]}/shape", [-1, *shape[1:]], np.int64)
+
+
+def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model with the operators of an older opset in the form of opset 17; others are returned as they are.
+
+    Raises:
+        ModelError: if ONNX's own converter cannot do it.
+    """
+    versions = [entry for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if not versions or versions[0].version >= OPSET:
+        return model
+    unknown = {
+        node.op_type
+        for node in model.graph.node
+        if node.domain or not onnx.defs.has(node.op_type, max_inclusive_version=OPSET)
+    }
+    for node in model.graph.node:
+        if node.op_type in unknown:
+            node.domain = _ELSEWHERE  # the converter leaves operators of other domains alone
+    if unknown:
+        model.opset_import.append(helper.make_opsetid(_ELSEWHERE, 1))
+    try:
+        converted = version_converter.convert_version(model, OPSET)
+    except Exception as error:  # the converter's errors share no base class
+        detail = " ".join(str(error).split()).rstrip(".")
+        raise ModelError(
+            f"The model of opset {versions[0].version} cannot be converted to opset {OPSET} ({detail}): "
+            f"export it with opset {OPSET} or 19."
+        ) from error
+    for node in converted.graph.node:
+        if node.domain == _ELSEWHERE:
+            node.domain = ""
+    kept = [entry for entry in converted.opset_import if entry.domain in ("", "ai.onnx")]
+    del converted.opset_import[:]
+    converted.opset_import.extend(kept)
+    return converted
 
 
 def lower_opset(graph: Graph) -> None:

@@ -122,7 +122,27 @@ class Conv(OpRun):
         return (y.numpy().astype(x.dtype),)
 
 
-OPERATORS = [Conv, DeformConv, FusedDeformConv, ModulatedDeformConv2d, NormalizeEmbedding, UpsampleAdd]
+class ConvTranspose(OpRun):
+    """As `Conv`, for the upsampling layers that stay as they are."""
+
+    op_domain = ""
+
+    def _run(self, x, weight, bias=None, **settings):
+        assert weight.dtype == x.dtype
+        pads = settings["pads"]
+        assert pads[:2] == pads[2:]
+        y = F.conv_transpose2d(
+            _tensor(x),
+            _tensor(weight),
+            None if bias is None else _tensor(bias),
+            settings["strides"],
+            pads[:2],
+            groups=settings["group"],
+        )
+        return (y.numpy().astype(x.dtype),)
+
+
+OPERATORS = [Conv, ConvTranspose, DeformConv, FusedDeformConv, ModulatedDeformConv2d, NormalizeEmbedding, UpsampleAdd]
 
 
 def run(model: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,0 +1,254 @@
+"""Plan files: whole or refused, read back as written; plans of other machines are told apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+import tiny_network
+
+from core import ConfigError, ModelError, OutputError
+from engine import ModelInfo
+from engine.plan import BuildSettings, Host, Plan
+from engine.plan_cache import file_sha256, locked, plan_path, timing_cache_path
+from engine.trt_graph import VERSION, prepare
+from engine.trt_layers import Layer, faults, read_layers
+
+HOST = Host("NVIDIA H200", (9, 0), "8.6.0", "abc123")
+SETTINGS = BuildSettings((96, 64), (1, 4))
+LAYERS = (
+    Layer("stem + relu", "CaskConvolution", ("half HWC8",), ("half HWC8",), "sm80_xmma"),
+    Layer("proj", "PluginV2", ("half HWC8", "half HWC8"), ("half HWC8",)),
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
+    return ModelInfo.read(tiny_network.save(tmp_path_factory.mktemp("model") / "tiny.onnx"))
+
+
+@pytest.fixture
+def plan(model: ModelInfo) -> Plan:
+    return Plan(model, file_sha256(model.path), SETTINGS, HOST, VERSION, LAYERS, os.urandom(5000))
+
+
+def test_read_back_as_written(plan: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "a.plan"
+    plan.write(path)
+    assert Plan.read(path) == plan
+    assert [file.name for file in path.parent.iterdir()] == ["a.plan"]
+    assert plan.size == (96, 64)
+
+
+def test_a_truncated_file_at_every_length(plan: Plan, tmp_path: Path) -> None:
+    plan.write(tmp_path / "whole.plan")
+    content = (tmp_path / "whole.plan").read_bytes()
+    path = tmp_path / "part.plan"
+    for length in (*range(1, 40), *range(40, len(content), 101), len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelError, match="truncated or damaged: build it again"):
+            Plan.read(path)
+
+
+def test_a_damaged_engine(plan: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "a.plan"
+    plan.write(path)
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="damaged"):
+        Plan.read(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\x08\x0a an ONNX file", b"ptrt and so on", b"FAIRMOT PLAN 2\n"])
+def test_not_a_plan(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.plan"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="is not a plan"):
+        Plan.read(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"cannot be read: No such file"):
+        Plan.read(tmp_path / "none.plan")
+    with pytest.raises(ModelError, match=r"cannot be read: Is a directory"):
+        Plan.read(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["model", "settings", "host", "layers", "graph_version"])
+def test_a_header_of_another_version(plan: Plan, tmp_path: Path, missing: str) -> None:
+    path = tmp_path / "a.plan"
+    plan.write(path)
+    magic, _, rest = path.read_bytes().partition(b"\n")
+    length = int.from_bytes(rest[:4], "little")
+    header = json.loads(rest[4 : 4 + length])
+    del header[missing]
+    text = json.dumps(header).encode()
+    path.write_bytes(magic + b"\n" + len(text).to_bytes(4, "little") + text + rest[4 + length :])
+    with pytest.raises(ModelError, match="another version of this program: build it again"):
+        Plan.read(path)
+
+
+def test_a_folder_that_cannot_be_written(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"Cannot write .*a\.plan"):
+        plan.write(tmp_path / "file" / "a.plan")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"gpu": "NVIDIA L4", "compute_capability": (8, 9)}, "H200 (sm_90), not on this NVIDIA L4 (sm_89)"),
+        ({"tensorrt": "10.16.1"}, "TensorRT 8.6.0, not 10.16.1"),
+        ({"plugins": "def456"}, "plugins abc123, not def456"),
+        ({"plugins": None}, "plugins abc123, not none"),
+    ],
+)
+def test_other_machines(plan: Plan, change: dict, words: str) -> None:
+    assert plan.mismatch(HOST) is None
+    assert words in (plan.mismatch(replace(HOST, **change)) or "")
+
+
+def test_native_plans_do_not_depend_on_the_plugins(plan: Plan) -> None:
+    native = replace(plan, host=replace(HOST, plugins=None))
+    assert native.mismatch(HOST) is None
+    older = replace(plan, graph_version=VERSION - 1)
+    assert "graph version" in (older.mismatch(HOST) or "")
+
+
+def test_the_cache_tells_everything_apart(model: ModelInfo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path))
+    paths = {
+        plan_path(model, checksum, settings, host)
+        for checksum in ("a", "b")
+        for settings in (
+            SETTINGS,
+            replace(SETTINGS, batches=(1,)),
+            replace(SETTINGS, precision="fp32"),
+            replace(SETTINGS, dcn="native"),
+            replace(SETTINGS, size=(128, 64)),
+        )
+        for host in (
+            HOST,
+            replace(HOST, gpu="NVIDIA H100"),
+            replace(HOST, tensorrt="8.6.1"),
+            replace(HOST, plugins="x"),
+        )
+    }
+    assert len(paths) == 2 * 5 * 4
+    assert all(path.parent == tmp_path / "engines" and path.name.startswith("tiny-fp") for path in paths)
+    own_size = plan_path(model, "a", replace(SETTINGS, size=None), HOST)
+    assert own_size == plan_path(model, "a", SETTINGS, HOST)
+    assert timing_cache_path(HOST).name == "NVIDIA-H200-8.6.0.cache"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"batches": ()}, "not none"),
+        ({"batches": (0,)}, "at least 1, not 0"),
+        ({"batches": (4, 1, 4)}, "different numbers"),
+        ({"precision": "int8"}, 'fp16 or fp32, not "int8"'),
+        ({"dcn": "mine"}, "plugin or native or nvidia"),
+    ],
+)
+def test_settings_out_of_range(values: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        BuildSettings(**values)
+
+
+def test_which_engines_need_the_plugins() -> None:
+    uses = {
+        (precision, dcn): BuildSettings(precision=precision, dcn=dcn).uses_plugins  # type: ignore[arg-type]
+        for precision in ("fp16", "fp32")
+        for dcn in ("plugin", "native", "nvidia")
+    }
+    assert [mode for mode, used in uses.items() if not used] == [
+        ("fp16", "native"),
+        ("fp32", "native"),
+        ("fp32", "nvidia"),
+    ]
+
+
+def test_one_process_builds_and_the_others_wait(tmp_path: Path) -> None:
+    order: list[str] = []
+    inside, go_on = threading.Event(), threading.Event()
+
+    def build(name: str) -> None:
+        with locked(tmp_path / "cache" / "a.plan"):
+            order.append(f"{name} in")
+            inside.set()
+            assert go_on.wait(10)
+            order.append(f"{name} out")
+
+    threads = [threading.Thread(target=build, args=(name,)) for name in "ab"]
+    threads[0].start()
+    assert inside.wait(10)
+    threads[1].start()
+    threads[1].join(0.2)
+    assert order == ["a in"]
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert order == ["a in", "a out", "b in", "b out"]
+
+
+def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="Cannot write"), locked(tmp_path / "file" / "a.plan"):
+        pass
+
+
+# As TensorRT 8.6 reports layers (profiling verbosity detailed); one engine in two formats of the report.
+REPORT = {
+    "Layers": [
+        {
+            "Name": "stem + node_stem_relu",
+            "LayerType": "CaskConvolution",
+            "Inputs": [{"Name": "images", "Dimensions": [1, 8, 64, 96],
+                        "Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}],
+            "Outputs": [{"Name": "x", "Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}],
+            "ParameterType": "Convolution",
+            "TacticName": "sm80_xmma_fprop",
+        },
+        {"Name": "proj", "LayerType": "PluginV2",
+         "Inputs": [{"Name": "x", "Format/Datatype": "Row major linear FP16 format"}],
+         "Outputs": [{"Name": "y", "Format/Datatype": "Row major linear FP32"}]},
+        {"Name": "fused", "LayerType": "Myelin", "ParameterType": "Convolution",
+         "Inputs": [{"Format/Datatype": "Float"}], "Outputs": [{"Format/Datatype": "Int32"}]},
+    ],
+    "Bindings": ["images"],
+}  # fmt: skip
+
+
+def test_reading_the_report_of_an_engine() -> None:
+    layers = read_layers(json.dumps(REPORT))
+    assert layers == (
+        Layer("stem + node_stem_relu", "CaskConvolution", ("half HWC8",), ("half HWC8",), "sm80_xmma_fprop"),
+        Layer("proj", "PluginV2", ("half linear",), ("float linear",)),
+        Layer("fused", "Myelin (Convolution)", ("float",), ("Int32",)),
+    )
+    assert [layer.is_convolution for layer in layers] == [True, False, True]
+    assert read_layers('{"Layers": ["only", "names"]}') == (Layer("only", "", (), ()), Layer("names", "", (), ()))
+
+
+def test_an_engine_that_is_not_as_asked_for() -> None:
+    graph = prepare(tiny_network.build(), tiny_network.SIZE)
+    plugins = [node.name for node in graph.graph.node if node.op_type in ("FusedDeformConv", "UpsampleAdd")]
+    whole = [
+        Layer(f"{node.name} [profile 0]", "PluginV2", ("half HWC8",), ("half HWC8",))
+        for node in graph.graph.node
+        if not onnx.defs.has(node.op_type, max_inclusive_version=17)
+    ]
+    assert faults(whole, graph, "fp16") == []
+    assert len(plugins) == 3
+    found = faults(whole[1:], graph, "fp16")
+    assert found == [f"1 plugin layers are missing ({plugins[0]})"]
+    slow = Layer("box.0", "CaskConvolution", ("float linear",), ("half linear",))
+    assert faults([*whole, slow], graph, "fp16") == ["1 convolutions run in float32 (box.0)"]
+    assert faults([*whole, slow], graph, "fp32") == []

@@ -1,0 +1,357 @@
+"""Graphs rewritten for TensorRT compute what the model computes, in forms and types that TensorRT takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import blob_network
+import numpy as np
+import onnx
+import onnxruntime
+import plugin_ops
+import pytest
+import tiny_network
+from onnx import TensorProto, helper, numpy_helper
+
+from core import ConfigError, ModelError
+from engine import BUNDLED_WEIGHTS
+from engine.onnx_graph import Graph
+from engine.trt_dialects import pack_weight, phase_kernels, upsample_by_phases
+from engine.trt_graph import PLUGINS, prepare
+from engine.trt_shapes import fold, lower_opset
+
+SIZE = (96, 64)
+TOLERANCE = {"fp16": 5e-3, "fp32": 2e-5}
+MODES = [(precision, dcn) for precision in ("fp16", "fp32") for dcn in ("plugin", "native", "nvidia")]
+
+
+def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def run_standard(model: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Run a graph of standard operators in ONNX Runtime."""
+    kind = helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
+    names = [output.name for output in model.graph.output]
+    return dict(zip(names, session(model).run(names, {"images": images.astype(kind)}), strict=True))
+
+
+def run(model: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:
+    own = any(not onnx.defs.has(node.op_type, max_inclusive_version=17) for node in model.graph.node)
+    return (plugin_ops.run if own else run_standard)(model, images)
+
+
+def errors(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> dict[str, float]:
+    """Frobenius error of every output relative to its size; of the heatmap, only where both have a peak."""
+    assert found.keys() == wanted.keys()
+    result = {}
+    for name, value in wanted.items():
+        assert found[name].dtype == np.float32
+        assert found[name].shape == value.shape
+        kept = (value > 0) & (found[name] > 0) if name == "heatmap" else np.ones(value.shape, bool)
+        assert kept.sum() > 0.9 * (value != 0).sum()
+        result[name] = float(np.linalg.norm((found[name] - value)[kept]) / np.linalg.norm(value[kept]))
+    return result
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).random((2, 3, SIZE[1], SIZE[0]), np.float32)
+
+
+@pytest.fixture(scope="module")
+def bundled() -> onnx.ModelProto:
+    return onnx.load(BUNDLED_WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> onnx.ModelProto:
+    return tiny_network.build(classes=2)
+
+
+@pytest.mark.parametrize(("precision", "dcn"), MODES)
+def test_the_bundled_model_stays_equal(bundled, images, precision, dcn):
+    wanted = run_standard(bundled, images)
+    found = errors(run(prepare(bundled, SIZE, (2,), precision, dcn), images), wanted)
+    assert max(found.values()) < TOLERANCE[precision], found
+
+
+@pytest.mark.parametrize(("precision", "dcn"), MODES)
+def test_a_lively_network_stays_equal(tiny, images, precision, dcn):
+    wanted = run_standard(tiny, images)
+    found = errors(run(prepare(tiny, SIZE, (2,), precision, dcn), images), wanted)
+    assert max(found.values()) < TOLERANCE[precision], found
+
+
+def operators(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+def test_every_pattern_of_the_bundled_model_is_found(bundled):
+    found = operators(prepare(bundled, SIZE))
+    assert found["FusedDeformConv"] == 16
+    assert found["UpsampleAdd"] == 8
+    assert found["NormalizeEmbedding"] == 1
+    gone = ("DeformConv", "ConvTranspose", "Slice", "Expand", "Shape", "Reshape", "ReduceL2")
+    assert not any(found[name] for name in gone), found
+    assert found["Sigmoid"] == 1  # of the heatmap
+    assert found["Cast"] == 3  # of box, offset and heatmap
+
+
+def test_what_does_not_fit_the_plugins_stays_standard(tiny):
+    model = prepare(tiny, SIZE)
+    found = operators(model)
+    assert (found["FusedDeformConv"], found["DeformConv"]) == (2, 1)  # 12 channels do not fill vectors of 8
+    assert (found["UpsampleAdd"], found["DepthToSpace"]) == (1, 1)  # one is not added to anything
+    assert found["ConvTranspose"] == 0
+    for node in model.graph.node:
+        if node.op_type == "DeformConv":
+            assert len(node.input) == 5
+            assert all(node.input)
+            assert {attribute.name for attribute in node.attribute} == {
+                "kernel_shape", "strides", "pads", "dilations", "group", "offset_group",
+            }  # fmt: skip
+
+
+@pytest.mark.parametrize(("precision", "dcn"), MODES)
+def test_forms_that_the_parser_of_tensorrt_8_6_takes(bundled, precision, dcn):
+    model = prepare(bundled, SIZE, (1,), precision, dcn)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
+    plugins = {"plugin": PLUGINS, "native": set(), "nvidia": PLUGINS | {"ModulatedDeformConv2d"}}[dcn]
+    for node in model.graph.node:
+        assert all(node.input), "an absent optional input"
+        if node.op_type in plugins:
+            continue
+        schema = onnx.defs.get_schema(node.op_type, 17)
+        assert len(node.input) <= schema.max_input
+        assert {attribute.name for attribute in node.attribute} <= set(schema.attributes)
+    assert len({node.name for node in model.graph.node}) == len(model.graph.node)
+    assert "network.hm.0" in {node.name for node in model.graph.node}
+
+
+def types(model: onnx.ModelProto) -> dict[str, int]:
+    known = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    ends = (*model.graph.input, *model.graph.output)
+    known |= {value.name: value.type.tensor_type.elem_type for value in ends}
+    return known | {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+
+
+def test_half_precision_types(bundled):
+    model = prepare(bundled, SIZE)
+    kinds = types(model)
+    half, single = TensorProto.FLOAT16, TensorProto.FLOAT
+    assert kinds["images"] == half
+    assert all(value.type.tensor_type.elem_type == single for value in model.graph.output)
+    floating = ("Sigmoid", "MaxPool", "Equal", "Where")
+    tail = [node for node in model.graph.node if node.op_type in floating and kinds[node.input[0]] == single]
+    assert sorted(node.op_type for node in tail if node.op_type != "Where") == ["Equal", "MaxPool", "Sigmoid"]
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "UpsampleAdd"):
+            assert {kinds[name] for name in (*node.input, *node.output)} == {half}, node.name
+        if node.op_type == "FusedDeformConv":
+            assert [kinds[name] for name in node.input] == [half, half, half, single]
+
+
+def test_native_coordinates_are_single_precision(bundled):
+    model = prepare(bundled, SIZE, (1,), "fp16", "native")
+    kinds = types(model)
+    producers = {output: node for node in model.graph.node for output in node.output}
+    samplings = [node for node in model.graph.node if node.op_type == "GridSample"]
+    assert len(samplings) == 16
+    for node in samplings:
+        waiting, seen = [node.input[1]], []
+        while waiting:
+            name = waiting.pop()
+            if name in producers and producers[name].op_type != "Cast":
+                assert kinds[name] == TensorProto.FLOAT
+                seen.append(producers[name].op_type)
+                waiting += producers[name].input
+        assert {"Clip", "Add", "Mul", "Concat"} <= set(seen)
+
+
+def test_several_batches_make_the_batch_dynamic(bundled, images):
+    for dcn in ("plugin", "native"):
+        model = prepare(bundled, SIZE, (1, 2, 4), "fp32", dcn)
+        assert [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == [
+            "batch", 3, SIZE[1], SIZE[0],
+        ]  # fmt: skip
+    wanted = run_standard(bundled, images)
+    assert max(errors(run_standard(model, images), wanted).values()) < 2e-5
+    assert max(errors(run_standard(model, images[:1]), {k: v[:1] for k, v in wanted.items()}).values()) < 2e-5
+
+
+def test_a_graph_that_computes_with_its_batch_needs_one_engine_per_batch():
+    model = blob_network.build()
+    nodes = [
+        helper.make_node("Shape", ["images"], ["shape"], start=0, end=1),
+        helper.make_node("Cast", ["shape"], ["count"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["cells", "count"], ["scaled"]),
+    ]
+    for node in model.graph.node:
+        node.input[:] = ["scaled" if name == "cells" else name for name in node.input]
+    model.graph.node.extend(nodes)
+    order = sorted(model.graph.node, key=lambda node: node.op_type not in ("AveragePool", "Shape"))
+    order.sort(key=lambda node: {"cells": 0, "shape": 1, "count": 2, "scaled": 3}.get(node.output[0], 4))
+    del model.graph.node[:]
+    model.graph.node.extend(order)
+    prepare(model, SIZE, (2,), "fp32")
+    with pytest.raises(ModelError, match="one engine per batch"):
+        prepare(model, SIZE, (1, 2), "fp32")
+
+
+def test_the_model_is_left_alone(bundled):
+    before = bundled.SerializeToString()
+    for precision, dcn in MODES:
+        prepare(bundled, SIZE, (1,), precision, dcn)
+    assert bundled.SerializeToString() == before
+
+
+def test_an_older_dialect_is_read_too(images):
+    """A DCNv2 node of an older exporter, opset 11, behind two Slices: fused like any other."""
+    random = np.random.default_rng(1)
+    weights = {
+        "first.weight": random.normal(size=(16, 3, 4, 4)) / 7,
+        "predict.weight": random.normal(size=(27, 16, 3, 3)) / 30,
+        "predict.bias": random.normal(size=27),
+        "dcn.weight": random.normal(size=(8, 16, 3, 3)) / 12,
+        "dcn.bias": random.normal(size=8),
+    }
+    tensors = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    integers = {"zero": [0], "one": [1], "offsets": [18], "all": [2**31 - 1]}
+    tensors += [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in integers.items()]
+    nodes = [
+        helper.make_node("Conv", ["images", "first.weight"], ["x"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Conv", ["x", "predict.weight", "predict.bias"], ["p"], kernel_shape=[3, 3], pads=[1] * 4),
+        helper.make_node("Slice", ["p", "zero", "offsets", "one"], ["offset"]),
+        helper.make_node("Slice", ["p", "offsets", "all", "one"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["mask"]),
+        helper.make_node(
+            "DCNv2", ["x", "offset", "mask", "dcn.weight", "dcn.bias"], ["y"], domain="",
+            stride=[1, 1], padding=[1, 1], dilation=[1, 1], groups=1, deformable_group=1,
+        ),
+        helper.make_node("Relu", ["y"], ["out"]),
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        nodes,
+        "old",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 8, "rows", "columns"])],
+        tensors,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=7)
+    fused = prepare(model, SIZE, (2,))
+    assert operators(fused) == {"Conv": 2, "FusedDeformConv": 1, "Cast": 1}
+    wanted = run(prepare(model, SIZE, (2,), "fp32", "native"), images)["out"]
+    assert wanted.min() == 0 < wanted.max()
+    for mode in (("fp16", "plugin"), ("fp16", "native"), ("fp16", "nvidia"), ("fp32", "plugin")):
+        found = run(prepare(model, SIZE, (2,), *mode), images)["out"]
+        np.testing.assert_allclose(found, wanted, atol=5e-3 * wanted.max())
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_phases_equal_the_transposed_convolution(factor):
+    random = np.random.default_rng(factor)
+    weight = random.normal(size=(3, 1, 2 * factor, 2 * factor)).astype(np.float32)
+    node = helper.make_node(
+        "ConvTranspose", ["images", "w", "b"], ["out"], group=3, kernel_shape=[2 * factor] * 2, strides=[factor] * 2,
+        pads=[factor // 2] * 4,
+    )  # fmt: skip
+    graph = helper.make_graph(
+        [node],
+        "up",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [2, 3, 5, 7])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [2, 3, 5 * factor, 7 * factor])],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(random.random(3).astype(np.float32), "b")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    rewritten = Graph(model)
+    rewritten.infer()
+    upsample_by_phases(rewritten)
+    rewritten.prune()
+    assert operators(rewritten.to_model()) == {"Conv": factor**2, "Concat": 1, "DepthToSpace": 1}
+    images = random.normal(size=(2, 3, 5, 7)).astype(np.float32)
+    found = run_standard(rewritten.to_model(), images)["out"]
+    np.testing.assert_allclose(found, run_standard(model, images)["out"], rtol=1e-5, atol=1e-5)
+    assert sum((kernel != 0).sum() for kernel in phase_kernels(weight, factor)) == weight.size
+
+
+def test_packed_weights():
+    weight = np.arange(8 * 16 * 9, dtype=np.float32).reshape(8, 16, 3, 3)
+    packed = pack_weight(weight)
+    assert packed.shape == (3, 8, 64)  # 144 values of k in 3 stages of 64
+    for s, o, j in [(0, 0, 0), (1, 3, 5), (2, 7, 15)]:
+        k = 64 * s + j
+        assert packed[s, o, j] == weight[o, k % 16, k // 16 // 3, k // 16 % 3]
+    assert (packed[2, :, 16:] == 0).all()
+
+
+def small(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], opset: int = 19) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+def test_a_weight_beyond_half_precision_is_named():
+    weight = np.full((8, 3, 1, 1), 1e5, np.float32)
+    model = small([helper.make_node("Conv", ["images", "big.weight"], ["out"])], {"big.weight": weight})
+    with pytest.raises(ModelError, match=r'"big.weight" is beyond the range of half precision.*--precision fp32'):
+        prepare(model, SIZE)
+    prepare(model, SIZE, (1,), "fp32")
+
+
+def test_what_the_older_opset_lacks_is_named():
+    node = helper.make_node("Pad", ["images", "pads", "value", "axes"], ["out"], mode="wrap")
+    constants = {"pads": np.int64([1, 1]), "value": np.float32(0), "axes": np.int64([3])}
+    graph = Graph(small([node], constants, 19))
+    with pytest.raises(ModelError, match=r'Pad "out" uses .* opset 17'):
+        lower_opset(graph)
+
+
+def test_reductions_get_their_axes_as_an_attribute(images):
+    nodes = [helper.make_node("ReduceMax", ["images", "axes"], ["out"], keepdims=1)]
+    model = small(nodes, {"axes": np.int64([1])})
+    wanted = run_standard(model, images)["out"]
+    graph = Graph(model)
+    fold(graph)
+    lower_opset(graph)
+    (node,) = graph.nodes
+    assert list(node.input) == ["images"]
+    np.testing.assert_array_equal(run_standard(graph.to_model(), images)["out"], wanted)
+
+
+def test_uneven_padding_is_not_for_nvidia():
+    weight = np.ones((8, 3, 3, 3), np.float32)
+    predict = np.zeros((18, 3, 3, 3), np.float32)
+    nodes = [
+        helper.make_node("Conv", ["images", "predict"], ["offset"], pads=[1, 1, 1, 1]),
+        helper.make_node("DeformConv", ["images", "w", "offset"], ["out"], pads=[0, 0, 2, 2]),
+    ]
+    model = small(nodes, {"w": weight, "predict": predict})
+    with pytest.raises(ModelError, match=r'makes "out" \(uneven padding.*--dcn plugin'):
+        prepare(model, SIZE, (1,), "fp16", "nvidia")
+    (node,) = [node for node in prepare(model, SIZE).graph.node if node.op_type == "DeformConv"]
+    assert len(node.input) == 3  # neither bias nor mask: both may be absent at the end
+
+
+def test_settings_out_of_range(bundled):
+    with pytest.raises(ConfigError, match="fp16 or fp32"):
+        prepare(bundled, SIZE, (1,), "int8")
+    with pytest.raises(ConfigError, match="plugin or native or nvidia"):
+        prepare(bundled, SIZE, (1,), "fp16", "mine")
+
+
+def test_raw_heads_become_float_too(images, tmp_path: Path):
+    raw = blob_network.build(raw=True)
+    model = prepare(raw, SIZE, (2,))
+    assert types(model)["heatmap"] == TensorProto.FLOAT
+    wanted = run(prepare(raw, SIZE, (2,), "fp32", "native"), images)
+    for name, value in run(model, images).items():
+        np.testing.assert_allclose(value, wanted[name], atol=2e-2 * np.abs(wanted[name]).max())
