@@ -98,10 +98,14 @@ class LetterboxKernel:
         width, height = self._size
         return (batch, 3, height, width) if self._layout == "chw_float32" else (batch, height, width, 8)
 
-    def prepare(self, placement: Placement) -> None:
-        """Upload what a new placement needs; `launch` does so too, but not while a CUDA graph is captured."""
-        for axis in range(2):
-            self._taps(placement.source[axis], placement.resized[axis])
+    def prepare(self, placement: Placement) -> tuple[torch.Tensor, torch.Tensor]:
+        """Upload what a new placement needs; `launch` does so too, but cannot while a CUDA graph is captured.
+
+        Returns:
+            Tensors that must live as long as a CUDA graph which holds a launch of this placement.
+        """
+        (columns, rows), (width, height) = placement.source, placement.resized
+        return self._taps(columns, width), self._taps(rows, height)
 
     def launch(
         self,
@@ -134,7 +138,7 @@ class LetterboxKernel:
         _check("out", out, kind, len(out) * image_values)
         if not 0 <= image < len(out) or tuple(out.shape) != self.input_shape(len(out)):
             raise ValueError(f"Image {image} of {self.input_shape(1)} does not fit into a tensor {tuple(out.shape)}")
-        columns, rows = (self._taps(placement.source[axis], placement.resized[axis]) for axis in range(2))
+        columns, rows = self.prepare(placement)
         grid = math.ceil(self._size[0] / 32), math.ceil(self._size[1] / 8)
         self._launch[pixel_format](
             grid,

@@ -121,7 +121,10 @@ def check_yuv_letterbox(
     difference = 255 * (found - expected)
     assert np.abs(difference).max() <= YUV_LEVELS + 0.1
     assert -0.2 < difference.mean() < 1.6  # swscale's rounding down, no other tint
-    np.testing.assert_allclose(255 * found, 255 * plain_yuv_letterbox(frame, size, model), atol=1.2)
+    # A level for the rounding of the conversion, one for OpenCV's fixed point when enlarging.
+    difference = 255 * (found - plain_yuv_letterbox(frame, size, model))
+    assert np.abs(difference).max() <= 2.1
+    assert np.abs(difference).mean() < 0.2
 
 
 def plain_yuv_letterbox(frame: Frame, size: tuple[int, int], model: ModelInfo) -> np.ndarray:
@@ -147,6 +150,8 @@ def random_heads(
     """Heads whose scores take few values, so that many are equal; `share` of the cells are not 0."""
     random = np.random.default_rng(seed)
     n, _, rows, columns = shape
+    if raw:
+        levels = min(levels, 1000)  # logits nearer to each other have equal scores here or there, as exp rounds
     heatmap = random.integers(0, levels + 1, shape).astype(np.float32) / np.float32(levels)
     if share < 1:
         heatmap *= random.random(shape) < share
