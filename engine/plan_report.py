@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.plan import Plan
+from engine.trt_layers import Layer
 
 
 def print_plan(plan: Plan, times: Mapping[str, float] | None = None) -> None:
@@ -35,7 +36,9 @@ def print_plan(plan: Plan, times: Mapping[str, float] | None = None) -> None:
         table.add_column(heading, overflow="fold")
     if times is not None:
         table.add_column("ms", justify="right")
-    for layer in plan.layers:
+    listed = {layer.name for layer in plan.layers}
+    others = [Layer(name, "", (), ()) for name in times or () if name not in listed]
+    for layer in (*plan.layers, *others):
         row = [layer.name, layer.kind, ", ".join(layer.inputs), ", ".join(layer.outputs)]
         if times is not None:
             row.append(f"{times[layer.name]:.4f}" if layer.name in times else "")

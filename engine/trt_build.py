@@ -29,13 +29,16 @@ _log = logging.getLogger(__name__)
 _WORKSPACE = 2 << 30  # bytes that one kernel may use for itself; more has never made a layer of these networks faster
 
 
-def cached_plan(model: ModelInfo, settings: BuildSettings, *, progress: bool = True) -> Path:
+def cached_plan(
+    model: ModelInfo, settings: BuildSettings, *, progress: bool = True, optimization_level: int | None = None
+) -> Path:
     """Return the plan of a model for this machine; build it if there is none yet.
 
     Args:
         model: facts of the ONNX file.
         settings: what to build for.
         progress: show the progress of a build on the terminal.
+        optimization_level: see `build_plan`; plans of different levels are not told apart.
 
     Raises:
         ConfigError: if there is no usable GPU, or the plugin library is missing or does not fit.
@@ -52,7 +55,7 @@ def cached_plan(model: ModelInfo, settings: BuildSettings, *, progress: bool = T
                 _log.warning("%s It is built again.", error)
             else:
                 return path
-        return build_plan(model, settings, path, progress=progress)
+        return build_plan(model, settings, path, progress=progress, optimization_level=optimization_level)
 
 
 def build_plan(

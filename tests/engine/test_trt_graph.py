@@ -14,6 +14,7 @@ import pytest
 import tiny_network
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.plain_graph import with_plain_convolutions
 from core import ConfigError, ModelError
 from engine import BUNDLED_WEIGHTS
 from engine.onnx_graph import Graph
@@ -339,6 +340,24 @@ def test_uneven_padding_is_not_for_nvidia():
         prepare(model, SIZE, (1,), "fp16", "nvidia")
     (node,) = [node for node in prepare(model, SIZE).graph.node if node.op_type == "DeformConv"]
     assert len(node.input) == 3  # neither bias nor mask: both may be absent at the end
+
+
+def test_the_floor_of_the_benchmark(bundled, images):
+    floor = with_plain_convolutions(bundled)
+    onnx.checker.check_model(floor, full_check=True)
+    found = operators(prepare(floor, SIZE))
+    assert found["Conv"] == 61  # 45 others and 16 in place of deformable ones
+    assert found["UpsampleAdd"] == 8
+    assert not found["FusedDeformConv"] + found["DeformConv"] + found["Slice"]
+    zeros = onnx.ModelProto()
+    zeros.CopyFrom(bundled)
+    for tensor in zeros.graph.initializer:  # no offsets, and masks of sigmoid(30) = 1: the same function
+        if "conv_offset_mask" in tensor.name:
+            values = np.zeros_like(numpy_helper.to_array(tensor))
+            if "bias" in tensor.name:
+                values[18:] = 30
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    assert max(errors(run_standard(floor, images), run_standard(zeros, images)).values()) < 1e-3
 
 
 def test_settings_out_of_range(bundled):
