@@ -31,6 +31,7 @@ from plugins.library import (
 _logger = logging.getLogger(__name__)
 
 _PROJECT = Path(__file__).resolve().parents[1]
+_TOOLKIT = Path("/usr/local/cuda")
 _OLDEST_ARCHITECTURE = 80  # the kernels copy with cp.async and multiply with mma.m16n8k16
 _LOG_LINES = 40  # of a compiler's complaints
 _FLAGS = ("-std=c++17", "-O3", "--threads", "0", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra")
@@ -70,7 +71,7 @@ def find_nvcc() -> Path:
     if on_path:
         return Path(on_path)
     homes = [Path(os.environ[name]) for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
-    homes.append(Path("/usr/local/cuda"))
+    homes.append(_TOOLKIT)
     homes += [home for folder in sys.path for home in sorted((Path(folder) / "nvidia").glob("cu*"))]
     for home in homes:
         if os.access(home / "bin" / "nvcc", os.X_OK):

@@ -53,10 +53,8 @@ public:
                 : std::to_string(where_.fewest) + " to " + std::to_string(where_.most);
             throw Fault("the node has " + std::to_string(count) + " inputs instead of " + range + ".");
         }
-        expectDims("x", inputs[0], {-1, -1, -1, -1});
-        checkWeight(inputs);
+        expectDims("x", inputs[0], {kUnknown, kUnknown, kUnknown, kUnknown});
         DeformConvShape const shape = shapeOf(inputs, count, kUnknown);
-        if (shape.out_height == 0 || shape.out_width == 0) throw Fault("the kernel is larger than the padded x.");
         bool const channels_known = shape.in_channels != kUnknown;
         if (channels_known && (shape.in_channels % shape.groups != 0 || shape.in_channels % shape.offset_groups != 0)) {
             throw Fault("the channels of x must be a multiple of the groups and of the offset groups.");
@@ -64,6 +62,8 @@ public:
         if (shape.out_channels != kUnknown && shape.out_channels % shape.groups != 0) {
             throw Fault("the channels of the output must be a multiple of the groups.");
         }
+        checkWeight(inputs);
+        if (shape.out_height == 0 || shape.out_width == 0) throw Fault("the kernel is larger than the padded x.");
         bool const kernel_known = shape.kernel_height != kUnknown && shape.kernel_width != kUnknown;
         int64_t const points =
             kernel_known ? int64_t{shape.kernel_height} * shape.kernel_width * shape.offset_groups : kUnknown;
@@ -73,7 +73,8 @@ public:
             expectDims("mask", inputs[where_.mask], {shape.batch, points, shape.out_height, shape.out_width});
         }
         if (where_.bias < count) expectDims("bias", inputs[where_.bias], {shape.out_channels});
-        if (fused_ && !deformConvSupports(shapeOf(inputs, count, kPlausible), options(TensorType::kHALF, TensorFormat::kHWC8))) {
+        DeformConvOptions const halves = options(TensorType::kHALF, TensorFormat::kHWC8);
+        if (fused_ && !deformConvSupports(shapeOf(inputs, count, kPlausible), halves)) {
             throw Fault("these channels, groups or kernel are not for the fused kernel; use DeformConv.");
         }
     }
@@ -87,15 +88,19 @@ public:
         DimsExprs result = inputs[0];
         result.d[1] = fused_ ? weight.d[1] : weight.d[0];
         for (int32_t axis : {0, 1}) {
-            // floor((size + padding - dilation * (kernel - 1) - 1) / stride) + 1
-            IDimensionExpr const* kernel = geometry_.kernel[axis] > 0 ? number(geometry_.kernel[axis]) : weight.d[axis + 2];
-            IDimensionExpr const* reach = combine(DimensionOperation::kPROD, number(geometry_.dilation[axis]),
-                                                  combine(DimensionOperation::kSUB, kernel, number(1)));
-            int32_t const padding = geometry_.pads[axis] + geometry_.pads[axis + 2] - 1;
-            IDimensionExpr const* room = combine(DimensionOperation::kSUB,
-                combine(DimensionOperation::kSUM, inputs[0].d[axis + 2], number(padding)), reach);
-            IDimensionExpr const* steps = combine(DimensionOperation::kFLOOR_DIV, room, number(geometry_.stride[axis]));
-            result.d[axis + 2] = combine(DimensionOperation::kSUM, steps, number(1));
+            // floor((size + padding - (dilation * (kernel - 1) + 1)) / stride) + 1
+            IDimensionExpr const* const kernel =
+                geometry_.kernel[axis] > 0 ? number(geometry_.kernel[axis]) : weight.d[axis + 2];
+            IDimensionExpr const* const steps = combine(DimensionOperation::kSUB, kernel, number(1));
+            IDimensionExpr const* const reach =
+                combine(DimensionOperation::kSUM,
+                        combine(DimensionOperation::kPROD, number(geometry_.dilation[axis]), steps), number(1));
+            IDimensionExpr const* const padded = combine(DimensionOperation::kSUM, inputs[0].d[axis + 2],
+                                                         number(geometry_.pads[axis] + geometry_.pads[axis + 2]));
+            IDimensionExpr const* const moves =
+                combine(DimensionOperation::kFLOOR_DIV, combine(DimensionOperation::kSUB, padded, reach),
+                        number(geometry_.stride[axis]));
+            result.d[axis + 2] = combine(DimensionOperation::kSUM, moves, number(1));
         }
         return result;
     }
@@ -157,7 +162,9 @@ private:
             int64_t const stages = channels == kUnknown ? kUnknown : (columns + kStageWidth - 1) / kStageWidth;
             expectDims("packed weight", weight, {stages, kUnknown, kStageWidth});
         } else {
-            auto const kernel = [&](int32_t axis) { return geometry_.kernel[axis] > 0 ? geometry_.kernel[axis] : kUnknown; };
+            auto const kernel = [&](int32_t axis) {
+                return geometry_.kernel[axis] > 0 ? geometry_.kernel[axis] : kUnknown;
+            };
             int64_t const of_group = channels == kUnknown ? kUnknown : channels / geometry_.groups;
             expectDims("weight", weight, {kUnknown, of_group, kernel(0), kernel(1)});
         }

@@ -61,7 +61,8 @@ public:
 
     bool supports(int32_t position, PluginTensorDesc const* tensors, int32_t) const override {
         constexpr int32_t kWeight = 1;
-        return is(tensors[position], DataType::kHALF, position == kWeight ? TensorFormat::kLINEAR : TensorFormat::kHWC8);
+        auto const format = position == kWeight ? TensorFormat::kLINEAR : TensorFormat::kHWC8;
+        return is(tensors[position], DataType::kHALF, format);
     }
 
     size_t workspace(PluginTensorDesc const*, int32_t) const override { return 0; }

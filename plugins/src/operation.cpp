@@ -34,7 +34,9 @@ int32_t run(Operation const& operation, PluginTensorDesc const* descriptions, in
     for (int32_t i = 0; i < count && i < kMost; ++i) sizes[i] = descriptions[i].dims;
     operation.check(sizes, count);
     cudaError_t const status = operation.launch(descriptions, count, inputs, output, workspace, stream);
-    if (status != cudaSuccess) throw Fault(std::string("the kernel did not start: ") + cudaGetErrorString(status) + ".");
+    if (status != cudaSuccess) {
+        throw Fault(std::string("the kernel did not start: ") + cudaGetErrorString(status) + ".");
+    }
     return 0;
 }
 

@@ -55,7 +55,8 @@ public:
         return operation_->outputType(inputs);
     }
 
-    DimsExprs getOutputDimensions(int32_t, DimsExprs const* inputs, int32_t count, IExprBuilder& build) noexcept override {
+    DimsExprs getOutputDimensions(int32_t, DimsExprs const* inputs, int32_t count,
+                                  IExprBuilder& build) noexcept override {
         DimsExprs failure{};
         failure.nbDims = -1;
         return guarded(type_.name, failure, [&] {

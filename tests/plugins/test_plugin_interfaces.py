@@ -1,0 +1,196 @@
+"""The compiled library, asked as TensorRT asks it but without TensorRT or a GPU (`plugin_harness.cpp` plays its part).
+
+Runs where nvcc is and TensorRT's headers are in TENSORRT_INCLUDE or in PROJECT/.trt/VERSION/include.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.errors import ConfigError
+from plugins import build
+from plugins.build import Headers, find_nvcc
+from plugins.library import source_version
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+Ask = Callable[..., list[str]]
+
+
+def header_folders() -> list[Path]:
+    named = os.environ.get("TENSORRT_INCLUDE")
+    return [Path(named)] if named else sorted(PROJECT.glob(".trt/*/include"))
+
+
+def compiler() -> Path | None:
+    try:
+        return find_nvcc()
+    except ConfigError:
+        return None
+
+
+NVCC = compiler()
+pytestmark = [
+    pytest.mark.skipif(NVCC is None or shutil.which("g++") is None, reason="nvcc or g++ is not installed"),
+    pytest.mark.skipif(not header_folders(), reason="TensorRT's headers are not in TENSORRT_INCLUDE or .trt"),
+]
+
+
+@pytest.fixture(scope="module", params=header_folders(), ids=lambda folder: folder.parent.name)
+def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """Build library and harness for one version of TensorRT; return what asks the library."""
+    assert NVCC is not None
+    headers = Headers.read(request.param)
+    assert headers is not None
+    folder = tmp_path_factory.mktemp("built")
+    report: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "installed_tensorrt", lambda: None)
+        library = build.build("90", headers.folder, folder, report.append)
+    assert library.tensorrt == headers.version
+    assert not [line for line in report if "warning" in line.lower()]
+    toolkit = NVCC.resolve().parent.parent
+    cuda = [folder for folder in (toolkit / "include", Path("/usr/local/cuda/include")) if folder.is_dir()]
+    harness = folder / "harness"
+    system = [word for place in (headers.folder, *cuda) for word in ("-isystem", str(place))]
+    source = Path(__file__).with_name("plugin_harness.cpp")
+    subprocess.run(
+        ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", *system, source, "-o", harness, "-ldl"], check=True
+    )
+
+    def run(*words: str) -> list[str]:
+        command = [str(harness), str(library.path), *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+    return run
+
+
+def test_library_says_what_it_is(ask: Ask) -> None:
+    facts, *operations = ask()
+    assert json.loads(facts)["version"] == source_version()
+    assert json.loads(facts)["architectures"] == [90]
+    assert operations == [
+        "DeformConv 1 kernel_shape strides pads dilations group offset_group",
+        "DCNv2 1 stride padding dilation groups deformable_group",
+        "FusedDeformConv 1 kernel_shape strides pads dilations offset_group relu",
+        "UpsampleAdd 1 factor",
+        "NormalizeEmbedding 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "answer"),
+    [
+        # The output's sizes, then its type where all inputs are float32 and where all are half.
+        ("DeformConv pads=1,1,1,1 -- 2x16x13x17 8x16x3x3 2x18x13x17", "2x8x13x17 f h"),
+        ("DeformConv pads=1,1,1,1 -- ?2x16x13x17 8x16x3x3 ?2x18x13x17 8", "?2x8x13x17 f h"),
+        ("DeformConv -- ?2x16x?13x?17 8x16x5x3 ?2x30x?9x?15 8 ?2x15x?9x?15", "?2x8x?9x?15 f h"),
+        (
+            "DeformConv kernel_shape=3,2 strides=2,3 pads=1,2,0,1 dilations=2,1 group=2 offset_group=4 -- "
+            "1x16x13x17 8x8x3x2 1x48x5x7 8 1x24x5x7",
+            "1x8x5x7 f h",
+        ),
+        ("DCNv2 stride=2 padding=1 -- 1x16x13x17 1x18x7x9 1x9x7x9 8x16x3x3 8", "1x8x7x9 f h"),
+        (
+            "DCNv2 stride=2,1 padding=2,1 dilation=2,1 groups=2 deformable_group=2 -- "
+            "1x16x13x17 1x36x7x17 1x18x7x17 8x8x3x3 8",
+            "1x8x7x17 f h",
+        ),
+        (
+            "FusedDeformConv kernel_shape=3,3 pads=1,1,1,1 relu=1 -- ?4x64x38x68 ?4x27x38x68 9x32x64 32",
+            "?4x32x38x68 h h",
+        ),
+        (
+            "FusedDeformConv kernel_shape=3 strides=2 pads=1 offset_group=2 -- 1x16x13x17 1x54x7x9 3x8x64 8",
+            "1x8x7x9 h h",
+        ),
+        ("UpsampleAdd factor=4 -- ?2x64x38x68 8x8x64 ?2x64x152x272", "?2x64x152x272 h h"),
+        ("NormalizeEmbedding -- ?2x128x152x272", "?2x128x152x272 f f"),
+    ],
+)
+def test_output_dims(ask: Ask, request_line: str, answer: str) -> None:
+    assert ask("dims", *request_line.split()) == [answer]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "accepted"),
+    [
+        (
+            "DeformConv pads=1,1,1,1 -- 2x16x13x17 8x16x3x3 2x18x13x17 8 2x9x13x17",
+            ["fL fL fL fL fL fL", "hL hL hL hL hL hL", "h8 hL hL hL hL h8"],
+        ),
+        # Channels last is for one group and channels in eights; only the weight tells how many come out.
+        ("DeformConv -- 2x12x13x17 8x12x1x1 2x2x13x17 8", ["fL fL fL fL fL", "hL hL hL hL hL"]),
+        ("DeformConv -- 2x16x13x17 12x16x1x1 2x2x13x17 12", ["fL fL fL fL fL", "hL hL hL hL hL"]),
+        ("DeformConv group=2 -- 2x16x13x17 8x8x1x1 2x2x13x17 8", ["fL fL fL fL fL", "hL hL hL hL hL"]),
+        ("DeformConv group=3 -- 2x15x13x17 9x5x1x1 2x2x13x17 9", ["fL fL fL fL fL", "hL hL hL hL hL"]),
+        (
+            "DCNv2 padding=1 -- ?2x16x13x17 ?2x18x13x17 ?2x9x13x17 8x16x3x3 8",
+            ["fL fL fL fL fL fL", "hL hL hL hL hL hL", "h8 hL hL hL hL h8"],
+        ),
+        (
+            "DCNv2 padding=1 -- ?2x16x13x17 ?2x18x13x17 ?2x9x13x17 6x16x3x3 6",
+            ["fL fL fL fL fL fL", "hL hL hL hL hL hL"],
+        ),
+        ("FusedDeformConv kernel_shape=3,3 pads=1 -- ?4x64x38x68 ?4x27x38x68 9x32x64 32", ["h8 h8 hL fL h8"]),
+        ("UpsampleAdd factor=2 -- ?2x64x38x68 4x4x64 ?2x64x76x136", ["h8 hL h8 h8"]),
+        ("NormalizeEmbedding -- ?2x128x152x272", ["h8 fL"]),
+    ],
+)
+def test_formats(ask: Ask, request_line: str, accepted: list[str]) -> None:
+    assert ask("formats", *request_line.split()) == accepted
+
+
+@pytest.mark.parametrize(
+    ("request_line", "sentence"),
+    [
+        ("DeformConv stride=1 -- 1", 'DeformConv: attribute "stride" is not known.'),
+        ("DeformConv pads=1,1,1 -- 1", 'DeformConv: attribute "pads" has 3 numbers instead of 4.'),
+        ("DeformConv strides=0 -- 1", 'DeformConv: attribute "strides" is 0 but must be 1 to 1048576.'),
+        ("FusedDeformConv strides=1 -- 1", 'FusedDeformConv: attribute "kernel_shape" is missing.'),
+        ("UpsampleAdd -- 1", 'UpsampleAdd: attribute "factor" is missing.'),
+        ("DeformConv -- 1x8x9x9 8x8x3x3", "DeformConv: the node has 2 inputs instead of 3 to 5."),
+        ("DCNv2 -- 1x8x9x9 1x18x7x7 8x8x3x3", "DCNv2: the node has 3 inputs instead of 5."),
+        ("DeformConv -- 8x9x9 8x8x3x3 1x18x7x7", "DeformConv: x is 8x9x9 but must be ?x?x?x?."),
+        ("DeformConv -- 1x8x9x9 8x8x3x3 1x18x9x9", "DeformConv: offset is 1x18x9x9 but must be 1x18x7x7."),
+        ("DeformConv -- ?1x8x9x9 8x8x3x3 2x18x9x7", "DeformConv: offset is 2x18x9x7 but must be ?x18x7x7."),
+        ("DeformConv -- 1x8x9x9 8x8x3x3 1x18x7x7 9", "DeformConv: bias is 9 but must be 8."),
+        (
+            "DeformConv -- 1x8x9x9 8x8x3x3 1x18x7x7 8 1x18x7x7",
+            "DeformConv: mask is 1x18x7x7 but must be 1x9x7x7.",
+        ),
+        (
+            "DeformConv kernel_shape=5,5 -- 1x8x9x9 8x8x3x3 1x18x7x7",
+            "DeformConv: weight is 8x8x3x3 but must be ?x8x5x5.",
+        ),
+        ("DeformConv -- 1x8x2x2 8x8x3x3 1x18x1x1", "DeformConv: the kernel is larger than the padded x."),
+        (
+            "DeformConv group=3 -- 1x8x9x9 8x8x3x3 1x18x7x7",
+            "DeformConv: the channels of x must be a multiple of the groups and of the offset groups.",
+        ),
+        (
+            "FusedDeformConv kernel_shape=3 -- 1x64x9x9 1x27x7x7 8x32x64 32",
+            "FusedDeformConv: packed weight is 8x32x64 but must be 9x?x64.",
+        ),
+        (
+            "FusedDeformConv kernel_shape=3 -- 1x64x9x9 1x18x7x7 9x32x64 32",
+            "FusedDeformConv: predicted is 1x18x7x7 but must be 1x27x7x7.",
+        ),
+        (
+            "FusedDeformConv kernel_shape=3 -- 1x64x9x9 1x27x7x7 9x30x64 30",
+            "FusedDeformConv: these channels, groups or kernel are not for the fused kernel; use DeformConv.",
+        ),
+        ("UpsampleAdd factor=3 -- 1x8x2x2 6x6x8 1x8x6x6", 'UpsampleAdd: attribute "factor" must be even.'),
+        ("UpsampleAdd factor=2 -- 1x8x2x2 4x4x8 1x8x4x6", "UpsampleAdd: skip is 1x8x4x6 but must be 1x8x4x4."),
+        ("NormalizeEmbedding -- 1x12x2x2", "NormalizeEmbedding: the channels of x must be a multiple of 8."),
+    ],
+)
+def test_faults_are_logged_in_one_sentence(ask: Ask, request_line: str, sentence: str) -> None:
+    assert ask("dims", *request_line.split()) == [f"error: {sentence}"]
