@@ -7,7 +7,7 @@
 typedef unsigned char Byte;
 
 // Which source pixels one output pixel reads along an axis, and their weights: `count` pixels from
-// `first` on; the first weighs `head`, the last `tail`, all between `body`. Built by plugins/kernels.py.
+// `first` on; the first weighs `head`, the last `tail`, all between `body`. Built by letterbox.py.
 struct Taps {
   int first, count;
   float head, body, tail;

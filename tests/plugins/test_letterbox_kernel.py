@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.records import Frame
-from plugins.kernels import axis_taps, yuv_matrix
+from plugins.kernels.letterbox import axis_taps, yuv_matrix
 
 pytestmark = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="needs g++")
 
