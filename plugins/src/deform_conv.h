@@ -46,7 +46,7 @@ struct DeformConvOptions {
 };
 
 // Whether `deformConv` takes these: kHwc8 needs halves, groups == 1, out_channels and in_channels / offset_groups
-// multiples of 8, and at most 256 taps over all offset groups; fused needs kHwc8.
+// multiples of 8, and at most 64 taps over all offset groups; fused needs kHwc8.
 bool deformConvSupports(DeformConvShape const& shape, DeformConvOptions const& options);
 
 // Bytes of scratch memory.
@@ -56,10 +56,11 @@ size_t deformConvWorkspace(DeformConvShape const& shape, DeformConvOptions const
 cudaError_t deformConv(DeformConvShape const& shape, DeformConvOptions const& options, DeformConvTensors const& tensors,
                        void* workspace, cudaStream_t stream);
 
-// How the tensor-core kernel divides the work, for tuning: index of the tile and thread blocks that share one output tile.
+// How the tensor-core kernel divides the work, for tuning.
 struct DeformConvTactic {
-    int tile;
-    int splits;
+    int tile;        // index of the tile
+    int splits;      // thread blocks that share one output tile: 1, 2, 4 or 8; more than 1 needs sm_90
+    int tile_width;  // a tile's pixels are a rectangle of this width (a power of 2), or consecutive if 0
 };
 
 DeformConvTactic deformConvTactic(DeformConvShape const& shape);

@@ -1,0 +1,11 @@
+#pragma once
+
+#include "deform_conv.h"
+
+namespace fairmot {
+
+// `deformConv` for linear layouts, what `deformConvSupports` says taken for granted.
+cudaError_t deformConvGeneral(DeformConvShape const& shape, DeformConvOptions const& options,
+                              DeformConvTensors const& tensors, cudaStream_t stream);
+
+}  // namespace fairmot
