@@ -15,10 +15,12 @@ import torch
 
 from core.errors import ModelError, OutputError
 from engine.build_progress import BuildProgress
+from engine.gpu_faults import gpu_faults
 from engine.model import INPUT, ModelInfo
 from engine.plan import BuildSettings, Host, Plan, load_engine, write_whole
 from engine.plan_cache import file_sha256, locked, plan_path, timing_cache_path
-from engine.trt_graph import PLUGINS, VERSION, prepare
+from engine.trt_faults import build_failure, parse_failure
+from engine.trt_graph import VERSION, prepare
 from engine.trt_layers import Layer, faults, read_layers
 from engine.trt_session import STRONGLY_TYPED, TensorRTLogger, this_host
 
@@ -92,7 +94,8 @@ def build_plan(
     graph = prepare(onnx.load(model.path), settings.size, settings.batches, settings.precision, settings.dcn)
     started = time.monotonic()
     title = f"{model.path.name} for {host.gpu}, {settings.precision}, {settings.size[0]}x{settings.size[1]}"
-    with BuildProgress(f"TensorRT engine of {title}", shown=progress) as monitor:
+    doing = f"building {model.path.name}"
+    with BuildProgress(f"TensorRT engine of {title}", shown=progress) as monitor, gpu_faults(doing):
         engine = _Builder(model, settings, graph, host, optimization_level).build(monitor)
     plan = Plan(model, checksum, settings, host, VERSION, (), engine)
     plan = replace(plan, layers=inspect_layers(load_engine(plan)))
@@ -142,7 +145,10 @@ class _Builder:
         """Return the serialised engine."""
         if self._settings.dcn == "nvidia":
             trt.init_libnvinfer_plugins(self._logger, "")
-        builder = trt.Builder(self._logger)
+        try:
+            builder = trt.Builder(self._logger)
+        except TypeError as error:  # the binding got nothing from TensorRT
+            raise build_failure(trt.__version__, self._model.path, self._logger.errors) from error
         flags = trt.NetworkDefinitionCreationFlag
         wanted = flags.STRONGLY_TYPED if STRONGLY_TYPED else flags.EXPLICIT_BATCH
         network = builder.create_network(1 << int(wanted))
@@ -154,7 +160,7 @@ class _Builder:
         config.set_timing_cache(timing, ignore_mismatch=False)
         serialised = builder.build_serialized_network(network, config)
         if serialised is None:
-            raise self._failure()
+            raise build_failure(trt.__version__, self._model.path, self._logger.errors)
         self._save_timings(config)
         return bytes(serialised)
 
@@ -163,25 +169,7 @@ class _Builder:
         if parser.parse(self._graph.SerializeToString()):
             return
         error = parser.get_error(0)
-        index = error.node()
-        node = self._graph.graph.node[index] if 0 <= index < len(self._graph.graph.node) else None
-        where = f' at the node "{node.name}" ({node.op_type})' if node is not None else ""
-        detail = " ".join(error.desc().split()).rstrip(".")
-        if "lugin not found" in detail or "No importer" in detail:
-            operator = node.op_type if node is not None else "an operator"
-            hint = (
-                "build the plugins again with `python -m plugins build`."
-                if operator in PLUGINS
-                else "export the model without it."
-            )
-            raise ModelError(
-                f'TensorRT {trt.__version__} does not know the operator "{operator}" of {self._model.path}{where}: '
-                f"{hint}"
-            )
-        raise ModelError(
-            f"TensorRT {trt.__version__} cannot read {self._model.path}{where}: {detail}; "
-            "export the checkpoint again with `python -m export`, or update TensorRT."
-        )
+        raise parse_failure(trt.__version__, self._model.path, self._graph, error.node(), error.desc())
 
     def _configure(self, builder: Any, network: Any, config: Any) -> None:
         settings = self._settings
@@ -208,16 +196,6 @@ class _Builder:
                 shape = (batch, *tuple(images.shape)[1:])
                 profile.set_shape(INPUT, shape, shape, shape)
                 config.add_optimization_profile(profile)
-
-    def _failure(self) -> ModelError:
-        errors = self._logger.errors
-        if any("memory" in text.lower() and "out" in text.lower() for text in errors):
-            return ModelError(
-                f"The GPU ran out of memory while TensorRT built {self._model.path.name}: free it of other programs, "
-                "or lower --size or the largest --batch."
-            )
-        detail = errors[-1].rstrip(".") if errors else "no reason given"
-        return ModelError(f"TensorRT {trt.__version__} cannot build {self._model.path.name}: {detail}.")
 
     def _saved_timings(self) -> bytes:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from core import ConfigError, ModelError, OutputError
 from engine import ModelInfo
 from engine.plan import BuildSettings, Host, Plan
 from engine.plan_cache import file_sha256, locked, plan_path, timing_cache_path
+from engine.trt_faults import build_failure, parse_failure
 from engine.trt_graph import VERSION, prepare
 from engine.trt_layers import Layer, faults, read_layers
 
@@ -252,3 +254,39 @@ def test_an_engine_that_is_not_as_asked_for() -> None:
     slow = Layer("box.0", "CaskConvolution", ("float linear",), ("half linear",))
     assert faults([*whole, slow], graph, "fp16") == ["1 convolutions run in float32 (box.0)"]
     assert faults([*whole, slow], graph, "fp32") == []
+
+
+UNKNOWN = "Plugin not found, are the plugin name, version, and namespace correct?"
+
+
+@pytest.mark.parametrize(
+    ("operator", "detail", "message"),
+    [
+        ("Sorcery", UNKNOWN, r'does not know the operator "Sorcery" of m\.onnx at "x": export the model without it\.'),
+        ("DeformConv", UNKNOWN, r'operator "DeformConv" of .*: build the plugins again'),
+        ("Conv", "Assertion\n failed.", r'cannot read m\.onnx at "x" \(Conv: Assertion failed\): export'),
+        (None, "Failed to parse the ONNX model.", r"cannot read m\.onnx \(an operator: Failed to parse"),
+    ],
+)
+def test_what_the_parser_cannot_read(operator: str | None, detail: str, message: str) -> None:
+    nodes = [onnx.helper.make_node(operator, ["a"], ["b"], name="x")] if operator else []
+    graph = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], []))
+    error = parse_failure("8.6.0", Path("m.onnx"), graph, len(nodes) - 1, detail)
+    assert re.search(message, str(error))
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("errors", "message"),
+    [
+        (["2: [x.cpp] Error Code 2: OutOfMemory (no further information)", "other"], "lower --size or the largest"),
+        (["Requested amount of GPU memory (99 bytes) could not be allocated. There may not be enough free"], "lower"),
+        (["Skipping tactic due to insufficient memory on requested size of 1 detected"], "lower"),
+        (["first", "10: Could not find any implementation\n for node x."], r"m\.onnx \(10: .* for node x\): try"),
+        ([], "it gives no reason"),
+    ],
+)
+def test_what_tensorrt_cannot_build(errors: list[str], message: str) -> None:
+    error = build_failure("8.6.0", Path("a/m.onnx"), errors)
+    assert re.search(message, str(error))
+    assert "\n" not in str(error)
