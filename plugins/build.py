@@ -215,7 +215,9 @@ def _compile(
     nvcc: Path, headers: Headers, architectures: Sequence[int], folder: Path, report: Callable[[str], None]
 ) -> Path:
     """Compile every source beside the others, link, and return the library in `folder`."""
-    code = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in architectures]
+    # Hopper's warp-group product exists only in the target named 90a.
+    targets = ["90a" if number == 90 else str(number) for number in architectures]
+    code = [f"-gencode=arch=compute_{target},code=sm_{target}" for target in targets]
     separator = r"\,"  # nvcc splits values at commas
     defines = [
         f"-DFAIRMOT_PLUGINS_VERSION={source_version()}",
