@@ -19,6 +19,7 @@ from engine.onnx_graph import Constant, Graph, attributes, pair
 from engine.rewrites import deform_conv_to_grid_sample
 
 _VECTOR = 8  # channels that one element of the format kHWC8 holds
+_MOST_POSITIONS = 64  # taps times offset groups that the fused kernel keeps at hand
 _STAGE = 64  # values of k that one step of the fused kernel multiplies
 
 
@@ -105,6 +106,8 @@ def fuse_deform_convs(graph: Graph) -> None:
             continue
         channels = graph.shapes[conv.x][1]
         if channels // conv.offset_group % _VECTOR or weight.shape[0] % _VECTOR:
+            continue
+        if conv.taps * conv.offset_group > _MOST_POSITIONS:
             continue
         bias = graph.constants[conv.bias] if conv.bias else np.zeros(weight.shape[0])
         output = conv.node.output[0]
