@@ -19,6 +19,7 @@ from plugins.driver import Driver, find_driver
 from plugins.nvrtc import cache_folder
 
 SOURCES = Path(__file__).resolve().parent / "src"
+_SOURCE_SUFFIXES = (".cpp", ".cu", ".cuh", ".h")
 BUILD_COMMAND = "python -m plugins build"
 
 Version = tuple[int, ...]
@@ -95,7 +96,7 @@ def dotted(version: Version) -> str:
 def source_version() -> str:
     """Return the hash of the plugins' sources that a library of this version carries."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp", ".cu")):
+    for path in sorted(path for path in SOURCES.iterdir() if path.suffix in _SOURCE_SUFFIXES):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
