@@ -1,0 +1,266 @@
+"""The TensorRT engine on a GPU, held to ONNX Runtime on the CPU. The first run builds a plan, which takes a minute."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from core import ConfigError, Detections, Frame, SourceError
+from engine import open_engine
+from video.scene import Scene
+
+pytestmark = pytest.mark.gpu
+
+ROOT = Path(__file__).resolve().parents[2]
+BATCH = 4
+LEAST = 0.2  # score of the detections that engines return
+SURE = 0.4  # score from which they must agree who is there
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Any]:
+    with open_engine(engine="tensorrt", dcn="plugin", batch=BATCH, score_threshold=LEAST) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def cpu() -> Iterator[Any]:
+    with open_engine(engine="onnxruntime", score_threshold=LEAST) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    scene = Scene(people=14, size=(1280, 720), frames=200, seed=3)
+    return [scene.render(number) for number in (1, 40, 80, 120)]
+
+
+def frames(pictures: Sequence[np.ndarray]) -> list[Frame]:
+    return [Frame(number, 0.0, picture) for number, picture in enumerate(pictures, 1)]
+
+
+def as_planes(picture: np.ndarray, pixel_format: Any = "yuv420p") -> Frame:
+    planes = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format=pixel_format).to_ndarray()
+    return Frame(1, 0.0, planes, pixel_format)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    overlap = np.clip(high - low, 0, None).prod(axis=2)
+    areas = [(box[:, 2:] - box[:, :2]).prod(axis=1) for box in (a, b)]
+    return overlap / (areas[0][:, None] + areas[1][None] - overlap)
+
+
+def check_same_people(found: Detections, expected: Detections, score: float = 0.02, overlap: float = 0.95) -> None:
+    """Everybody who is surely there in one is in the other, at the same place, with the same score and appearance."""
+    assert (expected.scores > SURE).sum() >= 3
+    for one, other in ((found, expected), (expected, found)):
+        sure = one[one.scores > SURE + score]
+        pairs = iou(sure.tlbr, other.tlbr)
+        partner = pairs.argmax(axis=1)
+        assert pairs.max(axis=1).min() > overlap
+        np.testing.assert_allclose(other.scores[partner], sure.scores, atol=score)
+        assert (sure.embeddings * other.embeddings[partner]).sum(axis=1).min() > 0.99
+
+
+def check_equal(found: Detections, expected: Detections) -> None:
+    for name in ("tlbr", "scores", "class_ids", "embeddings"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_finds_what_the_cpu_finds(engine: Any, cpu: Any, pictures: list[np.ndarray]) -> None:
+    given = frames(pictures)
+    for found, expected in zip(engine.detect(given), cpu.detect(given), strict=True):
+        check_same_people(found, expected)
+        assert (np.diff(found.scores) <= 0).all()
+        np.testing.assert_allclose(np.linalg.norm(found.embeddings, axis=1), 1, atol=1e-3)
+
+
+def test_the_backend_says_what_it_is(engine: Any) -> None:
+    assert engine.name == "tensorrt"
+    assert "TensorRT" in engine.reason
+    assert "fp16" in engine.reason
+    assert engine.max_batch == BATCH
+    with open_engine(batch=BATCH) as opened:
+        assert opened.name == "tensorrt"
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 9])
+def test_batches_give_what_single_frames_give(engine: Any, pictures: list[np.ndarray], count: int) -> None:
+    given = frames([pictures[number % 4] for number in range(count)])
+    together = engine.detect(given)
+    assert len(together) == count
+    for frame, found in zip(given, together, strict=True):
+        check_same_people(found, engine.detect([frame])[0], score=0.01)
+    assert engine.detect([]) == []
+
+
+def test_frames_of_mixed_sizes_and_formats_in_one_batch(engine: Any, cpu: Any, pictures: list[np.ndarray]) -> None:
+    scene = Scene(people=10, size=(640, 480), frames=100, seed=5)
+    mixed = [
+        *frames([scene.render(50), pictures[0]]),
+        as_planes(pictures[1]),
+        as_planes(pictures[2], "nv12"),
+        *frames([pictures[3][:, 200:900]]),  # not contiguous
+    ]
+    for _ in range(3):  # the third time would be a graph, if they were of one format
+        for frame, found in zip(mixed, engine.detect(mixed), strict=True):
+            looser = frame.pixel_format != "bgr24"  # the conversion differs from swscale's by some levels
+            check_same_people(found, cpu.detect([frame])[0], *((0.05, 0.9) if looser else (0.02, 0.95)))
+
+
+@pytest.mark.parametrize("count", [1, BATCH])
+def test_a_graph_gives_what_single_launches_give(engine: Any, pictures: list[np.ndarray], count: int) -> None:
+    # A size of its own, so that nothing is captured yet: each of three slots launches, then captures, then replays.
+    given = frames([picture[:700] for picture in pictures[:count]])
+    rounds = [engine.detect(given) for _ in range(10)]
+    for later in rounds[1:]:
+        for found, expected in zip(later, rounds[0], strict=True):
+            check_equal(found, expected)
+    other = engine.detect(frames([picture[:700] for picture in pictures[::-1][:count]]))
+    assert not np.array_equal(other[0].tlbr, rounds[0][0].tlbr)  # a replay reads the new frames
+
+
+def test_sizes_that_alternate(engine: Any, pictures: list[np.ndarray]) -> None:
+    sizes = [(720, 1280), (600, 1280), (720, 1000), (500, 500), (720, 640), (400, 1280), (250, 360)]
+    expected = [engine.detect(frames([pictures[0][:rows, :columns]]))[0] for rows, columns in sizes]
+    for _ in range(4):
+        for (rows, columns), wanted in zip(sizes, expected, strict=True):
+            check_equal(engine.detect(frames([pictures[0][:rows, :columns]]))[0], wanted)
+
+
+def test_memory_of_the_engine_is_read_without_a_copy(engine: Any, pictures: list[np.ndarray]) -> None:
+    room = engine.allocate(pictures[0].shape)
+    room[:] = pictures[0]
+    check_equal(engine.detect([Frame(1, 0.0, room)])[0], engine.detect(frames(pictures[:1]))[0])
+
+
+def test_nothing_is_allocated_per_frame(engine: Any, pictures: list[np.ndarray]) -> None:
+    import torch
+
+    given = [[frame] for frame in frames(pictures)]
+    for _ in range(3):
+        list(engine.detect_stream(given, 2))
+    before = torch.cuda.memory_stats()["allocation.all.allocated"]
+    for _ in range(5):
+        list(engine.detect_stream(given, 2))
+    assert torch.cuda.memory_stats()["allocation.all.allocated"] == before
+
+
+def test_a_stream_in_order_and_what_came_before_a_fault(engine: Any, pictures: list[np.ndarray]) -> None:
+    single = [engine.detect([frame])[0] for frame in frames(pictures)]
+
+    def broken() -> Iterator[list[Frame]]:
+        for frame in frames(pictures):
+            yield [frame]
+        raise SourceError("the cable is out")
+
+    for ahead in (0, 1, 2, 7):
+        stream = engine.detect_stream(broken(), ahead)
+        for number in range(4):
+            (frame,), (found,) = next(stream)
+            assert frame.index == number + 1
+            check_equal(found, single[number])
+        with pytest.raises(SourceError, match="cable"):
+            next(stream)
+
+
+def test_a_stream_that_is_left_frees_the_engine(engine: Any, pictures: list[np.ndarray]) -> None:
+    given = frames(pictures)
+    expected = engine.detect(given[3:])[0]
+    stream = engine.detect_stream([[frame] for frame in given], 2)
+    next(stream)
+    engine.detect(given[3:])  # in the third slot
+    with pytest.raises(RuntimeError, match="outstanding"):
+        engine.detect(given[3:])
+    stream.close()
+    for _ in range(4):
+        check_equal(engine.detect(given[3:])[0], expected)
+
+
+def test_results_stay_on_the_gpu(engine: Any, cpu: Any, pictures: list[np.ndarray]) -> None:
+    given = frames(pictures)
+    expected = engine.detect(given)
+    for _ in range(5):
+        found = engine.detect_on_gpu(given)
+        counts = found.counts.tolist()
+        assert counts == [len(each) for each in expected]
+        for image, count in enumerate(counts):
+            np.testing.assert_array_equal(found.tlbr[image, :count].cpu().numpy(), expected[image].tlbr)
+            np.testing.assert_array_equal(found.embeddings[image, :count].cpu().numpy(), expected[image].embeddings)
+    heads = engine.heads(given[:2])
+    assert heads.heatmap.is_cuda
+    assert tuple(heads.embedding.shape) == (2, engine.model.embedding_size, 80, 144)
+    # More often than there are slots, without the host waiting in between.
+    for _ in range(5):
+        best = [float(engine.heads([frame]).heatmap.max()) for frame in given]
+    np.testing.assert_allclose(best, [each.scores[0] for each in expected], atol=0.01)
+    with pytest.raises(ValueError, match="1 to 4 frames"):
+        engine.heads([])
+
+
+def test_a_closed_engine_says_so_and_another_opens(pictures: list[np.ndarray]) -> None:
+    opened = open_engine(engine="tensorrt", batch=BATCH)
+    opened.close()
+    opened.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        opened.detect(frames(pictures))
+    with open_engine(engine="tensorrt", batch=BATCH) as again:
+        assert len(again.detect(frames(pictures))) == 4
+
+
+def test_faults_of_the_gpu_are_told_in_a_sentence() -> None:
+    import torch
+
+    from engine.gpu_faults import gpu_faults
+
+    with pytest.raises(ConfigError, match="out of memory while testing: lower the batch"), gpu_faults("testing"):
+        torch.empty(1 << 50, device="cuda")
+    with pytest.raises(RuntimeError, match="else"), gpu_faults("testing"):
+        raise RuntimeError("something else")
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "run_track.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=os.environ.copy())
+
+
+def test_the_command_takes_the_gpu_by_itself(tmp_path: Path) -> None:
+    result = run("demo?frames=80&size=640x360", "--batch", BATCH, "--eval", "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "demo" / "run.json").read_text())
+    assert (report["engine"]["name"], report["status"], report["frames"]) == ("tensorrt", "complete", 80)
+    assert {"read", "upload", "gpu", "track", "write"} <= set(report["milliseconds"])
+    numbers = [json.loads(line)["frame"] for line in (tmp_path / "demo" / "tracks.jsonl").read_text().splitlines()]
+    assert numbers == list(range(1, 81))
+    assert "MOTA" in result.stdout
+
+
+def test_verify_accepts_the_plan(tmp_path: Path, engine: Any, pictures: list[np.ndarray]) -> None:
+    import cv2
+
+    from engine.plan import BuildSettings
+    from engine.trt_build import cached_plan
+
+    cv2.imwrite(str(tmp_path / "street.png"), pictures[0])
+    plan = cached_plan(engine.model, BuildSettings(engine.model.size, (1, BATCH), "fp16", "plugin"))
+    command = [sys.executable, "-m", "export", "verify", engine.model.path, "--engine", plan]
+    result = subprocess.run(
+        [*map(str, command), "--frame", str(tmp_path / "street.png")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "accepted" in result.stdout
