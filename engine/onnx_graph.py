@@ -166,7 +166,7 @@ class Graph:
 
 
 def _layer_of(weight: str) -> str:
-    for suffix in (".weight", ".half", ".packed"):
+    for suffix in (".weight", ".half", ".packed", ".parts"):
         weight = weight.removesuffix(suffix)
     return weight
 

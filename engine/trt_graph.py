@@ -15,13 +15,14 @@ from onnx import helper
 from core.errors import ConfigError, ModelError
 from engine import trt_dialects as dialects
 from engine.onnx_graph import Graph
+from engine.trt_heatmap import split_heatmap_sums
 from engine.trt_precision import to_half
 from engine.trt_shapes import anchor_reshapes, fix_input, fold, lower_opset, raise_opset
 
 Precision = Literal["fp16", "fp32"]
 Dcn = Literal["plugin", "native", "nvidia"]
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same model gives another graph than before, so that cached plans are built again."""
 
 PLUGINS = {"DeformConv", "FusedDeformConv", "NormalizeEmbedding", "UpsampleAdd"}
@@ -86,6 +87,7 @@ def _rewrite(model: onnx.ModelProto, size: tuple[int, int], batch: int, precisio
         dialects.complete_deform_convs(graph)
     if precision == "fp16":
         dialects.upsample_by_phases(graph)
+        split_heatmap_sums(graph)
     dialects.spell_out_normalisation(graph)
     lower_opset(graph)
     graph.infer()

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import blob_network
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -15,6 +16,7 @@ import tiny_network
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByRuntime
 
+import engine.trt_graph
 from benchmarks.plain_graph import with_plain_convolutions
 from core import ConfigError, ModelError
 from engine import BUNDLED_WEIGHTS
@@ -296,12 +298,14 @@ def test_packed_weights():
     assert (packed[2, :, 16:] == 0).all()
 
 
-def small(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], opset: int = 19) -> onnx.ModelProto:
+def small(
+    nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], opset: int = 19, output: str = "out"
+) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, "h", "w"])],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
@@ -365,6 +369,44 @@ def test_the_floor_of_the_benchmark(bundled, images):
                 values[18:] = 30
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     assert max(errors(run_standard(floor, images), run_standard(zeros, images)).values()) < 1e-3
+
+
+def ties(heatmap: np.ndarray) -> int:
+    """Neighbouring cells that are both peaks, so equal."""
+    peak = heatmap > 0
+    return int((peak[..., 1:] & peak[..., :-1]).sum() + (peak[..., 1:, :] & peak[..., :-1, :]).sum())
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_flat_peaks_stay_single_peaks(classes, monkeypatch):
+    """Broad hills, whose cells near the top differ by about what half precision resolves."""
+    noise = np.random.default_rng(1).random((16, 24, 3), np.float32)
+    hills = cv2.resize(noise, (384, 256), interpolation=cv2.INTER_CUBIC).transpose(2, 0, 1)[None]
+    random = np.random.default_rng(2)
+    constants = {
+        "features.weight": random.uniform(0.2, 1, (32, 3, 1, 1)).astype(np.float32),
+        "hm.weight": random.uniform(0.02, 0.1, (classes, 32, 1, 1)).astype(np.float32),
+        "hm.bias": random.normal(size=classes).astype(np.float32),
+        "zero": np.float32(0),
+    }
+    nodes = [
+        helper.make_node("Conv", ["images", "features.weight"], ["features"]),
+        helper.make_node("Conv", ["features", "hm.weight", "hm.bias"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+        helper.make_node("MaxPool", ["scores"], ["greatest"], kernel_shape=[3, 3], pads=[1] * 4),
+        helper.make_node("Equal", ["scores", "greatest"], ["peak"]),
+        helper.make_node("Where", ["peak", "scores", "zero"], ["heatmap"]),
+    ]
+    model = small(nodes, constants, output="heatmap")
+    wanted = run_standard(model, hills)["heatmap"]
+    found = plugin_ops.run(prepare(model, (384, 256)), hills)["heatmap"]  # rounds after every layer
+    monkeypatch.setattr(engine.trt_graph, "split_heatmap_sums", lambda graph: None)
+    plain = plugin_ops.run(prepare(model, (384, 256)), hills)["heatmap"]
+    assert ties(wanted) == 0
+    assert ties(plain) > 20
+    assert ties(found) < ties(plain) / 5
+    assert (found > 0).sum() < 1.1 * (wanted > 0).sum()
+    assert np.abs(found - wanted)[(found > 0) & (wanted > 0)].max(initial=0) < 2e-3
 
 
 def test_settings_out_of_range(bundled):
