@@ -39,8 +39,8 @@ class RunReport:
         first_frame, last_frame: their numbers in the source.
         identities: how many people were reported.
         wall_seconds: from the first frame asked for until all files were closed.
-        milliseconds: per frame, by stage. `read` and `write` are what the loop waited,
-            decoding and encoding run beside it.
+        milliseconds: per frame, by stage. `read`, `write` and `wait` are what the loop waited; decoding, encoding and
+            what a GPU does (`gpu`) run beside it.
     """
 
     location: str

@@ -62,9 +62,9 @@ def widened_network(weights: Path = BUNDLED_WEIGHTS, architecture: str = "dla_34
                 norm.weight.copy_((norm.running_var + norm.eps).sqrt())
                 norm.bias.copy_(_repeated(bias, norm.bias.shape[0]))
                 if module.bias is not None:
-                    module.bias.zero_()  # type: ignore[operator]
+                    module.bias.zero_()
             elif bias is not None:
-                module.bias.copy_(_repeated(bias, module.bias.shape[0]))  # type: ignore[operator, union-attr]
+                module.bias.copy_(_repeated(bias, module.bias.shape[0]))
     return network
 
 
@@ -78,7 +78,7 @@ def _norms(network: Network) -> dict[str, nn.BatchNorm2d]:
             if isinstance(following, nn.BatchNorm2d) and not isinstance(layer, nn.BatchNorm2d | nn.ReLU):
                 norms[f"{prefix}{name}"] = following
         if {"actf", "conv"} <= set(children):
-            norms[f"{prefix}conv"] = module.actf[0]  # type: ignore[index, assignment]
+            norms[f"{prefix}conv"] = module.actf[0]
     return norms
 
 

@@ -37,7 +37,8 @@ class EngineSettings:
             plugin. `auto` is this project's, or native layers where it cannot be built.
         batch: most frames at once on a GPU.
         clock: gets the seconds of the stages: on the CPU `letterbox`, `network` and `decode`; on a GPU, which does
-            these three in one go, `upload` (handing frames over) and `gpu` (waiting for the detections).
+            these three in one go, `upload` (handing frames over), `wait` (for the detections) and `gpu` (what the GPU
+            itself took, beside the other stages).
 
     Raises:
         ConfigError: if a value is out of range.

@@ -43,6 +43,7 @@ class _Slot:
     Attributes:
         frames: on the GPU.
         result: page-locked bytes for what the decoder found.
+        started: when the GPU began; measures with `finished` what the GPU needed.
         finished: when the result is there.
         is_busy: from the start of its work until the result is taken.
         is_unwatched: work was started whose end the host has not waited for.
@@ -51,7 +52,8 @@ class _Slot:
     def __init__(self, frames: FrameSlot, result: torch.Tensor) -> None:
         self.frames = frames
         self.result = result
-        self.finished = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self.started = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self.finished = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         self.is_busy = False
         self.is_unwatched = False
         # None stands for formats that were seen once: a graph pays when they come again.
@@ -212,6 +214,7 @@ class TensorRTEngine(Engine):
             self._fill(slot, frames)
             graph = slot.graph(lambda: self._capture(slot))
             with torch.cuda.stream(self._gpu.stream):
+                slot.started.record(self._gpu.stream)
                 if graph is None:
                     self._launch(slot, self._letterbox)
                 else:
@@ -274,9 +277,11 @@ class TensorRTEngine(Engine):
     def _collect(self, slot: _Slot) -> list[Detections]:
         """Wait for the result of a slot, the one time that the host waits for the GPU, and unpack it."""
         self._check_open()
-        with self._settings.clock("gpu"), gpu_faults("running the model"):
+        clock = self._settings.clock
+        with clock("wait"), gpu_faults("running the model"):
             slot.is_busy = False
             slot.finished.synchronize()
+            clock.add("gpu", slot.started.elapsed_time(slot.finished) / 1000)
             count = len(slot.frames.formats)
             return self._decode[self._network.batch_for(count)].unpack(slot.result.numpy(), count)
 

@@ -239,7 +239,7 @@ def test_the_command_takes_the_gpu_by_itself(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "demo" / "run.json").read_text())
     assert (report["engine"]["name"], report["status"], report["frames"]) == ("tensorrt", "complete", 80)
-    assert {"read", "upload", "gpu", "track", "write"} <= set(report["milliseconds"])
+    assert {"read", "upload", "wait", "gpu", "track", "write"} <= set(report["milliseconds"])
     numbers = [json.loads(line)["frame"] for line in (tmp_path / "demo" / "tracks.jsonl").read_text().splitlines()]
     assert numbers == list(range(1, 81))
     assert "MOTA" in result.stdout
