@@ -57,7 +57,7 @@ class Layer:
 def read_layers(report: str) -> tuple[Layer, ...]:
     """Read the report of TensorRT's engine inspector (JSON, profiling verbosity detailed)."""
     layers = []
-    for entry in json.loads(report).get("Layers", []):
+    for entry in json.loads(report, strict=False).get("Layers", []):
         if isinstance(entry, str):  # an engine without details lists only names
             layers.append(Layer(entry, "", (), ()))
             continue
