@@ -28,10 +28,10 @@ FAST = {"progress": False, "optimization_level": 0}  # TensorRT takes the first 
 
 
 def without_cublas() -> bool:
-    """Whether cuBLAS is missing or a stand-in; NVIDIA's plugin cannot do without."""
+    """Whether cuBLAS is missing or a stand-in; NVIDIA's plugin cannot do without, and TensorRT asks it for its version."""
     try:
-        handle = ctypes.c_void_p()
-        return bool(ctypes.CDLL("libcublas.so.12").cublasCreate_v2(ctypes.byref(handle)))
+        cublas, handle, major = ctypes.CDLL("libcublas.so.12"), ctypes.c_void_p(), ctypes.c_int()
+        return bool(cublas.cublasCreate_v2(ctypes.byref(handle)) or cublas.cublasGetProperty(0, ctypes.byref(major)))
     except (OSError, AttributeError):
         return True
 
@@ -88,7 +88,7 @@ def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     network.enqueue(len(images))
     gpu.synchronize()
     heads = network.heads(len(images))
-    return {name: value.cpu().numpy() for name, value in heads._asdict().items() if value is not None}
+    return {name: value.cpu().numpy() for name, value in vars(heads).items() if value is not None}
 
 
 def errors(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> dict[str, float]:

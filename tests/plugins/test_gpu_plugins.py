@@ -57,6 +57,16 @@ def network_of(trt: Any, messages: Messages, model: bytes) -> tuple[Any, Any, An
     return builder, network, parser
 
 
+def config_of(trt: Any, builder: Any) -> Any:
+    """Return a configuration that needs neither cuBLAS nor cuDNN, as engines are built."""
+    config = builder.create_builder_config()
+    if int(trt.__version__.split(".")[0]) < 10:
+        from engine.trt_weak_types import leave_out_libraries
+
+        leave_out_libraries(config, keep_cublas=False)
+    return config
+
+
 def build(trt: Any, cases: list[Case], dynamic_batch: bool = False) -> Any:
     """Return an engine with one layer per case, whose tensors have the cases' formats without reformatting."""
     messages = Messages(trt)
@@ -68,7 +78,7 @@ def build(trt: Any, cases: list[Case], dynamic_batch: bool = False) -> Any:
     tensors += [network.get_output(i) for i in range(network.num_outputs)]
     for tensor in tensors:
         tensor.allowed_formats = formats[by_name[tensor.name]]
-    config = builder.create_builder_config()
+    config = config_of(trt, builder)
     config.builder_optimization_level = 0
     config.set_flag(trt.BuilderFlag.DIRECT_IO)
     halves = any(array.dtype == np.float16 for case in cases for array in case.inputs.values())
@@ -182,7 +192,7 @@ def test_faults_are_logged_in_one_sentence(
     messages = Messages(trt)
     builder, network, _parser = network_of(trt, messages, onnx_bytes([broken], False))
     if network is not None:
-        assert builder.build_serialized_network(network, builder.create_builder_config()) is None
+        assert builder.build_serialized_network(network, config_of(trt, builder)) is None
     # Which logger TensorRT gives to plugins depends on what else ran in this process.
     logged = "\n".join([*(line for messages in MESSAGES for line in messages.lines), caplog.text])
     assert message in logged + capfd.readouterr().err
