@@ -33,7 +33,7 @@ def time_kernels(model: ModelInfo, batch: int, pixel_format: PixelFormat, runs: 
     geometry = Letterbox.fit(_SOURCE, model.size)
     placement = Placement(geometry.source, geometry.resized, geometry.left, geometry.top)
     letterbox = LetterboxKernel(
-        gpu, model.size, model.mean, model.std, model.channel_order, model.border, "hwc8_float16"
+        gpu, model.size, model.mean, model.std, model.channel_order, model.border, "hwc4_float16"
     )
     values = _SOURCE[0] * _SOURCE[1] * 3 // (1 if pixel_format == "bgr24" else 2)
     frames = [torch.randint(0, 256, (values,), dtype=torch.uint8, device=gpu.device) for _ in range(batch)]

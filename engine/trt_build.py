@@ -22,7 +22,7 @@ from engine.plan_cache import file_sha256, locked, plan_path, timing_cache_path
 from engine.trt_faults import build_failure, parse_failure
 from engine.trt_graph import VERSION, prepare
 from engine.trt_layers import Layer, faults, read_layers
-from engine.trt_session import STRONGLY_TYPED, TensorRTLogger, this_host
+from engine.trt_session import HALF_IMAGES, STRONGLY_TYPED, TensorRTLogger, this_host
 
 __all__ = ["BuildSettings", "Plan", "build_plan", "cached_plan", "load_engine"]
 
@@ -187,7 +187,7 @@ class _Builder:
                 hold_to_types(network, config, self._graph)
         images = network.get_input(0)
         if settings.precision == "fp16":
-            images.allowed_formats = 1 << int(trt.TensorFormat.HWC8)
+            images.allowed_formats = 1 << int(HALF_IMAGES)
         for index in range(network.num_outputs):
             network.get_output(index).allowed_formats = 1 << int(trt.TensorFormat.LINEAR)
         if len(settings.batches) > 1:

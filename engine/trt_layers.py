@@ -16,10 +16,10 @@ _FORMATS = (
     ("channel % 8 == 0", "HWC8"),
     ("channel % 16 == 0", "HWC16"),
     ("channel % 4 == 0", "HWC4"),
-    ("vectorized by 2", "CHW2"),
-    ("vectorized by 4", "CHW4"),
-    ("vectorized by 16", "CHW16"),
-    ("vectorized by 32", "CHW32"),
+    ("Two wide", "CHW2"),
+    ("Four wide", "CHW4"),
+    ("Sixteen wide", "CHW16"),
+    ("Thirty-two wide", "CHW32"),
     ("linear", "linear"),
 )
 _TYPES = (("FP16", "half"), ("Half", "half"), ("FP32", "float"), ("Float", "float"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import tensorrt as trt
 import torch
@@ -12,9 +12,14 @@ from engine.model import INPUT
 from engine.plan import Plan, load_engine
 from engine.trt_session import TensorRTLogger
 from plugins.gpu import Gpu
-from plugins.kernels import TensorHeads
+from plugins.kernels import Layout, TensorHeads, input_shape
 
 _TYPES = {trt.DataType.FLOAT: torch.float32, trt.DataType.HALF: torch.float16}
+_LAYOUTS: dict[Any, Layout] = {
+    trt.TensorFormat.LINEAR: "chw_float32",
+    trt.TensorFormat.CHW4: "hwc4_float16",
+    trt.TensorFormat.HWC8: "hwc8_float16",
+}
 
 
 class TensorRTNetwork:
@@ -29,7 +34,7 @@ class TensorRTNetwork:
     Attributes:
         batches: the batch sizes, rising.
         size: input `(width, height)`.
-        layout: of `images`: `chw_float32` is `(n, 3, h, w)`, `hwc8_float16` is `(n, h, w, 8)`.
+        layout: of `images`, see `plugins.kernels.Layout`.
         images: the input, for the largest batch; a smaller one takes the first.
 
     Raises:
@@ -46,14 +51,10 @@ class TensorRTNetwork:
         self.batches = sorted(profiles)
         rows, columns = tuple(engine.get_tensor_shape(INPUT))[2:]
         self.size = (columns, rows)
-        self.layout: Literal["chw_float32", "hwc8_float16"]
         most = self.batches[-1]
-        if engine.get_tensor_format(INPUT) == trt.TensorFormat.HWC8:
-            self.layout = "hwc8_float16"
-            self.images = gpu.zeros((most, rows, columns, 8), torch.float16)
-        else:
-            self.layout = "chw_float32"
-            self.images = gpu.zeros((most, 3, rows, columns), torch.float32)
+        self.layout: Layout = _LAYOUTS[engine.get_tensor_format(INPUT)]
+        kind = torch.float32 if self.layout == "chw_float32" else torch.float16
+        self.images = gpu.zeros(input_shape(self.layout, self.size, most), kind)
         if _TYPES.get(engine.get_tensor_dtype(INPUT)) != self.images.dtype:
             raise ModelError(f"The engine's input is not what it should be ({self.layout}): build it again.")
         self._outputs = {
@@ -75,10 +76,10 @@ class TensorRTNetwork:
     def set_images(self, images: torch.Tensor) -> None:
         """Copy images `(n, 3, h, w)` float32, normalised, into the input."""
         with torch.cuda.stream(self._gpu.stream):
-            if self.layout == "hwc8_float16":
-                self.images[: len(images), :, :, :3].copy_(images.permute(0, 2, 3, 1))
-            else:
+            if self.layout == "chw_float32":
                 self.images[: len(images)].copy_(images)
+            else:
+                self.images[: len(images), :, :, :3].copy_(images.permute(0, 2, 3, 1))
 
     def enqueue(self, batch: int) -> None:
         """Start the network on the first `batch` images; can be captured in a CUDA graph once it has run.

@@ -17,6 +17,9 @@ _log = logging.getLogger(__name__)
 STRONGLY_TYPED = int(trt.__version__.split(".")[0]) >= 10
 """Whether the types in a graph decide the precision; before, they are stated layer by layer (`trt_weak_types`)."""
 
+HALF_IMAGES = trt.TensorFormat.HWC8 if STRONGLY_TYPED else trt.TensorFormat.CHW4
+"""Format of float16 images. Four channels, which the first convolution reads, are for INT8 only from version 10 on."""
+
 
 class TensorRTLogger(trt.ILogger):  # type: ignore[misc] # untyped
     """Passes TensorRT's messages to `logging` and keeps the errors, for messages to the user.

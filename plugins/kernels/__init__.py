@@ -5,7 +5,15 @@ on shapes alone, so that a CUDA graph can hold them.
 """
 
 from plugins.kernels.decode import DecodeKernel
-from plugins.kernels.letterbox import LetterboxKernel, Placement
+from plugins.kernels.letterbox import Layout, LetterboxKernel, Placement, input_shape
 from plugins.kernels.tensors import TensorDetections, TensorHeads
 
-__all__ = ["DecodeKernel", "LetterboxKernel", "Placement", "TensorDetections", "TensorHeads"]
+__all__ = [
+    "DecodeKernel",
+    "Layout",
+    "LetterboxKernel",
+    "Placement",
+    "TensorDetections",
+    "TensorHeads",
+    "input_shape",
+]

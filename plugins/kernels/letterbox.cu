@@ -96,7 +96,18 @@ struct ChwFloat32 {
   }
 };
 
-// Halves travel as their bits. TensorRT's kHWC8: 8 channels of a pixel together, the unused ones 0.
+// Halves travel as their bits; the channels of a pixel stand together, the unused ones are 0.
+struct Hwc4Float16 {
+  typedef unsigned short Value;
+
+  static __device__ void write(Value* image, Geometry const& geometry, int x, int y, Value const* channels) {
+    uint2 pixel;
+    pixel.x = channels[0] | static_cast<unsigned>(channels[1]) << 16;
+    pixel.y = channels[2];
+    reinterpret_cast<uint2*>(image)[static_cast<size_t>(y) * geometry.target_width + x] = pixel;
+  }
+};
+
 struct Hwc8Float16 {
   typedef unsigned short Value;
 
@@ -158,8 +169,11 @@ static __device__ __forceinline__ void letterbox(Byte const* frame, Taps const* 
   }
 
 LETTERBOX(letterbox_bgr24_chw_float32, Bgr24, ChwFloat32)
+LETTERBOX(letterbox_bgr24_hwc4_float16, Bgr24, Hwc4Float16)
 LETTERBOX(letterbox_bgr24_hwc8_float16, Bgr24, Hwc8Float16)
 LETTERBOX(letterbox_yuv420p_chw_float32, Yuv420p, ChwFloat32)
+LETTERBOX(letterbox_yuv420p_hwc4_float16, Yuv420p, Hwc4Float16)
 LETTERBOX(letterbox_yuv420p_hwc8_float16, Yuv420p, Hwc8Float16)
 LETTERBOX(letterbox_nv12_chw_float32, Nv12, ChwFloat32)
+LETTERBOX(letterbox_nv12_hwc4_float16, Nv12, Hwc4Float16)
 LETTERBOX(letterbox_nv12_hwc8_float16, Nv12, Hwc8Float16)

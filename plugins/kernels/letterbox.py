@@ -19,7 +19,11 @@ from plugins.kernels.tensors import check_tensor
 if TYPE_CHECKING:
     import torch
 
-Layout = Literal["chw_float32", "hwc8_float16"]
+Layout = Literal["chw_float32", "hwc4_float16", "hwc8_float16"]
+"""Of the network's input: planes in float32, or pixels in float16, filled up with zeros to 4 or 8 channels.
+
+The latter two are TensorRT's formats kCHW4 and kHWC8 of 3 channels.
+"""
 
 _SOURCE = Path(__file__).with_suffix(".cu")
 _LUMA_SHARES = {"ITU601": (0.299, 0.114), "ITU709": (0.2126, 0.0722)}
@@ -57,7 +61,7 @@ class LetterboxKernel:
         std: of the three channels, divided by then.
         channel_order: of the network's input.
         border: grey value 0 to 255 around the frame.
-        layout: of the network's input: `chw_float32`, or `hwc8_float16`, TensorRT's kHWC8.
+        layout: of the network's input.
     """
 
     def __init__(
@@ -89,8 +93,7 @@ class LetterboxKernel:
 
     def input_shape(self, batch: int) -> tuple[int, ...]:
         """Return the shape of the tensor that holds the network's input for `batch` frames."""
-        width, height = self._size
-        return (batch, 3, height, width) if self._layout == "chw_float32" else (batch, height, width, 8)
+        return input_shape(self._layout, self._size, batch)
 
     def prepare(self, placement: Placement) -> tuple[torch.Tensor, torch.Tensor]:
         """Upload what a new placement needs; `launch` does so too, but cannot while a CUDA graph is captured.
@@ -154,8 +157,13 @@ class LetterboxKernel:
             self._red_first,
         )
 
-    def _upload_taps(self, source: int, resized: int) -> torch.Tensor:
-        return self._gpu.upload(axis_taps(source, resized).view(np.uint8))
+
+def input_shape(layout: Layout, size: tuple[int, int], batch: int) -> tuple[int, int, int, int]:
+    """Return the shape of the tensor that holds `batch` images of `size` (width, height)."""
+    width, height = size
+    if layout == "chw_float32":
+        return batch, 3, height, width
+    return batch, height, width, 4 if layout == "hwc4_float16" else 8
 
 
 def axis_taps(source: int, resized: int) -> npt.NDArray[np.void]:

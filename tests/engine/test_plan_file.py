@@ -212,8 +212,8 @@ REPORT = {
         {
             "Name": "stem + node_stem_relu",
             "LayerType": "CaskConvolution",
-            "Inputs": [{"Name": "images", "Dimensions": [1, 8, 64, 96],
-                        "Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}],
+            "Inputs": [{"Name": "images", "Dimensions": [1, 3, 64, 96],
+                        "Format/Datatype": "Four wide channel vectorized row major FP16 format"}],
             "Outputs": [{"Name": "x", "Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}],
             "ParameterType": "Convolution",
             "TacticName": "sm80_xmma_fprop",
@@ -231,7 +231,7 @@ REPORT = {
 def test_reading_the_report_of_an_engine() -> None:
     layers = read_layers(json.dumps(REPORT))
     assert layers == (
-        Layer("stem + node_stem_relu", "CaskConvolution", ("half HWC8",), ("half HWC8",), "sm80_xmma_fprop"),
+        Layer("stem + node_stem_relu", "CaskConvolution", ("half CHW4",), ("half HWC8",), "sm80_xmma_fprop"),
         Layer("proj", "PluginV2", ("half linear",), ("float linear",)),
         Layer("fused", "Myelin (Convolution)", ("float",), ("Int32",)),
     )

@@ -64,7 +64,7 @@ def run_letterbox(gpu: Any, frames: list[Frame], size: tuple[int, int], model: M
         )
     gpu.synchronize()
     found = out.cpu().numpy().astype(np.float32)
-    if layout == "hwc8_float16":
+    if layout != "chw_float32":
         assert not found[..., 3:].any()
         found = found[..., :3].transpose(0, 3, 1, 2)
     return found
@@ -79,7 +79,7 @@ def check_bgr_letterbox(
     found = run_letterbox(gpu, frames, size, model, layout)
     expected, _ = Preprocessor(model, size)([frame.pixels for frame in frames])
     level = 1 / 255 / np.array(model.std)[:, None, None]
-    rounding = 2e-3 if layout == "hwc8_float16" else 1e-6
+    rounding = 1e-6 if layout == "chw_float32" else 2e-3
     assert np.all(np.abs(found - expected) <= level * 1.001 + rounding)
     # OpenCV rounds the halves of a 2x2 average up (an eighth of noise), and enlarges in fixed point.
     assert np.mean(np.abs(found - expected) > level / 2) < 0.2

@@ -18,7 +18,7 @@ def gpu():
     return Gpu.open()
 
 
-@pytest.mark.parametrize("layout", ["chw_float32", "hwc8_float16"])
+@pytest.mark.parametrize("layout", ["chw_float32", "hwc4_float16", "hwc8_float16"])
 @pytest.mark.parametrize(
     "sources",
     [
@@ -43,7 +43,7 @@ def test_bgr_of_random_sizes(gpu) -> None:
         kernel_checks.check_bgr_letterbox(gpu, [source], size, kernel_checks.model_facts(), "chw_float32", seed)
 
 
-@pytest.mark.parametrize("layout", ["chw_float32", "hwc8_float16"])
+@pytest.mark.parametrize("layout", ["chw_float32", "hwc4_float16", "hwc8_float16"])
 @pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize("color_space", ["ITU601", "ITU709"])
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12"])

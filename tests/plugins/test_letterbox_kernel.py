@@ -25,11 +25,11 @@ def gpu(tmp_path_factory: pytest.TempPathFactory) -> CudaOnCpu:
 
 def test_nothing_else_is_launched(gpu: CudaOnCpu) -> None:
     gpu.launches.clear()
-    kernel_checks.check_bgr_letterbox(gpu, [(96, 64)], (96, 64), kernel_checks.model_facts(), "hwc8_float16")
-    assert gpu.launches == ["letterbox_bgr24_hwc8_float16"]
+    kernel_checks.check_bgr_letterbox(gpu, [(96, 64)], (96, 64), kernel_checks.model_facts(), "hwc4_float16")
+    assert gpu.launches == ["letterbox_bgr24_hwc4_float16"]
 
 
-@pytest.mark.parametrize("layout", ["chw_float32", "hwc8_float16"])
+@pytest.mark.parametrize("layout", ["chw_float32", "hwc4_float16", "hwc8_float16"])
 @pytest.mark.parametrize(
     "sources",
     [[(96, 64)], [(192, 128)], [(288, 192), (200, 70)], [(9, 30), (1, 1), (3, 200)], [(97, 64), (640, 359)]],
@@ -55,7 +55,7 @@ def test_bgr_of_any_size(gpu: CudaOnCpu, source: tuple[int, int], size: tuple[in
 def test_yuv_equals_swscale_and_the_formula(
     gpu: CudaOnCpu, pixel_format: str, color_space: str, full_range: bool
 ) -> None:
-    for source, layout in [((192, 108), "chw_float32"), ((54, 38), "hwc8_float16"), ((128, 96), "chw_float32")]:
+    for source, layout in [((192, 108), "chw_float32"), ((54, 38), "hwc4_float16"), ((128, 96), "chw_float32")]:
         kernel_checks.check_yuv_letterbox(gpu, source, (128, 96), pixel_format, color_space, full_range, layout)
 
 
