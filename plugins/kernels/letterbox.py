@@ -74,7 +74,6 @@ class LetterboxKernel:
         border: int,
         layout: Layout,
     ) -> None:
-        self._gpu = gpu
         self._size = size
         self._border = border
         self._red_first = int(channel_order == "rgb")
