@@ -26,7 +26,7 @@ def gpu_faults(doing: str) -> Iterator[None]:
         yield
     except (RuntimeError, pycuda.driver.Error) as error:
         text = " ".join(str(error).split())
-        if isinstance(error, pycuda.driver.MemoryError | torch.cuda.OutOfMemoryError) or "out of memory" in text:
+        if isinstance(error, (pycuda.driver.MemoryError, torch.cuda.OutOfMemoryError)) or "out of memory" in text:
             raise ConfigError(
                 f"The GPU ran out of memory while {doing}: lower the batch or the size, or close other programs that "
                 "use the GPU."

@@ -31,10 +31,10 @@ _GRAPHS_PER_SLOT = 4
 
 
 class _Captured(NamedTuple):
-    """A CUDA graph, and the kernel whose tables it reads: they must live as long."""
+    """A CUDA graph, and the letterbox's tables that it reads: they must live as long."""
 
     graph: torch.cuda.CUDAGraph
-    letterbox: LetterboxKernel
+    tables: list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class _Slot:
@@ -110,7 +110,9 @@ class TensorRTEngine(Engine):
             self._network = network
             self.reason = f"TensorRT {trt.__version__} on {gpu.name}, {settings.precision}, {dcn}"
             self.max_batch = network.batches[-1]
-            self._letterbox = self._letterbox_kernel()
+            self._letterbox = LetterboxKernel(
+                gpu, self.size, model.mean, model.std, model.channel_order, model.border, network.layout
+            )
             self._decode = {batch: self._decode_kernel(batch) for batch in network.batches}
             copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             size = self._decode[self.max_batch].packed.numel()
@@ -187,12 +189,6 @@ class TensorRTEngine(Engine):
         if self._closed:
             raise RuntimeError("The engine is closed")
 
-    def _letterbox_kernel(self) -> LetterboxKernel:
-        model = self.model
-        return LetterboxKernel(
-            self._gpu, self.size, model.mean, model.std, model.channel_order, model.border, self._network.layout
-        )
-
     def _decode_kernel(self, batch: int) -> DecodeKernel:
         model, settings = self.model, self._settings
         return DecodeKernel(
@@ -216,7 +212,7 @@ class TensorRTEngine(Engine):
             with torch.cuda.stream(self._gpu.stream):
                 slot.started.record(self._gpu.stream)
                 if graph is None:
-                    self._launch(slot, self._letterbox)
+                    self._launch(slot)
                 else:
                     graph.replay()
                 slot.finished.record(self._gpu.stream)
@@ -225,25 +221,26 @@ class TensorRTEngine(Engine):
 
     def _capture(self, slot: _Slot) -> _Captured:
         """Return a graph of the work on what a slot holds, which has been done once without."""
-        graph, letterbox = torch.cuda.CUDAGraph(), self._letterbox_kernel()
-        for form in slot.frames.formats:
-            letterbox.prepare(self._placement(form))
+        graph = torch.cuda.CUDAGraph()
+        tables = [self._letterbox.prepare(self._placement(form)) for form in slot.frames.formats]
         # Other threads may ask for page-locked memory meanwhile, which a global capture would forbid them.
         with torch.cuda.graph(graph, stream=self._gpu.stream, capture_error_mode="thread_local"):
-            self._launch(slot, letterbox)
-        return _Captured(graph, letterbox)
+            self._launch(slot)
+        return _Captured(graph, tables)
 
-    def _launch(self, slot: _Slot, letterbox: LetterboxKernel) -> None:
+    def _launch(self, slot: _Slot) -> None:
         """Queue the work on what a slot holds, up to the copy of the result to the host."""
-        self._launch_network(slot, letterbox)
+        self._launch_network(slot)
         packed = self._launch_decode(slot).packed
         slot.result[: packed.numel()].copy_(packed, non_blocking=True)
 
-    def _launch_network(self, slot: _Slot, letterbox: LetterboxKernel) -> None:
+    def _launch_network(self, slot: _Slot) -> None:
         frames, images = slot.frames, self._network.images
         for image, (pixels, form) in enumerate(zip(frames.frames, frames.formats, strict=True)):
             placement = self._placement(form)
-            letterbox.launch(pixels, form.pixel_format, form.color_space, form.full_range, placement, images, image)
+            self._letterbox.launch(
+                pixels, form.pixel_format, form.color_space, form.full_range, placement, images, image
+            )
         self._network.enqueue(self._network.batch_for(len(frames.formats)))
 
     def _launch_decode(self, slot: _Slot) -> DecodeKernel:
@@ -300,7 +297,7 @@ class TensorRTEngine(Engine):
             slot.is_unwatched = True
             self._fill(slot, frames)
             with torch.cuda.stream(self._gpu.stream):
-                self._launch_network(slot, self._letterbox)
+                self._launch_network(slot)
                 if decode:
                     self._launch_decode(slot)
                 slot.finished.record(self._gpu.stream)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from core.errors import ConfigError, ModelError, UserError
-from engine.base import DeformableConvolution, EngineSettings
+from core.errors import ModelError
+from engine.base import EngineSettings
+from engine.dcn_choice import choose_dcn
 from engine.model import ModelInfo
 from engine.plan import BuildSettings, Plan
 from engine.trt_build import build_plan, cached_plan
-from engine.trt_graph import Dcn
 from engine.trt_network import TensorRTNetwork
-from plugins import build, library
 from plugins.gpu import Gpu
 
 _log = logging.getLogger(__name__)
@@ -21,30 +20,6 @@ _DESCRIPTIONS = {
     "native": "with native layers for deformable convolutions",
     "nvidia": "with NVIDIA's plugin for deformable convolutions",
 }
-
-
-def choose_dcn(wanted: DeformableConvolution) -> Dcn:
-    """Return what runs deformable convolutions; builds our plugins if they are wanted and not built yet.
-
-    Raises:
-        ConfigError: if `plugin` is wanted expressly and cannot be had.
-    """
-    if wanted in ("native", "nvidia"):
-        return wanted
-    obstacle = library.obstacle()
-    if obstacle is None:
-        return "plugin"
-    try:
-        _log.info("Building the TensorRT plugins, which is done once and takes about a minute.")
-        build.build(report=lambda line: _log.debug("%s", line))
-        return "plugin"
-    except UserError as error:
-        if wanted == "plugin":
-            raise ConfigError(f"The TensorRT plugins cannot be used: {error}") from error
-        _log.warning(
-            "The TensorRT plugins cannot be built, so the network runs on native layers, which is slower: %s", error
-        )
-        return "native"
 
 
 def open_network(model: ModelInfo, settings: EngineSettings, gpu: Gpu) -> tuple[TensorRTNetwork, str]:

@@ -24,7 +24,6 @@ from engine.letterbox import Preprocessor
 from engine.model import INPUT, ModelInfo
 from engine.ort import open_session, usable_cores
 from engine.plan import Plan
-from engine.plan_cache import file_sha256
 from export.compare import DetectionDifference, OutputDifference, compare_detections, compare_outputs
 
 if TYPE_CHECKING:
@@ -57,15 +56,16 @@ def verify_engine(options: argparse.Namespace) -> bool:
         UserError: if an option, a file or the GPU is at fault.
     """
     model, plan = ModelInfo.read(options.model), Plan.read(options.engine)
+    choose_backend("tensorrt", BACKENDS)
+    from engine.plan_cache import file_sha256  # these need Linux and the packages of a GPU
+    from engine.trt_network import TensorRTNetwork
+    from plugins.gpu import Gpu
+
     if plan.model_sha256 != file_sha256(model.path):
         raise ConfigError(f"{options.engine} was built from another model than {model.path}: build it from this one.")
     image = cv2.imread(str(options.frame))
     if image is None:
         raise SourceError(f"{options.frame} is not an image that OpenCV can read.")
-    choose_backend("tensorrt", BACKENDS)
-    from engine.trt_network import TensorRTNetwork  # these need the packages of a GPU
-    from plugins.gpu import Gpu
-
     reference = torch_reference(options.checkpoint, model) if options.checkpoint else onnx_reference(model)
     network = TensorRTNetwork(plan, Gpu.open())
     tolerance = TOLERANCES[plan.settings.precision]

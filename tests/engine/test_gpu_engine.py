@@ -60,7 +60,9 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return overlap / (areas[0][:, None] + areas[1][None] - overlap)
 
 
-def check_same_people(found: Detections, expected: Detections, score: float = 0.02, overlap: float = 0.95) -> None:
+def check_same_people(
+    found: Detections, expected: Detections, score: float = 0.02, overlap: float = 0.95, cosine: float = 0.99
+) -> None:
     """Everybody who is surely there in one is in the other, at the same place, with the same score and appearance."""
     assert (expected.scores > SURE).sum() >= 3
     for one, other in ((found, expected), (expected, found)):
@@ -69,7 +71,7 @@ def check_same_people(found: Detections, expected: Detections, score: float = 0.
         partner = pairs.argmax(axis=1)
         assert pairs.max(axis=1).min() > overlap
         np.testing.assert_allclose(other.scores[partner], sure.scores, atol=score)
-        assert (sure.embeddings * other.embeddings[partner]).sum(axis=1).min() > 0.99
+        assert (sure.embeddings * other.embeddings[partner]).sum(axis=1).min() > cosine
 
 
 def check_equal(found: Detections, expected: Detections) -> None:
@@ -114,8 +116,9 @@ def test_frames_of_mixed_sizes_and_formats_in_one_batch(engine: Any, cpu: Any, p
     ]
     for _ in range(3):  # the third time would be a graph, if they were of one format
         for frame, found in zip(mixed, engine.detect(mixed), strict=True):
-            looser = frame.pixel_format != "bgr24"  # the conversion differs from swscale's by some levels
-            check_same_people(found, cpu.detect([frame])[0], *((0.05, 0.9) if looser else (0.02, 0.95)))
+            # The conversion from YUV differs from swscale's by some levels, so a peak may be the cell beside.
+            limits = (0.02, 0.95, 0.99) if frame.pixel_format == "bgr24" else (0.05, 0.85, 0.85)
+            check_same_people(found, cpu.detect([frame])[0], *limits)
 
 
 @pytest.mark.parametrize("count", [1, BATCH])

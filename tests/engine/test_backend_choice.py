@@ -1,0 +1,65 @@
+"""Which backend and which layers run, on a machine without a GPU; the rest is in test_gpu_engine.py."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+
+import pytest
+
+from core import ConfigError
+from engine import factory
+from engine.dcn_choice import choose_dcn
+from plugins import library
+from plugins.driver import find_driver
+
+without_gpu = pytest.mark.skipif(find_driver() is not None, reason="there is a GPU")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed")
+def test_missing_packages_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"^No engine can run on this machine: tensorrt cannot run here: tensorrt "):
+        factory.choose_backend("tensorrt", factory.BACKENDS)
+    backend, why = factory.choose_backend("auto", factory.BACKENDS)
+    assert backend.name == "onnxruntime"
+    assert "not installed" in why
+
+
+@without_gpu
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
+def test_a_missing_gpu_is_the_obstacle_once_the_packages_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    wanted = {"tensorrt": "json", "pycuda": "json"}  # any package that is there
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: real(wanted.get(name, name), *rest))
+    backend, why = factory.choose_backend("auto", factory.BACKENDS)
+    assert backend.name == "onnxruntime"
+    assert why.startswith("tensorrt cannot run here: ")
+    assert "driver" in why or "GPU" in why
+    assert not why.endswith(".")
+
+
+def test_other_systems_than_linux_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert factory.BACKENDS[0].obstacle() == "it needs Linux"
+
+
+@pytest.mark.parametrize("wanted", ["native", "nvidia"])
+def test_layers_that_are_asked_for(wanted) -> None:
+    assert choose_dcn(wanted) == wanted
+
+
+@without_gpu
+def test_plugins_that_cannot_be_built(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert choose_dcn("auto") == "native"
+    (warning,) = caplog.messages
+    assert "slower" in warning
+    with pytest.raises(ConfigError, match=r"^The TensorRT plugins cannot be used: There is no NVIDIA GPU"):
+        choose_dcn("plugin")
+
+
+@pytest.mark.parametrize("wanted", ["auto", "plugin"])
+def test_plugins_that_are_there(wanted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "obstacle", lambda: None)
+    assert choose_dcn(wanted) == "plugin"
