@@ -16,10 +16,6 @@ from typing import Any
 import onnx
 import torch
 
-from app.options import Options
-from app.report import read_run
-from app.session import Session
-from app.terminal import Terminal
 from benchmarks.classic_pipeline import ClassicDetector, track_file
 from benchmarks.dcn_layer import LAYERS, Layer, errors
 from benchmarks.gpu_kernels import time_kernels
@@ -259,6 +255,11 @@ def _track(
     engine: TensorRTEngine, clock: StageClock, video: Path, output: Path, frames: int | None = None
 ) -> dict[str, Any]:
     """Do what `run_track.py VIDEO --no-video` does with an engine that is open; return its `run.json`."""
+    from app.options import Options  # these need more packages than the other parts
+    from app.report import read_run
+    from app.session import Session
+    from app.terminal import Terminal
+
     options = Options((str(video),), frames=frames, video=False, output=str(output))
     Session(options, engine, clock, Terminal()).track(str(video))
     return read_run(output / video.stem)

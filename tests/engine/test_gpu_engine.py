@@ -238,6 +238,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_takes_the_gpu_by_itself(tmp_path: Path) -> None:
+    pytest.importorskip("jsonargparse")
     result = run("demo?frames=80&size=640x360", "--batch", BATCH, "--eval", "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "demo" / "run.json").read_text())
