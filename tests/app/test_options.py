@@ -77,6 +77,8 @@ def test_later_values_win(tmp_path: Path) -> None:
         (["x", "--thr", "2"], 'The option "thr" is unknown.'),
         (["x", "--stride", "two"], 'stride must be a whole number, not "two".'),
         (["x", "--frames", "1.5"], 'frames must be a whole number or null, not "1.5".'),
+        (["x", "--dcn", "none"], 'dcn must be auto, plugin, native or nvidia, not "none".'),
+        (["x", "--precision", "int4"], 'precision must be fp16 or fp32, not "int4".'),
         (["x", "--engine", "cuda"], 'engine must be auto, onnxruntime or tensorrt, not "cuda".'),
         (["x", "--tracker.low_score_stage", "2"], 'tracker.low_score_stage must be true or false, not "2".'),
         (
