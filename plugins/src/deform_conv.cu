@@ -1,6 +1,7 @@
 #include "deform_conv.h"
 
 #include "deform_conv_general.h"
+#include "deform_conv_hwc8.h"
 
 namespace fairmot {
 namespace {
@@ -21,13 +22,17 @@ bool deformConvSupports(DeformConvShape const& s, DeformConvOptions const& optio
            s.kernel_height * s.kernel_width * s.offset_groups <= kMaxEntries;
 }
 
+size_t deformConvWorkspace(DeformConvShape const& s, DeformConvOptions const& options) {
+    return options.layout == Layout::kHwc8 && !options.fused ? deformConvHwc8Workspace(s) : 0;
+}
+
 cudaError_t deformConv(DeformConvShape const& s, DeformConvOptions const& options, DeformConvTensors const& t,
                        void* workspace, cudaStream_t stream) {
     if (!deformConvSupports(s, options)) {
         return cudaErrorInvalidValue;
     }
     if (options.layout == Layout::kHwc8) {
-        return deformConvHwc8(s, options, t, workspace, deformConvTactic(s), stream);
+        return deformConvHwc8(s, options, t, workspace, stream);
     }
     return deformConvGeneral(s, options, t, stream);
 }

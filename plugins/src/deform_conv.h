@@ -56,17 +56,4 @@ size_t deformConvWorkspace(DeformConvShape const& shape, DeformConvOptions const
 cudaError_t deformConv(DeformConvShape const& shape, DeformConvOptions const& options, DeformConvTensors const& tensors,
                        void* workspace, cudaStream_t stream);
 
-// How the tensor-core kernel divides the work, for tuning.
-struct DeformConvTactic {
-    int tile;        // index of the tile
-    int splits;      // thread blocks that share one output tile: 1, 2, 4 or 8; more than 1 needs sm_90
-    int tile_width;  // a tile's pixels are a rectangle of this width (a power of 2), or consecutive if 0
-};
-
-DeformConvTactic deformConvTactic(DeformConvShape const& shape);
-
-cudaError_t deformConvHwc8(DeformConvShape const& shape, DeformConvOptions const& options,
-                           DeformConvTensors const& tensors, void* workspace, DeformConvTactic tactic,
-                           cudaStream_t stream);
-
 }  // namespace fairmot

@@ -20,7 +20,19 @@ __device__ __forceinline__ void copy_async(void* to, void const* from, bool vali
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
 }
 
+// The same through the first-level cache, for what will be read again.
+__device__ __forceinline__ void copy_async_cached(void* to, void const* from, bool valid) {
+    int const bytes = valid ? 16 : 0;
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
+}
+
 __device__ __forceinline__ void copies_commit() { asm volatile("cp.async.commit_group;"); }
+
+// Wait until at most the last `count` commits are under way.
+template <int count>
+__device__ __forceinline__ void copies_wait_but() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(count) : "memory");
+}
 
 __device__ __forceinline__ void copies_wait() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
 
@@ -57,6 +69,20 @@ struct WarpGroup<16> {
             "}, %8, %9, 1, 1, 1, 0, 0;"
             : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]),
               "+f"(d[1][2]), "+f"(d[1][3])
+            : "l"(a), "l"(b));
+    }
+};
+
+template <>
+struct WarpGroup<32> {
+    __device__ static void multiply(float (&d)[4][4], uint64_t a, uint64_t b) {
+        asm volatile(
+            "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 {"
+            "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15 "
+            "}, %16, %17, 1, 1, 1, 0, 0;"
+            : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]),
+              "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]),
+              "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3])
             : "l"(a), "l"(b));
     }
 };

@@ -1,0 +1,254 @@
+#include "deform_block.h"
+#include "deform_conv_tile.cuh"
+
+namespace fairmot {
+
+constexpr int kPredicted = 32;  // outputs of the offset convolution, with the padding
+constexpr int kEntries = 9;     // taps
+
+// A tile with room for some stages of the offset convolution, which has the same pixels.
+template <typename Base>
+struct BlockTile : Base {
+    static constexpr int stage_bytes = (Base::block_m + kPredicted) * kStage * 2;
+    static constexpr int fitting = Base::front_bytes / stage_bytes;
+    static constexpr int ring = fitting < 3 ? 3 : fitting > 4 ? 4 : fitting;
+    static constexpr int front_bytes = ring * stage_bytes > Base::front_bytes ? ring * stage_bytes : Base::front_bytes;
+    // A warp's share; without warp groups, the first two warps of a row of warps have 16 columns each.
+    static constexpr int predicted_n = Base::grouped ? kPredicted / Base::groups_n / 8 : 2;
+
+    static size_t shared_bytes() { return front_bytes + Base::block_m * (4 + kEntries * 32); }
+};
+
+namespace {
+
+struct BlockParams {
+    Product product;
+    half const* offset_weight;
+    float const* offset_bias;
+};
+
+// Element (pixel of the tile, channel) of the predictions in shared memory, such that neither rows nor columns of 32
+// lie in one bank.
+__device__ __forceinline__ int prediction(int m, int channel) { return m * kPredicted + ((channel + m) & (kPredicted - 1)); }
+
+// The offset convolution, a product like the other with columns at whole positions: they are copied in the background,
+// several stages ahead. Leaves the sums of this block's stages in `predictions`, which overlaps what it used.
+template <typename T, bool kDense>
+__device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsigned char* shared, float* predictions) {
+    Product const& product = p.product;
+    Geometry const& g = product.geometry;
+    half* const columns = reinterpret_cast<half*>(shared);         // ring x (block_m, 64)
+    half* const weights = columns + T::ring * T::block_m * kStage;  // ring x (32, 64)
+
+    int image, row, column;
+    w.locate(w.own_row, image, row, column);
+    // Rows of the tile that this thread copies are T::rows / 8 rows of the map apart, in one column.
+    int const vectors = product.vectors;
+    int tap = (w.begin * 8 + w.piece) / vectors;
+    int vector = w.begin * 8 + w.piece - tap * vectors;
+    half const* from_weights = p.offset_weight + (static_cast<int64_t>(w.begin) * kPredicted + w.own_row) * kStage + w.piece * kVector;
+    auto fetch = [&](int slot) {
+        int const tap_y = tap / 3;
+        int const y = row + tap_y - 1;
+        int const x = column + tap - tap_y * 3 - 1;
+        unsigned char const* const from =
+            product.x + (static_cast<int64_t>(image * g.height + y) * g.width + x) * (vectors * 16) + vector * 16;
+        half* const to = columns + slot * T::block_m * kStage + w.own_place;
+#pragma unroll
+        for (int i = 0; i < T::items; ++i) {
+            int const at = y + i * (T::rows / 8);
+            bool const valid = tap < kEntries && at >= 0 && at < g.height && x >= 0 && x < g.width;
+            copy_async_cached(to + i * T::rows * kStage,
+                              valid ? from + static_cast<int64_t>(i * (T::rows / 8)) * g.width * (vectors * 16) : product.x,
+                              valid);
+        }
+#pragma unroll
+        for (int i = 0; i < (kPredicted + T::rows - 1) / T::rows; ++i) {
+            if (kPredicted % T::rows == 0 || w.own_row + i * T::rows < kPredicted) {
+                copy_async(weights + slot * kPredicted * kStage + w.own_place + i * T::rows * kStage,
+                           from_weights + i * T::rows * kStage, true);
+            }
+        }
+        from_weights += kPredicted * kStage;
+        vector += 8;
+        while (vector >= vectors) {
+            vector -= vectors;
+            ++tap;
+        }
+    };
+
+    float sums[T::tiles_m][T::predicted_n][4] = {};
+    bool const works = T::grouped || w.warp_n < 2;
+    int const count = w.end - w.begin;
+#pragma unroll
+    for (int i = 0; i < T::ring - 1; ++i) {
+        if (i < count) {
+            fetch(i);
+        }
+        copies_commit();
+    }
+    int slot = 0;
+    for (int stage = 0; stage < count; ++stage) {
+        copies_wait_but<T::ring - 2>();
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+        publish_writes();
+#endif
+        __syncthreads();
+        int const free_slot = slot == 0 ? T::ring - 1 : slot - 1;  // of the stage before, which everybody has left
+        if (stage + T::ring - 1 < count) {
+            fetch(free_slot);
+        }
+        copies_commit();
+        half* const a = columns + slot * T::block_m * kStage;
+        half* const b = weights + slot * kPredicted * kStage;
+        slot = slot + 1 == T::ring ? 0 : slot + 1;
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+        if constexpr (T::grouped) {
+            uint64_t const left = matrix_descriptor(shared_address(a + w.warp_m / 4 * 64 * kStage));
+            uint64_t const right = matrix_descriptor(shared_address(b + w.warp_n * T::predicted_n * 8 * kStage));
+            group_begin();
+#pragma unroll
+            for (int step = 0; step < kStage / 16; ++step) {
+                WarpGroup<T::predicted_n * 8>::multiply(sums[0], left + step * 2, right + step * 2);
+            }
+            group_commit();
+            group_wait();
+            continue;
+        }
+#endif
+        if (works) {
+            uint32_t const left_place = shared_address(a + swizzled(w.warp_m * T::tiles_m * 16 + (w.lane & 15), w.lane >> 4));
+            uint32_t const right_place =
+                shared_address(b + swizzled(w.warp_n * 16 + (w.lane & 7) + ((w.lane >> 4) << 3), (w.lane >> 3) & 1));
+#pragma unroll
+            for (int step = 0; step < kStage / 16; ++step) {
+                uint32_t right[4];
+                load_matrices(right, right_place ^ (step * 32));
+#pragma unroll
+                for (int m = 0; m < T::tiles_m; ++m) {
+                    uint32_t left[4];
+                    load_matrices(left, (left_place ^ (step * 32)) + m * 16 * kStage * 2);
+                    multiply(sums[m][0], left, right[0], right[1]);
+                    multiply(sums[m][1], left, right[2], right[3]);
+                }
+            }
+        }
+    }
+    copies_wait();
+    __syncthreads();
+    if (works) {
+#pragma unroll
+        for (int m = 0; m < T::tiles_m; ++m) {
+#pragma unroll
+            for (int n = 0; n < T::predicted_n; ++n) {
+                int const at = (w.warp_m * T::tiles_m + m) * 16 + (w.lane >> 2);
+                int const channel = (w.warp_n * T::predicted_n + n) * 8 + (w.lane & 3) * 2;
+                predictions[prediction(at, channel)] = sums[m][n][0];
+                predictions[prediction(at, channel + 1)] = sums[m][n][1];
+                predictions[prediction(at + 8, channel)] = sums[m][n][2];
+                predictions[prediction(at + 8, channel + 1)] = sums[m][n][3];
+            }
+        }
+    }
+}
+
+template <typename T, bool kDense>
+__global__ void __launch_bounds__(T::threads, T::blocks) deform_block(BlockParams const p) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    static_assert(2 * T::block_m * kPredicted * 4 <= 2 * T::columns_bytes, "predictions fit over the columns");
+    Worker<T, kDense> worker(p.product, shared);
+    float* const partial = reinterpret_cast<float*>(shared);       // (block_m, 32): sums of this block's stages
+    float* total = partial;                                         // of all blocks of the cluster
+    predict(p, worker, shared, partial);
+    worker.fetch_weights(0);  // into what lies behind the columns
+
+#if __CUDA_ARCH__ >= 900
+    auto const cluster = cooperative_groups::this_cluster();
+    if (worker.ranks > 1) {
+        // Each block adds up some pixels and hands the sums to all.
+        total = partial + T::block_m * kPredicted;
+        cluster.sync();
+        int const share = T::block_m / worker.ranks * kPredicted;
+        for (int i = worker.rank * share + threadIdx.x; i < (worker.rank + 1) * share; i += T::threads) {
+            float sum = 0.0f;
+#pragma unroll 1
+            for (int other = 0; other < worker.ranks; ++other) {
+                sum += *cluster.map_shared_rank(partial + i, other);
+            }
+#pragma unroll 1
+            for (int other = 0; other < worker.ranks; ++other) {
+                *cluster.map_shared_rank(total + i, other) = sum;
+            }
+        }
+        cluster.sync();
+    } else {
+        __syncthreads();
+    }
+#else
+    __syncthreads();
+#endif
+
+    Geometry const& g = p.product.geometry;
+    int const m = threadIdx.x % T::block_m;
+    int image, row, column;
+    bool const valid = worker.locate(m, image, row, column);
+    if (threadIdx.x < T::block_m) {
+        worker.row_pixel[m] = valid ? image * g.out_pixels + row * g.out_width + column : -1;
+    }
+    constexpr int kStep = T::threads / T::block_m;
+#pragma unroll
+    for (int i = 0; i < (kEntries + kStep - 1) / kStep; ++i) {
+        int const entry = threadIdx.x / T::block_m + i * kStep;
+        if (entry < kEntries) {
+            float const delta_y = total[prediction(m, 2 * entry)] + __ldg(p.offset_bias + 2 * entry);
+            float const delta_x = total[prediction(m, 2 * entry + 1)] + __ldg(p.offset_bias + 2 * entry + 1);
+            float const logit = total[prediction(m, 2 * kEntries + entry)] + __ldg(p.offset_bias + 2 * kEntries + entry);
+            worker.place_tap(entry, m, valid, image, row, column, delta_y, delta_x, logistic(logit));
+        }
+    }
+    __syncthreads();
+    worker.run();
+}
+
+template <typename T>
+cudaError_t launch(BlockParams const& p, int splits, cudaStream_t stream) {
+    bool const dense = p.product.vectors % 8 == 0 && p.product.out_channels % T::block_n == 0;
+    auto* const kernel = dense ? deform_block<T, true> : deform_block<T, false>;
+    return launch_tiles<T>(kernel, p, T::shared_bytes(), splits, stream);
+}
+
+}  // namespace
+
+bool deformBlockSupports(int in_channels, int out_channels) {
+    return in_channels > 0 && out_channels > 0 && in_channels % kVector == 0 && out_channels % kVector == 0;
+}
+
+cudaError_t deformBlock(int batch, int in_channels, int height, int width, int out_channels, bool relu,
+                        DeformBlockTensors const& t, cudaStream_t stream) {
+    if (!deformBlockSupports(in_channels, out_channels)) {
+        return cudaErrorInvalidValue;
+    }
+    BlockParams p{};
+    p.product.x = static_cast<unsigned char const*>(t.x);
+    p.product.weight = static_cast<half const*>(t.weight);
+    p.product.bias = static_cast<float const*>(t.bias);
+    p.product.y = static_cast<half*>(t.y);
+    p.product.geometry = {height, width, width, height * width, 3, kEntries, 1, 1, 1, 1, 1, 1, 1};
+    p.product.batch = batch;
+    p.product.vectors = p.product.vectors_per_group = in_channels / kVector;
+    p.product.out_channels = out_channels;
+    p.product.stages = stages_of(kEntries, in_channels);
+    p.product.relu = relu;
+    p.offset_weight = static_cast<half const*>(t.offset_weight);
+    p.offset_bias = static_cast<float const*>(t.offset_bias);
+    Tactic const tactic = choose_tactic(batch, height, width, out_channels, p.product.stages, kEntries);
+    switch (tactic.tile) {
+        case 0: return launch<BlockTile<Tile0>>(p, tactic.splits, stream);
+        case 1: return launch<BlockTile<Tile1>>(p, tactic.splits, stream);
+        case 2: return launch<BlockTile<Tile2>>(p, tactic.splits, stream);
+        case 3: return launch<BlockTile<Tile3>>(p, tactic.splits, stream);
+        default: return launch<BlockTile<Tile4>>(p, tactic.splits, stream);
+    }
+}
+
+}  // namespace fairmot

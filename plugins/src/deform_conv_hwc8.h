@@ -1,0 +1,13 @@
+#pragma once
+
+#include "deform_conv.h"
+
+namespace fairmot {
+
+// `deformConv` for kHwc8, what `deformConvSupports` says taken for granted; the workspace is for what is not fused.
+cudaError_t deformConvHwc8(DeformConvShape const& shape, DeformConvOptions const& options,
+                           DeformConvTensors const& tensors, void* workspace, cudaStream_t stream);
+
+size_t deformConvHwc8Workspace(DeformConvShape const& shape);
+
+}  // namespace fairmot
