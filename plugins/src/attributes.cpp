@@ -13,22 +13,6 @@ using nvinfer1::PluginFieldType;
 
 std::string quoted(char const* name) { return "attribute \"" + std::string(name) + "\""; }
 
-int32_t number(PluginField const& field, int32_t index) {
-    switch (field.type) {
-    case PluginFieldType::kINT32: return static_cast<int32_t const*>(field.data)[index];
-    case PluginFieldType::kINT16: return static_cast<int16_t const*>(field.data)[index];
-    case PluginFieldType::kINT8: return static_cast<int8_t const*>(field.data)[index];
-#if NV_TENSORRT_MAJOR >= 10
-    case PluginFieldType::kINT64: {
-        int64_t const wide = static_cast<int64_t const*>(field.data)[index];
-        if (wide != static_cast<int32_t>(wide)) throw Fault(quoted(field.name) + " does not fit 32 bits.");
-        return static_cast<int32_t>(wide);
-    }
-#endif
-    default: throw Fault(quoted(field.name) + " must hold whole numbers.");
-    }
-}
-
 }  // namespace
 
 Attributes::Attributes(AttributeTable const& table) : table_(&table) {
@@ -53,9 +37,12 @@ Attributes Attributes::parse(AttributeTable const& table, nvinfer1::PluginFieldC
             throw Fault(quoted(field.name) + " has " + std::to_string(found) + " numbers instead of "
                         + std::to_string(wanted) + ".");
         }
-        for (size_t i = 0; i < wanted; ++i) {
-            result.values_[start + i] = number(field, static_cast<int32_t>(found == 1 ? 0 : i));
+        // The parsers of every TensorRT hand over ONNX's whole numbers, 64 bits there, as 32 bits.
+        if (field.type != PluginFieldType::kINT32) {
+            throw Fault(quoted(field.name) + " must hold whole numbers of 32 bits.");
         }
+        auto const* const numbers = static_cast<int32_t const*>(field.data);
+        for (size_t i = 0; i < wanted; ++i) result.values_[start + i] = numbers[found == 1 ? 0 : i];
         given[index] = true;
     }
     for (size_t i = 0; i < table.size(); ++i) {

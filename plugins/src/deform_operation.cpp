@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <array>
-#include <string>
 
 namespace fairmot {
 namespace {
@@ -23,7 +22,6 @@ using nvinfer1::PluginTensorDesc;
 using nvinfer1::TensorFormat;
 using TensorType = nvinfer1::DataType;
 
-constexpr int32_t kStageWidth = 64;  ///< columns of the packed weight per stage of the fused kernel
 constexpr int32_t kMostSize = 1 << 20;
 constexpr int32_t kMostGroups = 4096;
 constexpr int32_t kUnknown = -1;
@@ -47,12 +45,7 @@ struct Geometry {
 class DeformOperation : public Operation {
 public:
     void check(Dims const* inputs, int32_t count) const override {
-        if (count < where_.fewest || count > where_.most) {
-            std::string const range = where_.fewest == where_.most
-                ? std::to_string(where_.most)
-                : std::to_string(where_.fewest) + " to " + std::to_string(where_.most);
-            throw Fault("the node has " + std::to_string(count) + " inputs instead of " + range + ".");
-        }
+        expectInputs(count, where_.fewest, where_.most);
         expectDims("x", inputs[0], {kUnknown, kUnknown, kUnknown, kUnknown});
         DeformConvShape const shape = shapeOf(inputs, count, kUnknown);
         bool const channels_known = shape.in_channels != kUnknown;
@@ -113,12 +106,9 @@ public:
         PluginTensorDesc const& tensor = tensors[position];
         bool const is_output = position == inputs;
         if (fused_) {
-            if (position == where_.bias) {
-                return tensor.type == TensorType::kFLOAT && tensor.format == TensorFormat::kLINEAR;
-            }
+            if (position == where_.bias) return is(tensor, TensorType::kFLOAT, TensorFormat::kLINEAR);
             bool const is_weight = position == where_.weight;
-            return tensor.type == TensorType::kHALF
-                && tensor.format == (is_weight ? TensorFormat::kLINEAR : TensorFormat::kHWC8);
+            return is(tensor, TensorType::kHALF, is_weight ? TensorFormat::kLINEAR : TensorFormat::kHWC8);
         }
         TensorType const type = tensors[0].type;
         if ((type != TensorType::kFLOAT && type != TensorType::kHALF) || tensor.type != type) return false;
@@ -158,9 +148,8 @@ private:
         Dims const& weight = inputs[where_.weight];
         int64_t const channels = sizeAt(inputs[0], 1);
         if (fused_) {
-            int64_t const columns = channels * geometry_.kernel[0] * geometry_.kernel[1];
-            int64_t const stages = channels == kUnknown ? kUnknown : (columns + kStageWidth - 1) / kStageWidth;
-            expectDims("packed weight", weight, {stages, kUnknown, kStageWidth});
+            expectPacked("packed weight", weight, kUnknown, channels,
+                         int64_t{geometry_.kernel[0]} * geometry_.kernel[1]);
         } else {
             auto const kernel = [&](int32_t axis) {
                 return geometry_.kernel[axis] > 0 ? geometry_.kernel[axis] : kUnknown;
@@ -264,11 +253,6 @@ public:
                from.get("offset_group")}, true, from.get("relu") != 0) {}
     std::unique_ptr<Operation> clone() const override { return std::make_unique<FusedDeformConv>(*this); }
 };
-
-template <typename Type>
-std::unique_ptr<Operation> make(Attributes attributes) {
-    return std::make_unique<Type>(attributes);
-}
 
 }  // namespace
 

@@ -14,16 +14,6 @@ using nvinfer1::IExprBuilder;
 using nvinfer1::PluginTensorDesc;
 using nvinfer1::TensorFormat;
 
-bool is(PluginTensorDesc const& tensor, DataType type, TensorFormat format) {
-    return tensor.type == type && tensor.format == format;
-}
-
-void expectCount(int32_t count, int32_t wanted) {
-    if (count != wanted) {
-        throw Fault("the node has " + std::to_string(count) + " inputs instead of " + std::to_string(wanted) + ".");
-    }
-}
-
 void expectEights(int32_t channels) {
     if (channels > 0 && channels % 8 != 0) throw Fault("the channels of x must be a multiple of 8.");
 }
@@ -36,7 +26,7 @@ public:
     std::unique_ptr<Operation> clone() const override { return std::make_unique<UpsampleAdd>(*this); }
 
     void check(Dims const* inputs, int32_t count) const override {
-        expectCount(count, 3);
+        expectInputs(count, 3, 3);
         expectDims("x", inputs[0], {-1, -1, -1, -1});
         int32_t const channels = sizeAt(inputs[0], 1);
         expectEights(channels);
@@ -86,7 +76,7 @@ public:
     std::unique_ptr<Operation> clone() const override { return std::make_unique<NormalizeEmbedding>(*this); }
 
     void check(Dims const* inputs, int32_t count) const override {
-        expectCount(count, 1);
+        expectInputs(count, 1, 1);
         expectDims("x", inputs[0], {-1, -1, -1, -1});
         expectEights(sizeAt(inputs[0], 1));
     }
@@ -109,11 +99,6 @@ public:
                                   static_cast<float*>(output), stream);
     }
 };
-
-template <typename Type>
-std::unique_ptr<Operation> make(Attributes attributes) {
-    return std::make_unique<Type>(std::move(attributes));
-}
 
 }  // namespace
 

@@ -10,9 +10,15 @@ using nvinfer1::Dims;
 using nvinfer1::DimsExprs;
 using nvinfer1::PluginTensorDesc;
 
+namespace {
+
+constexpr int64_t kStageWidth = 64;  ///< columns of a packed weight per stage of the kernels
+
+}  // namespace
+
 std::vector<OperationType> const& operationTypes() {
-    static std::vector<OperationType> const types{
-        deformConvType(), dcnv2Type(), fusedDeformConvType(), upsampleAddType(), normalizeEmbeddingType()};
+    static std::vector<OperationType> const types{deformConvType(),      dcnv2Type(),       fusedDeformConvType(),
+                                                  deformConvBlockType(), upsampleAddType(), normalizeEmbeddingType()};
     return types;
 }
 
@@ -44,6 +50,16 @@ int32_t sizeAt(Dims const& dims, int32_t index) noexcept {
     return index < dims.nbDims && dims.d[index] >= 0 ? static_cast<int32_t>(dims.d[index]) : -1;
 }
 
+bool is(PluginTensorDesc const& tensor, nvinfer1::DataType type, nvinfer1::TensorFormat format) noexcept {
+    return tensor.type == type && tensor.format == format;
+}
+
+void expectInputs(int32_t count, int32_t fewest, int32_t most) {
+    if (count >= fewest && count <= most) return;
+    std::string const range = (fewest == most ? "" : std::to_string(fewest) + " to ") + std::to_string(most);
+    throw Fault("the node has " + std::to_string(count) + " inputs instead of " + range + ".");
+}
+
 void expectDims(char const* tensor, Dims const& dims, std::initializer_list<int64_t> wanted) {
     auto const text = [](auto const& sizes, size_t count) {
         std::string result;
@@ -60,6 +76,11 @@ void expectDims(char const* tensor, Dims const& dims, std::initializer_list<int6
         throw Fault(std::string(tensor) + " is " + text(dims.d, axes) + " but must be "
                     + text(begin, wanted.size()) + ".");
     }
+}
+
+void expectPacked(char const* tensor, Dims const& dims, int64_t rows, int64_t channels, int64_t taps) {
+    int64_t const stages = channels < 0 ? -1 : (channels * taps + kStageWidth - 1) / kStageWidth;
+    expectDims(tensor, dims, {stages, rows, kStageWidth});
 }
 
 }  // namespace fairmot

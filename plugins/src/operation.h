@@ -62,10 +62,17 @@ constexpr char const* kPluginVersion = "1";
 /// All operations; the list lives as long as the library.
 std::vector<OperationType> const& operationTypes();
 
-// Made by deform_operation.cpp and embedding_operations.cpp for operationTypes().
+/// OperationType::make of an operation that is made from its attributes.
+template <typename Type>
+std::unique_ptr<Operation> make(Attributes attributes) {
+    return std::make_unique<Type>(std::move(attributes));
+}
+
+// Made by deform_operation.cpp, deform_block_operation.cpp and embedding_operations.cpp for operationTypes().
 OperationType deformConvType();
 OperationType dcnv2Type();
 OperationType fusedDeformConvType();
+OperationType deformConvBlockType();
 OperationType upsampleAddType();
 OperationType normalizeEmbeddingType();
 
@@ -79,7 +86,16 @@ int32_t run(Operation const& operation, nvinfer1::PluginTensorDesc const* descri
 /// Size `index` of a tensor, -1 if unknown.
 int32_t sizeAt(nvinfer1::Dims const& dims, int32_t index) noexcept;
 
+/// Whether a tensor has this type and this format.
+bool is(nvinfer1::PluginTensorDesc const& tensor, nvinfer1::DataType type, nvinfer1::TensorFormat format) noexcept;
+
+/// Throws Fault unless the node has `fewest` to `most` inputs.
+void expectInputs(int32_t count, int32_t fewest, int32_t most);
+
 /// Throws Fault unless `dims` has the given number of axes and each size is as wanted; -1 on either side fits all.
 void expectDims(char const* tensor, nvinfer1::Dims const& dims, std::initializer_list<int64_t> wanted);
+
+/// expectDims() for the weight of a convolution from `channels` to `rows`, packed as plugins/src/deform_conv.h says.
+void expectPacked(char const* tensor, nvinfer1::Dims const& dims, int64_t rows, int64_t channels, int64_t taps);
 
 }  // namespace fairmot

@@ -69,8 +69,27 @@ def split_predicted(predicted: Array, taps: int, offset_groups: int) -> tuple[Ar
     return predicted[:, :offsets], 1 / (1 + np.exp(-predicted[:, offsets:].astype(np.float64)))
 
 
+def deform_conv_block(
+    x: Array, offset_weight: Array, offset_bias: Array, weight: Array, bias: Array, relu: bool
+) -> Array:
+    """Return y of (n, O, H, W): a convolution predicts offsets and mask logits of the deformable one, all unrounded.
+
+    Args:
+        x: (n, C, H, W).
+        offset_weight: (27, C, 3, 3); padding 1.
+        offset_bias: (27,).
+        weight: (O, C, 3, 3); padding 1.
+        bias: (O,).
+        relu: cut off what is negative.
+    """
+    nowhere = np.zeros((x.shape[0], 18, *x.shape[2:]))  # without offsets it is a plain convolution
+    predicted = deform_conv(x, nowhere, None, offset_weight, offset_bias, pads=(1, 1, 1, 1))
+    y = deform_conv(x, *split_predicted(predicted, 9, 1), weight, bias, pads=(1, 1, 1, 1))
+    return np.maximum(y, 0) if relu else y
+
+
 def pack_weight(weight: Array) -> Array:
-    """Return a weight (O, C, kernel height, kernel width) as FusedDeformConv takes it: (stages, O, 64) halves."""
+    """Return a weight (O, C, kernel height, kernel width) as the fused kernels take it: (stages, O, 64) halves."""
     outputs, channels, kernel_y, kernel_x = weight.shape
     depth = kernel_y * kernel_x * channels
     flat = weight.transpose(0, 2, 3, 1).reshape(outputs, depth)

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from dcn_reference import Array, deform_conv, normalize, pack_weight, split_predicted, upsample_add
+from dcn_reference import (
+    Array,
+    deform_conv,
+    deform_conv_block,
+    normalize,
+    pack_weight,
+    split_predicted,
+    upsample_add,
+)
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 LINEAR, HWC8 = "linear", "hwc8"
@@ -186,6 +194,37 @@ def fused(name: str, geometry: Geometry, relu: bool = False) -> Case:
     return _case(name, "FusedDeformConv", order, attributes, inputs, weights, expected, 4e-3, HWC8, np.float16)
 
 
+def block(name: str, geometry: Geometry, relu: bool = False) -> Case:
+    """Return a case of DeformConvBlock, whose offsets reach as far as the geometry says by their weights."""
+    g, random = geometry, np.random.default_rng(sum(name.encode()))
+    depth = g.taps * g.channels
+    scale = np.repeat([g.reach, 1.0], [2 * g.taps, g.taps]) / np.sqrt(depth)  # offsets, logits
+    offset_weight = (_values(random, 3 * g.taps, g.channels, *g.kernel) * scale[:, None, None, None]).astype(np.float16)
+    offset_bias = (_values(random, 3 * g.taps) * min(g.reach, 1)).astype(np.float32)
+    if g.far:
+        offset_bias[: 2 * g.taps : 5] = [-60000, 300, 60000, -300]
+        offset_bias[2 * g.taps :: 4] = [-100, 0, 100]
+    weight = (_values(random, g.outputs, g.channels, *g.kernel) / np.sqrt(depth)).astype(np.float16)
+    bias = (_values(random, g.outputs) / 4).astype(np.float32)
+    rows = 32 - 3 * g.taps
+    weights = {
+        "offset_weight": np.pad(pack_weight(offset_weight), ((0, 0), (0, rows), (0, 0))),
+        "offset_bias": np.pad(offset_bias, (0, rows)),
+        "weight": pack_weight(weight),
+        "bias": bias,
+    }
+
+    def expected(given: dict[str, Array]) -> Array:
+        return deform_conv_block(given[f"{name}.x"], offset_weight, offset_bias, weight, bias, relu)
+
+    inputs = {"x": _values(random, g.batch, g.channels, *g.size).astype(np.float16)}
+    order = ["x", "offset_weight", "offset_bias", "weight", "bias"]
+    attributes = {"relu": int(relu)}
+    # Offsets rounded to half would be off by more; those of float32 err by some millionths of their size.
+    tolerance = 1.5e-3 + 2e-5 * g.reach
+    return _case(name, "DeformConvBlock", order, attributes, inputs, weights, expected, tolerance, HWC8, np.float16)
+
+
 def upsample(name: str, factor: int, channels: int, size: tuple[int, int], batch: int = 2) -> Case:
     """Return a case of UpsampleAdd."""
     random = np.random.default_rng(sum(name.encode()))
@@ -297,6 +336,31 @@ HALF_CASES = [
     fused("fused_1", Geometry(channels=72, outputs=16, kernel=(1, 1), pads=(0, 0, 0, 0))),
     fused("fused_5", Geometry(channels=16, outputs=16, kernel=(5, 5), pads=(2, 2, 2, 2))),
     fused("fused_far", Geometry(channels=64, outputs=64, far=True)),
+    # Together these have every tile, whole and cut off, alone and shared by thread blocks, on a GPU like the H200.
+    block("block_small", Geometry(channels=8, outputs=8, size=(5, 7), batch=3)),
+    block("block_cell", Geometry(channels=64, outputs=40, size=(1, 1), batch=3, reach=0.3)),
+    block("block_cell_256", Geometry(channels=256, outputs=64, size=(1, 1), reach=0.3)),
+    block("block_row", Geometry(channels=40, outputs=32, size=(1, 37))),
+    block("block_column", Geometry(channels=32, outputs=64, size=(41, 1)), relu=True),
+    block("block_40", Geometry(channels=40, outputs=40, size=(33, 65), batch=3)),
+    block("block_64", Geometry(channels=64, outputs=64, size=(38, 68), batch=1), relu=True),
+    block("block_64_wide", Geometry(channels=64, outputs=64, size=(38, 68), reach=30.0, batch=1)),
+    block("block_64_large", Geometry(channels=64, outputs=64, size=(80, 143), batch=2), relu=True),
+    block("block_64_to_32", Geometry(channels=64, outputs=32, size=(49, 70), batch=3)),
+    block("block_64_to_128", Geometry(channels=64, outputs=128, size=(38, 68), batch=3)),
+    block("block_64_to_256", Geometry(channels=64, outputs=256, size=(38, 68)), relu=True),
+    block("block_72_to_104", Geometry(channels=72, outputs=104, size=(61, 63), batch=3), relu=True),
+    block("block_128_to_64", Geometry(channels=128, outputs=64, size=(33, 65), batch=1), relu=True),
+    block("block_128", Geometry(channels=128, outputs=128, size=(19, 34), reach=0.1), relu=True),
+    block("block_256", Geometry(channels=256, outputs=256, size=(5, 7), batch=3)),
+    block("block_256_to_128", Geometry(channels=256, outputs=128, size=(19, 34), batch=1), relu=True),
+    block("block_256_to_200", Geometry(channels=256, outputs=200, size=(5, 7), batch=3)),
+    block("block_512_to_256", Geometry(channels=512, outputs=256, size=(19, 34), batch=1), relu=True),
+    block("block_512", Geometry(channels=512, outputs=512, size=(5, 7), batch=2)),
+    block("block_8_to_512", Geometry(channels=8, outputs=512, size=(19, 34), batch=1)),
+    block("block_512_to_8", Geometry(channels=512, outputs=8, size=(5, 7), batch=2)),
+    block("block_far", Geometry(channels=64, outputs=64, far=True)),
+    block("block_huge", Geometry(channels=64, outputs=32, size=(33, 65), reach=300.0, batch=1)),
     upsample("upsample_2", 2, 64, (19, 23)),
     upsample("upsample_4", 4, 24, (5, 7), batch=3),
     upsample("upsample_8", 8, 8, (3, 4)),
@@ -307,6 +371,7 @@ HALF_CASES = [
 DYNAMIC_CASES = [
     standard("any_batch", Geometry(batch=3)),
     fused("any_batch_fused", Geometry(channels=64, outputs=64, batch=3), relu=True),
+    block("any_batch_block", Geometry(channels=64, outputs=64, batch=3), relu=True),
     upsample("any_batch_upsample", 2, 16, (5, 6), batch=3),
     embedding("any_batch_embedding", 64, (5, 6), batch=3),
 ]

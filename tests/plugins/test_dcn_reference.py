@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from dcn_reference import deform_conv, normalize, pack_weight, split_predicted, upsample_add
+from dcn_reference import deform_conv, deform_conv_block, normalize, pack_weight, split_predicted, upsample_add
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
@@ -77,6 +77,19 @@ def test_predicted_holds_offsets_then_logits() -> None:
     offset, mask = split_predicted(predicted, 9, 1)
     np.testing.assert_array_equal(offset, predicted[:, :18])
     np.testing.assert_allclose(mask, torch.sigmoid(torch.from_numpy(predicted[:, 18:])).numpy())
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_block_predicts_offsets_and_mask_by_a_convolution_of_torch(relu: bool) -> None:
+    random = np.random.default_rng(5)
+    x, weight, bias = (random.normal(size=shape) for shape in ((2, 8, 5, 6), (4, 8, 3, 3), (4,)))
+    offset_weight, offset_bias = random.normal(scale=0.3, size=(27, 8, 3, 3)), random.normal(size=27)
+    predicted = torch.nn.functional.conv2d(*map(torch.from_numpy, (x, offset_weight, offset_bias)), padding=1)
+    offset, mask = predicted[:, :18].numpy(), torch.sigmoid(predicted[:, 18:]).numpy()
+    expected = deform_conv(x, offset, mask, weight, bias, pads=(1, 1, 1, 1))
+    assert expected.min() < 0
+    found = deform_conv_block(x, offset_weight, offset_bias, weight, bias, relu)
+    np.testing.assert_allclose(found, np.maximum(expected, 0) if relu else expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

@@ -80,6 +80,7 @@ def test_library_says_what_it_is(ask: Ask) -> None:
         "DeformConv 1 kernel_shape strides pads dilations group offset_group",
         "DCNv2 1 stride padding dilation groups deformable_group",
         "FusedDeformConv 1 kernel_shape strides pads dilations offset_group relu",
+        "DeformConvBlock 1 relu",
         "UpsampleAdd 1 factor",
         "NormalizeEmbedding 1",
     ]
@@ -111,6 +112,8 @@ def test_library_says_what_it_is(ask: Ask) -> None:
             "FusedDeformConv kernel_shape=3 strides=2 pads=1 offset_group=2 -- 1x16x13x17 1x54x7x9 3x8x64 8",
             "1x8x7x9 h h",
         ),
+        ("DeformConvBlock relu=1 -- ?4x64x38x68 9x32x64 32 9x40x64 40", "?4x40x38x68 h h"),
+        ("DeformConvBlock -- ?3x8x?1x?1 2x32x64 32 2x512x64 512", "?3x512x?1x?1 h h"),
         ("UpsampleAdd factor=4 -- ?2x64x38x68 8x8x64 ?2x64x152x272", "?2x64x152x272 h h"),
         ("NormalizeEmbedding -- ?2x128x152x272", "?2x128x152x272 f f"),
     ],
@@ -140,6 +143,7 @@ def test_output_dims(ask: Ask, request_line: str, answer: str) -> None:
             ["fL fL fL fL fL fL", "hL hL hL hL hL hL"],
         ),
         ("FusedDeformConv kernel_shape=3,3 pads=1 -- ?4x64x38x68 ?4x27x38x68 9x32x64 32", ["h8 h8 hL fL h8"]),
+        ("DeformConvBlock -- ?4x64x38x68 9x32x64 32 9x40x64 40", ["h8 hL fL hL fL h8"]),
         ("UpsampleAdd factor=2 -- ?2x64x38x68 4x4x64 ?2x64x76x136", ["h8 hL h8 h8"]),
         ("NormalizeEmbedding -- ?2x128x152x272", ["h8 fL"]),
     ],
@@ -186,6 +190,34 @@ def test_formats(ask: Ask, request_line: str, accepted: list[str]) -> None:
         (
             "FusedDeformConv kernel_shape=3 -- 1x64x9x9 1x27x7x7 9x30x64 30",
             "FusedDeformConv: these channels, groups or kernel are not for the fused kernel; use DeformConv.",
+        ),
+        ("DeformConvBlock relu=2 -- 1", 'DeformConvBlock: attribute "relu" is 2 but must be 0 to 1.'),
+        ("DeformConvBlock strides=1 -- 1", 'DeformConvBlock: attribute "strides" is not known.'),
+        (
+            "DeformConvBlock -- 1x64x9x9 9x32x64 32 9x64x64",
+            "DeformConvBlock: the node has 4 inputs instead of 5.",
+        ),
+        ("DeformConvBlock -- 64x9x9 9x32x64 32 9x64x64 64", "DeformConvBlock: x is 64x9x9 but must be ?x?x?x?."),
+        (
+            "DeformConvBlock -- 1x64x9x9 9x27x64 32 9x64x64 64",
+            "DeformConvBlock: packed offset weight is 9x27x64 but must be 9x32x64.",
+        ),
+        (
+            "DeformConvBlock -- 1x64x9x9 9x32x64 27 9x64x64 64",
+            "DeformConvBlock: offset bias is 27 but must be 32.",
+        ),
+        (
+            "DeformConvBlock -- 1x64x9x9 9x32x64 32 64x64x3x3 64",
+            "DeformConvBlock: packed weight is 64x64x3x3 but must be 9x?x64.",
+        ),
+        ("DeformConvBlock -- 1x64x9x9 9x32x64 32 9x64x64 32", "DeformConvBlock: bias is 32 but must be 64."),
+        (
+            "DeformConvBlock -- 1x12x9x9 2x32x64 32 2x64x64 64",
+            "DeformConvBlock: this kernel does not take 12 input and 64 output channels; use DeformConv.",
+        ),
+        (
+            "DeformConvBlock -- 1x64x9x9 9x32x64 32 9x30x64 30",
+            "DeformConvBlock: this kernel does not take 64 input and 30 output channels; use DeformConv.",
         ),
         ("UpsampleAdd factor=3 -- 1x8x2x2 6x6x8 1x8x6x6", 'UpsampleAdd: attribute "factor" must be even.'),
         ("UpsampleAdd factor=2 -- 1x8x2x2 4x4x8 1x8x4x6", "UpsampleAdd: skip is 1x8x4x6 but must be 1x8x4x4."),
