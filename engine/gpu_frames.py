@@ -36,12 +36,18 @@ class FrameFormat(NamedTuple):
         return cls(frame.size, frame.pixel_format, frame.color_space, frame.full_range)
 
 
-def pinned(shape: tuple[int, ...]) -> ByteArray:
-    """Return page-locked uint8 memory of any content, which copies to the GPU fastest.
+def pinned(shape: tuple[int, ...], copies: torch.cuda.Stream) -> ByteArray:
+    """Return page-locked uint8 memory of any content, which copies to the GPU fastest; from any thread.
 
     PyTorch's allocator takes it back when the array is gone and no copy uses it any more, and hands it out again.
+
+    Args:
+        shape: of the array.
+        copies: stream that copies it. The allocator may ask the current stream whether it is being captured, which
+            for the default stream is an error while any other is.
     """
-    return cast(ByteArray, torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy())
+    with torch.cuda.stream(copies):
+        return cast(ByteArray, torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy())
 
 
 class FrameSlot:

@@ -114,7 +114,7 @@ class TensorRTEngine(Engine):
                 gpu, self.size, model.mean, model.std, model.channel_order, model.border, network.layout
             )
             self._decode = {batch: self._decode_kernel(batch) for batch in network.batches}
-            copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._copies = copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             size = self._decode[self.max_batch].packed.numel()
             self._slots = [
                 _Slot(FrameSlot(gpu, copies, self.max_batch), torch.empty(size, dtype=torch.uint8, pin_memory=True))
@@ -174,7 +174,7 @@ class TensorRTEngine(Engine):
 
     def allocate(self, shape: tuple[int, ...]) -> ByteArray:
         """Return page-locked memory, from which frames are copied without the detour over the engine's own."""
-        return pinned(shape)
+        return pinned(shape, self._copies)
 
     def close(self) -> None:
         """Free what the engine holds on the GPU; it cannot be used afterwards."""
