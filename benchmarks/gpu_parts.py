@@ -307,7 +307,7 @@ def _deformable_layers(benchmark: Benchmark, row: str) -> list[tuple[str, float,
     """Return name, own time, and time with the reformats around, of every deformable convolution of a plan."""
     plan, settings = benchmark.plan(row), benchmark.settings_of(row)
     graph = prepare(onnx.load(benchmark.model.path), plan.size, settings.batches, settings.precision, settings.dcn)
-    kinds = ("FusedDeformConv", "DeformConv", "ModulatedDeformConv2d")
+    kinds = ("DeformConvBlock", "FusedDeformConv", "DeformConv", "ModulatedDeformConv2d")
     times = layer_times(plan, 1, benchmark.options.runs)
     found = []
     for node in graph.graph.node:

@@ -13,6 +13,9 @@ from onnx import helper, numpy_helper, shape_inference
 
 Constant = npt.NDArray[Any]
 
+VECTOR = 8
+"""Channels in one element of kHWC8, the channels-last format of TensorRT in half precision."""
+
 _SHAPE_CONSTANT = 64
 """Shape inference looks into constants of at most so many elements, and need not copy the others."""
 
@@ -110,6 +113,13 @@ class Graph:
                 readers.setdefault(name, []).append(node)
         return readers
 
+    def only_reader(self, name: str, operator: str) -> onnx.NodeProto | None:
+        """The one node that reads a tensor, if it is of that operator and the tensor is no output of the network."""
+        readers = self.consumers().get(name, [])
+        if len(readers) == 1 and readers[0].op_type == operator and name not in self.output_names():
+            return readers[0]
+        return None
+
     def output_names(self) -> set[str]:
         """Names of the network's outputs."""
         return {value.name for value in self.outputs}
@@ -153,20 +163,20 @@ class Graph:
         self.constants = {name: array for name, array in self.constants.items() if name in wanted}
 
     def name_nodes(self) -> None:
-        """Name every node after its weight, without `.weight`, or after its output; each name once.
+        """Name every node after its (last) weight, without `.weight`, or after its output; each name once.
 
         TensorRT names layers after nodes, so profiles then speak of `network.hm.0` and not of `node_conv2d_53`.
         """
         taken: Counter[str] = Counter()
         for node in self.nodes:
             weights = [name for name in node.input if name in self.constants and name.endswith(".weight")]
-            name = _layer_of(weights[0]) if weights else node.output[0]
+            name = _layer_of(weights[-1]) if weights else node.output[0]
             taken[name] += 1
             node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
 
 
 def _layer_of(weight: str) -> str:
-    for suffix in (".weight", ".half", ".packed", ".parts"):
+    for suffix in (".weight", ".half", ".packed", ".parts", ".flat"):
         weight = weight.removesuffix(suffix)
     return weight
 

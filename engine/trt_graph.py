@@ -13,19 +13,23 @@ import onnx
 from onnx import helper
 
 from core.errors import ConfigError, ModelError
-from engine import trt_dialects as dialects
 from engine.onnx_graph import Graph
+from engine.trt_dialects import complete_deform_convs, dcn_v2_to_deform_conv, deform_convs_to_nvidia
+from engine.trt_embedding import fuse_normalisation, spell_out_normalisation
+from engine.trt_fusion import fuse_deform_convs
 from engine.trt_heatmap import split_heatmap_sums
+from engine.trt_native import deform_convs_to_native
 from engine.trt_precision import to_half
 from engine.trt_shapes import anchor_reshapes, fix_input, fold, lower_opset, raise_opset
+from engine.trt_upsampling import fuse_upsampling, upsample_by_phases
 
 Precision = Literal["fp16", "fp32"]
 Dcn = Literal["plugin", "native", "nvidia"]
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same model gives another graph than before, so that cached plans are built again."""
 
-PLUGINS = {"DeformConv", "FusedDeformConv", "NormalizeEmbedding", "UpsampleAdd"}
+PLUGINS = {"DeformConv", "DeformConvBlock", "FusedDeformConv", "NormalizeEmbedding", "UpsampleAdd"}
 """Operators of our plugin library that `prepare` may leave in a graph."""
 
 
@@ -72,23 +76,22 @@ def _rewrite(model: onnx.ModelProto, size: tuple[int, int], batch: int, precisio
     graph = Graph(raise_opset(copy))
     fix_input(graph, batch, size)
     fold(graph)
-    dialects.dcn_v2_to_deform_conv(graph)
+    dcn_v2_to_deform_conv(graph)
     if precision == "fp16" and dcn != "native":
         if dcn == "plugin":
-            dialects.fuse_deform_convs(graph)
-        dialects.fuse_upsampling(graph)
-        dialects.fuse_normalisation(graph)
+            fuse_deform_convs(graph)
+        fuse_upsampling(graph)
+        fuse_normalisation(graph)
     if dcn == "native":
-        graph = dialects.deform_convs_to_native(graph)
-        fold(graph)
+        deform_convs_to_native(graph)
     elif dcn == "nvidia":
-        dialects.deform_convs_to_nvidia(graph)
+        deform_convs_to_nvidia(graph)
     else:
-        dialects.complete_deform_convs(graph)
+        complete_deform_convs(graph)
     if precision == "fp16":
-        dialects.upsample_by_phases(graph)
+        upsample_by_phases(graph)
         split_heatmap_sums(graph)
-    dialects.spell_out_normalisation(graph)
+    spell_out_normalisation(graph)
     lower_opset(graph)
     graph.infer()
     anchor_reshapes(graph)

@@ -20,6 +20,7 @@ WEIGHTED = {
     "ConvTranspose",
     "DCNv2",
     "DeformConv",
+    "DeformConvBlock",
     "FusedDeformConv",
     "Gemm",
     "MatMul",
@@ -28,7 +29,7 @@ WEIGHTED = {
 }
 """Operators that do the network's arithmetic. What follows the last of them on the way to an output is its tail."""
 
-_FLOAT_INPUTS = {"FusedDeformConv": {3}}  # the bias
+_FLOAT_INPUTS = {"DeformConvBlock": {2, 4}, "FusedDeformConv": {3}}  # the biases
 _FLOAT_OUTPUT = {"NormalizeEmbedding"}
 
 
@@ -71,13 +72,22 @@ def to_half(graph: Graph) -> None:
 
 
 def _full_precision(graph: Graph) -> set[int]:
-    """Nodes (by `id`) that compute in float32: the tails, and what makes GridSample's coordinates."""
+    """Nodes (by `id`) that compute in float32: the tails, and samplings with their coordinates and what follows them.
+
+    A sampling stays in float32 up to the next product because TensorRT 8.6 has no kernel for one whose results
+    change their type at once.
+    """
     consumers, producers = graph.consumers(), graph.producers()
     full: set[int] = set()
+    sampled: set[str] = set()
+    for node in graph.nodes:
+        if node.op_type == "GridSample" or (node.op_type not in WEIGHTED and sampled.intersection(node.input)):
+            full.add(id(node))
+            sampled.update(node.output)
     for node in reversed(graph.nodes):
         readers = [reader for output in node.output for reader in consumers.get(output, [])]
         is_tail = node.op_type not in WEIGHTED | _FLOAT_OUTPUT and all(id(reader) in full for reader in readers)
-        if is_tail or node.op_type == "GridSample":
+        if is_tail:
             full.add(id(node))
     waiting = [node.input[1] for node in graph.nodes if node.op_type == "GridSample"]
     while waiting:

@@ -1,8 +1,8 @@
 """A network of a few layers in the exporter's forms, with the patterns that TensorRT's rewrites know, and misfits.
 
-Deformable convolutions that fit the fused plugin and one that does not (12 channels), upsampling that is added to a
-map and upsampling that is not, finished heads, weights stored in half. Lively: offsets of pixels, outputs of about 1.
-It needs neither torch nor the exporter, so that GPU tests can build it anywhere.
+Deformable convolutions that fit the block, the fused plugin (offsets from a 1x1 kernel) and neither (12 channels),
+upsampling that is added to a map and upsampling that is not, finished heads, weights stored in half. Lively: offsets
+of pixels, outputs of about 1. It needs neither torch nor the exporter, so that GPU tests can build it anywhere.
 """
 
 from __future__ import annotations
@@ -50,8 +50,10 @@ class _Builder:
         y = self.add("Conv", x, *parts, output=f"{name}_conv", **settings)
         return self.add("Relu", y, output=f"{name}_relu") if relu else y
 
-    def deform_conv(self, x: str, name: str, channels: int, out_channels: int) -> str:
-        predicted = self.conv(x, f"{name}.conv_offset_mask", (27, channels, 3, 3), gain=0.7, relu=False)
+    def deform_conv(self, x: str, name: str, channels: int, out_channels: int, predicting: int = 3) -> str:
+        """A deformable convolution and the convolution (side `predicting`) that predicts its offsets and mask."""
+        shape = (27, channels, predicting, predicting)
+        predicted = self.conv(x, f"{name}.conv_offset_mask", shape, gain=0.7, relu=False)
         limits = [self.constant(f"{name}_limit{i}", np.int64([i])) for i in (0, 18, 27)]
         one = self.constant(f"{name}_one", np.int64([1]))
         offset = self.add("Slice", predicted, limits[0], limits[1], one, one, output=f"{name}_offset")
@@ -79,7 +81,7 @@ def build(classes: int = 1, embedding: int = EMBEDDING) -> onnx.ModelProto:
     x = make.conv("images", "stem", (16, 3, 7, 7), stride=2)
     fine = make.conv(x, "fine", (16, 16, 3, 3), stride=2)
     coarse = make.conv(fine, "coarse", (32, 16, 3, 3), stride=2)
-    raised = make.upsample(make.deform_conv(coarse, "proj", 32, 16), "up", 16, 2)
+    raised = make.upsample(make.deform_conv(coarse, "proj", 32, 16, predicting=1), "up", 16, 2)
     merged = make.deform_conv(make.add("Add", raised, fine, output="sum"), "node", 16, 24)
     deep = make.add("MaxPool", coarse, output="pooled", kernel_shape=[2, 2], strides=[2, 2])
     far = make.upsample(make.conv(deep, "deep", (8, 32, 3, 3)), "far", 8, 4)

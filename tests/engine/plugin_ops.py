@@ -16,8 +16,8 @@ from onnx.reference.op_run import OpRun
 from export.networks.deform_conv import deform_conv2d_reference
 
 
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.array(array, np.float32))
+def _tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:
+    return array if isinstance(array, torch.Tensor) else torch.from_numpy(np.array(array, np.float32))
 
 
 def _deform_conv(x, weight, offset, bias, mask, kernel_shape, strides, pads, dilations, offset_group):
@@ -42,20 +42,44 @@ def _deform_conv(x, weight, offset, bias, mask, kernel_shape, strides, pads, dil
     return total if bias is None else total + _tensor(bias)[:, None, None]
 
 
+def _unpack(packed, channels, taps):
+    """The weight `(o, c, taps)` of a packed one, k = tap * c + channel in stages of 64."""
+    stages, out_channels, _ = packed.shape
+    flat = packed.transpose(1, 0, 2).reshape(out_channels, -1)
+    assert stages == -(-taps * channels // 64)
+    assert not flat[:, taps * channels :].any()
+    return flat[:, : taps * channels].reshape(out_channels, taps, channels).transpose(0, 2, 1).astype(np.float32)
+
+
+class DeformConvBlock(OpRun):
+    op_domain = ""
+
+    def _run(self, x, offset_weight, offset_bias, weight, bias, relu):
+        kinds = [array.dtype.name for array in (x, offset_weight, offset_bias, weight, bias)]
+        assert kinds == ["float16", "float16", "float32", "float16", "float32"]
+        assert (offset_weight.shape[1:], offset_bias.shape) == ((32, 64), (32,))
+        assert not offset_weight[:, 27:].any()
+        assert not offset_bias[27:].any()
+        channels = x.shape[1]
+        kernels = [_unpack(packed, channels, 9) for packed in (offset_weight, weight)]
+        predict, kernel = (kernel.reshape(len(kernel), channels, 3, 3) for kernel in kernels)
+        predicted = F.conv2d(_tensor(x), _tensor(predict[:27]), _tensor(offset_bias[:27]), padding=1)
+        y = _deform_conv(
+            x, kernel, predicted[:, :18], bias, predicted[:, 18:].sigmoid(), (3, 3), (1, 1), [1] * 4, (1, 1), 1
+        )
+        return ((y.relu() if relu else y).numpy().astype(np.float16),)
+
+
 class FusedDeformConv(OpRun):
     op_domain = ""
 
     def _run(self, x, predicted, packed, bias, kernel_shape, strides, pads, dilations, offset_group, relu):
         assert (x.dtype, predicted.dtype, packed.dtype, bias.dtype) == (np.float16, np.float16, np.float16, np.float32)
         taps, channels = kernel_shape[0] * kernel_shape[1], x.shape[1]
-        stages, out_channels, _ = packed.shape
-        weight = np.zeros((out_channels, channels, taps), np.float32)
-        for k in range(taps * channels):
-            weight[:, k % channels, k // channels] = packed[k // 64, :, k % 64]
-        assert stages == -(-taps * channels // 64)
+        weight = _unpack(packed, channels, taps)
         offsets = 2 * taps * offset_group
         mask = 1 / (1 + np.exp(-predicted[:, offsets:].astype(np.float32)))
-        weight = weight.reshape(out_channels, channels, *kernel_shape)
+        weight = weight.reshape(len(weight), channels, *kernel_shape)
         y = _deform_conv(
             x, weight, predicted[:, :offsets], bias, mask, kernel_shape, strides, pads, dilations, offset_group
         )
@@ -142,7 +166,16 @@ class ConvTranspose(OpRun):
         return (y.numpy().astype(x.dtype),)
 
 
-OPERATORS = [Conv, ConvTranspose, DeformConv, FusedDeformConv, ModulatedDeformConv2d, NormalizeEmbedding, UpsampleAdd]
+OPERATORS = [
+    Conv,
+    ConvTranspose,
+    DeformConv,
+    DeformConvBlock,
+    FusedDeformConv,
+    ModulatedDeformConv2d,
+    NormalizeEmbedding,
+    UpsampleAdd,
+]
 
 
 def run(model: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:

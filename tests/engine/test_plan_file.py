@@ -241,7 +241,8 @@ def test_reading_the_report_of_an_engine() -> None:
 
 def test_an_engine_that_is_not_as_asked_for() -> None:
     graph = prepare(tiny_network.build(), tiny_network.SIZE)
-    plugins = [node.name for node in graph.graph.node if node.op_type in ("FusedDeformConv", "UpsampleAdd")]
+    kinds = ("DeformConvBlock", "FusedDeformConv", "UpsampleAdd")
+    plugins = [node.name for node in graph.graph.node if node.op_type in kinds]
     whole = [
         Layer(f"{node.name} [profile 0]", "PluginV2", ("half HWC8",), ("half HWC8",))
         for node in graph.graph.node

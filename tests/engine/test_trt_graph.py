@@ -22,9 +22,10 @@ from core import ConfigError, ModelError
 from engine import BUNDLED_WEIGHTS
 from engine.onnx_graph import Graph
 from engine.rewrites import deform_conv_to_grid_sample
-from engine.trt_dialects import pack_weight, phase_kernels, upsample_by_phases
+from engine.trt_fusion import pack_weight
 from engine.trt_graph import PLUGINS, prepare
 from engine.trt_shapes import fold, lower_opset
+from engine.trt_upsampling import phase_kernels, upsample_by_phases
 
 SIZE = (96, 64)
 TOLERANCE = {"fp16": 5e-3, "fp32": 2e-5}
@@ -102,7 +103,7 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
 
 def test_every_pattern_of_the_bundled_model_is_found(bundled):
     found = operators(prepare(bundled, SIZE))
-    assert found["FusedDeformConv"] == 16
+    assert found["DeformConvBlock"] == 16
     assert found["UpsampleAdd"] == 8
     assert found["NormalizeEmbedding"] == 1
     gone = ("DeformConv", "ConvTranspose", "Slice", "Expand", "Shape", "Reshape", "ReduceL2")
@@ -114,7 +115,8 @@ def test_every_pattern_of_the_bundled_model_is_found(bundled):
 def test_what_does_not_fit_the_plugins_stays_standard(tiny):
     model = prepare(tiny, SIZE)
     found = operators(model)
-    assert (found["FusedDeformConv"], found["DeformConv"]) == (2, 1)  # 12 channels do not fill vectors of 8
+    counts = [found[name] for name in ("DeformConvBlock", "FusedDeformConv", "DeformConv")]
+    assert counts == [1, 1, 1]  # offsets from a 1x1 kernel are not for the block, 12 channels for neither
     assert (found["UpsampleAdd"], found["DepthToSpace"]) == (1, 1)  # one is not added to anything
     assert found["ConvTranspose"] == 0
     for node in model.graph.node:
@@ -138,8 +140,9 @@ def test_forms_that_the_parser_of_tensorrt_8_6_takes(bundled, precision, dcn):
         schema = onnx.defs.get_schema(node.op_type, 17)
         assert len(node.input) <= schema.max_input
         assert {attribute.name for attribute in node.attribute} <= set(schema.attributes)
-    assert len({node.name for node in model.graph.node}) == len(model.graph.node)
-    assert "network.hm.0" in {node.name for node in model.graph.node}
+    names = {node.name for node in model.graph.node}
+    assert len(names) == len(model.graph.node)
+    assert {"network.hm.0", "network.ida_up.node_1.conv"} <= names
 
 
 def types(model: onnx.ModelProto) -> dict[str, int]:
@@ -161,8 +164,8 @@ def test_half_precision_types(bundled):
     for node in model.graph.node:
         if node.op_type in ("Conv", "UpsampleAdd"):
             assert {kinds[name] for name in (*node.input, *node.output)} == {half}, node.name
-        if node.op_type == "FusedDeformConv":
-            assert [kinds[name] for name in node.input] == [half, half, half, single]
+        if node.op_type == "DeformConvBlock":
+            assert [kinds[name] for name in node.input] == [half, half, single, half, single]
 
 
 def test_native_coordinates_are_single_precision(bundled):
@@ -253,7 +256,7 @@ def test_an_older_dialect_is_read_too(images):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=7)
     fused = prepare(model, SIZE, (2,))
-    assert operators(fused) == {"Conv": 2, "FusedDeformConv": 1, "Cast": 1}
+    assert operators(fused) == {"Conv": 1, "DeformConvBlock": 1, "Cast": 1}
     wanted = run(prepare(model, SIZE, (2,), "fp32", "native"), images)["out"]
     assert wanted.min() == 0 < wanted.max()
     for mode in (("fp16", "plugin"), ("fp16", "native"), ("fp16", "nvidia"), ("fp32", "plugin")):
@@ -359,7 +362,7 @@ def test_the_floor_of_the_benchmark(bundled, images):
     found = operators(prepare(floor, SIZE))
     assert found["Conv"] == 61  # 45 others and 16 in place of deformable ones
     assert found["UpsampleAdd"] == 8
-    assert not found["FusedDeformConv"] + found["DeformConv"] + found["Slice"]
+    assert not found["DeformConvBlock"] + found["FusedDeformConv"] + found["DeformConv"] + found["Slice"]
     zeros = onnx.ModelProto()
     zeros.CopyFrom(bundled)
     for tensor in zeros.graph.initializer:  # no offsets, and masks of sigmoid(30) = 1: the same function
