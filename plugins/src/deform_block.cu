@@ -6,17 +6,15 @@ namespace fairmot {
 constexpr int kPredicted = 32;  // outputs of the offset convolution, with the padding
 constexpr int kEntries = 9;     // taps
 
-// A tile with room for some stages of the offset convolution, which has the same pixels.
+// A tile whose shared memory serves the offset convolution of the same pixels first.
 template <typename Base>
 struct BlockTile : Base {
     static constexpr int stage_bytes = (Base::block_m + kPredicted) * kStage * 2;
-    static constexpr int fitting = Base::front_bytes / stage_bytes;
-    static constexpr int ring = fitting < 3 ? 3 : fitting > 4 ? 4 : fitting;
-    static constexpr int front_bytes = ring * stage_bytes > Base::front_bytes ? ring * stage_bytes : Base::front_bytes;
+    static constexpr int product_bytes = Base::shared_bytes(kEntries);
+    static constexpr int bytes = product_bytes > 3 * stage_bytes ? product_bytes : 3 * stage_bytes;
+    static constexpr int ring = bytes / stage_bytes > 4 ? 4 : bytes / stage_bytes;  // stages under way
     // A warp's share; without warp groups, the first two warps of a row of warps have 16 columns each.
     static constexpr int predicted_n = Base::grouped ? kPredicted / Base::groups_n / 8 : 2;
-
-    static size_t shared_bytes() { return front_bytes + Base::block_m * (4 + kEntries * 32); }
 };
 
 namespace {
@@ -42,25 +40,26 @@ __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsign
 
     int image, row, column;
     w.locate(w.own_row, image, row, column);
-    // Rows of the tile that this thread copies are T::rows / 8 rows of the map apart, in one column.
     int const vectors = product.vectors;
     int tap = (w.begin * 8 + w.piece) / vectors;
     int vector = w.begin * 8 + w.piece - tap * vectors;
-    half const* from_weights = p.offset_weight + (static_cast<int64_t>(w.begin) * kPredicted + w.own_row) * kStage + w.piece * kVector;
+    half const* from_weights =
+        p.offset_weight + (static_cast<int64_t>(w.begin) * kPredicted + w.own_row) * kStage + w.piece * kVector;
+    unsigned char const* const origin = product.x + static_cast<int64_t>(image) * g.height * w.row_bytes;
+    // Rows of the tile that this thread copies are kStep rows of the map apart, in one column.
+    constexpr int kStep = T::rows / kTileWidth;
     auto fetch = [&](int slot) {
-        int const tap_y = tap / 3;
+        int const tap_y = (tap * 11) >> 5;  // tap / 3
         int const y = row + tap_y - 1;
         int const x = column + tap - tap_y * 3 - 1;
-        unsigned char const* const from =
-            product.x + (static_cast<int64_t>(image * g.height + y) * g.width + x) * (vectors * 16) + vector * 16;
+        bool const inside = static_cast<unsigned>(x) < static_cast<unsigned>(g.width) && tap < kEntries;
+        unsigned char const* from = origin + (y * static_cast<int>(w.row_bytes) + x * static_cast<int>(w.pixel_bytes) + vector * 16);
         half* const to = columns + slot * T::block_m * kStage + w.own_place;
 #pragma unroll
         for (int i = 0; i < T::items; ++i) {
-            int const at = y + i * (T::rows / 8);
-            bool const valid = tap < kEntries && at >= 0 && at < g.height && x >= 0 && x < g.width;
-            copy_async_cached(to + i * T::rows * kStage,
-                              valid ? from + static_cast<int64_t>(i * (T::rows / 8)) * g.width * (vectors * 16) : product.x,
-                              valid);
+            bool const valid = inside && static_cast<unsigned>(y + i * kStep) < static_cast<unsigned>(g.height);
+            copy_async_cached(to + i * T::rows * kStage, valid ? from : product.x, valid);
+            from += kStep * w.row_bytes;
         }
 #pragma unroll
         for (int i = 0; i < (kPredicted + T::rows - 1) / T::rows; ++i) {
@@ -214,7 +213,7 @@ template <typename T>
 cudaError_t launch(BlockParams const& p, int splits, cudaStream_t stream) {
     bool const dense = p.product.vectors % 8 == 0 && p.product.out_channels % T::block_n == 0;
     auto* const kernel = dense ? deform_block<T, true> : deform_block<T, false>;
-    return launch_tiles<T>(kernel, p, T::shared_bytes(), splits, stream);
+    return launch_tiles<T>(kernel, p, T::bytes, splits, stream);
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ struct Tile {
     static_assert(items * rows == block_m && rows % 8 == 0, "whole pieces");
     static_assert(block_m % (kWarpsM_ * 16) == 0 && block_n % (kWarpsN_ * 16) == 0 && tiles_n > 0, "whole tiles");
 
-    static size_t shared_bytes(int entries) { return front_bytes + block_m * (4 + static_cast<size_t>(entries) * 32); }
+    static constexpr size_t shared_bytes(int entries) { return front_bytes + block_m * (4 + static_cast<size_t>(entries) * 32); }
 };
 
 // One thread of a block at work. kDense: kernel 3x3, one offset group, whole stages of channels, whole blocks of outputs.
@@ -83,6 +83,8 @@ struct Worker {
     int* const row_pixel;         // (block_m,), the pixel's number in the batch or below 0 for none
     uint4* const corner;          // (entries, block_m): where the four pixels around a tap lie, in bytes from x
     float4* const corner_weight;  // (entries, block_m)
+    unsigned const pixel_bytes = p.vectors * 16;
+    unsigned const row_bytes = p.geometry.width * pixel_bytes;
     int const warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) >> 5, 0);  // tells that it is uniform
     int const lane = threadIdx.x & 31;
     int const warp_m = T::grouped ? (warp / 4 / T::groups_n) * 4 + warp % 4 : warp / T::warps_n;
@@ -148,11 +150,10 @@ struct Worker {
         int const top = max(at.y, 0), bottom = min(at.y + 1, g.height - 1);
         int const left = max(at.x, 0), right = min(at.x + 1, g.width - 1);
         unsigned const base = valid ? image * g.height : 0;
-        unsigned const bytes = p.vectors * 16;
-        unsigned const upper = (base + top) * g.width;
-        unsigned const lower = (base + bottom) * g.width;
-        corner[entry * T::block_m + m] =
-            make_uint4((upper + left) * bytes, (upper + right) * bytes, (lower + left) * bytes, (lower + right) * bytes);
+        unsigned const upper = (base + top) * row_bytes;
+        unsigned const lower = (base + bottom) * row_bytes;
+        corner[entry * T::block_m + m] = make_uint4(upper + left * pixel_bytes, upper + right * pixel_bytes,
+                                                    lower + left * pixel_bytes, lower + right * pixel_bytes);
         corner_weight[entry * T::block_m + m] = make_float4(at.w00, at.w01, at.w10, at.w11);
     }
 
@@ -226,7 +227,9 @@ struct Worker {
             bool const more = stage + 1 < end;
             if (more) {
                 fetch_weights(now ^ 1);
-                read_corners();
+                if constexpr (!T::grouped) {
+                    read_corners();  // arrive while the product runs
+                }
             }
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
             if constexpr (T::grouped) {
@@ -240,6 +243,9 @@ struct Worker {
                 group_commit();
                 if (more) {
                     write_columns(now ^ 1);
+                }
+                if (stage + 2 < end) {
+                    read_corners();  // arrive while all wait for each other
                 }
                 group_wait();
                 return;
@@ -271,6 +277,9 @@ struct Worker {
         };
         read_corners();
         write_columns(0);
+        if (T::grouped && begin + 1 < end) {
+            read_corners();
+        }
         for (int stage = begin; stage < end; stage += 2) {
             run_stage(stage, std::integral_constant<int, 0>{});
             if (stage + 1 < end) {
