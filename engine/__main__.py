@@ -1,6 +1,7 @@
 """Build TensorRT engines and look into them.
 
-`python -m engine build MODEL.onnx` builds the engine of a model ahead of its first use.
+`python -m engine build MODEL.onnx` builds the engine of a model ahead of its first use. A model that was made
+elsewhere (a DCNv2 node is fine) gets one too, with its own input and outputs in float32; it cannot track.
 `python -m engine inspect PLAN` lists the layers of a built engine, their formats and times.
 """
 
@@ -20,7 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     build = commands.add_parser("build", help="build the TensorRT engine of an ONNX model")
-    build.add_argument("model", type=Path, nargs="?", help="a file of `python -m export`; the bundled model by default")
+    build.add_argument("model", type=Path, nargs="?", help="an ONNX file; the bundled model by default")
     build.add_argument("--precision", choices=["fp16", "fp32"], default="fp16", help="number format (fp16)")
     build.add_argument("--batch", default="1", help="images at once; several numbers by commas, as in 1,4,8 (1)")
     build.add_argument("--size", help="input WIDTHxHEIGHT in pixels (the model's own)")
@@ -43,11 +44,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from engine.model import ModelInfo
+    from engine.foreign import read_for_build
     from engine.plan import BuildSettings
 
     settings = BuildSettings(_size(options.size), _batches(options.batch), options.precision, options.dcn)
-    model = ModelInfo.read(options.model)
+    model = read_for_build(options.model, settings.size, settings.batches)
     model.check_size(settings.size or model.size)
     _check_tensorrt()
     from engine.trt_build import build_plan

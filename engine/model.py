@@ -30,14 +30,30 @@ _PREFIX = "fairmot."
 
 
 @dataclass(frozen=True)
-class ModelInfo:
-    """The facts of one model file.
+class ModelFile:
+    """What building an engine takes of a model, whoever made it.
 
     Attributes:
         path: the ONNX file.
+        size: default input `(width, height)` in pixels.
+    """
+
+    path: Path
+    size: tuple[int, int]
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raise `ConfigError` unless the network takes an input of `size` (width, height), as far as is known."""
+        if min(size) <= 0:
+            raise ConfigError(f"The input size {size[0]}x{size[1]} is not above 0: give --size WIDTHxHEIGHT in pixels.")
+
+
+@dataclass(frozen=True)
+class ModelInfo(ModelFile):
+    """The facts of a model that `python -m export` wrote.
+
+    Attributes:
         architecture: name of the network, `dla_34` for example.
         stride: input pixels per cell of the outputs.
-        size: default input `(width, height)` in pixels.
         size_multiple: width and height of any input must be multiples of this.
         channel_order: order of the colour channels in the input.
         mean: per channel, in the input's order, subtracted after the division by 255.
@@ -49,10 +65,8 @@ class ModelInfo:
         embedding_size: channels of the embedding, 0 for a model without.
     """
 
-    path: Path
     architecture: str
     stride: int
-    size: tuple[int, int]
     size_multiple: int
     channel_order: Literal["rgb", "bgr"]
     mean: tuple[float, float, float]
@@ -84,12 +98,8 @@ class ModelInfo:
             ModelError: if the file is missing, is not ONNX, is damaged, or was not made by `python -m export`.
         """
         path = BUNDLED_WEIGHTS if path is None else Path(path)
-        model = _load(path)
-        facts = {
-            entry.key.removeprefix(_PREFIX): entry.value
-            for entry in model.metadata_props
-            if entry.key.startswith(_PREFIX)
-        }
+        model = load_onnx(path)
+        facts = _metadata(model)
         if "format" not in facts:
             raise ModelError(
                 f"{path} carries no FairMOT metadata, so it was made elsewhere: "
@@ -135,11 +145,26 @@ class ModelInfo:
                 )
 
 
+def has_metadata(model: onnx.ModelProto) -> bool:
+    """Whether a model says of itself what `ModelInfo` holds."""
+    return "format" in _metadata(model)
+
+
+def _metadata(model: onnx.ModelProto) -> dict[str, str]:
+    entries = [entry for entry in model.metadata_props if entry.key.startswith(_PREFIX)]
+    return {entry.key.removeprefix(_PREFIX): entry.value for entry in entries}
+
+
 def _shape(sizes: tuple[int, ...]) -> str:
     return "x".join(str(size) for size in sizes)
 
 
-def _load(path: Path) -> onnx.ModelProto:
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """Load an ONNX file.
+
+    Raises:
+        ModelError: if it is missing, is not ONNX or is damaged.
+    """
     if not path.is_file():
         if path == BUNDLED_WEIGHTS:
             raise ModelError(f"The bundled model {path} is missing: restore it from the repository or give --weights.")

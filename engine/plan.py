@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from core.errors import ConfigError, ModelError, OutputError
-from engine.model import ModelInfo
+from engine.model import ModelFile, ModelInfo
 from engine.trt_graph import VERSION, Dcn, Precision
 from engine.trt_layers import Layer
 
@@ -79,7 +79,7 @@ class Plan:
     """A built engine and how it came about.
 
     Attributes:
-        model: facts of the model; its path is where the model was when the engine was built.
+        model: facts of the model, fewer if it was made elsewhere; its path is where it was when the engine was built.
         model_sha256: of the ONNX file.
         settings: what it was built for; `size` is set.
         host: what it was built on.
@@ -88,7 +88,7 @@ class Plan:
         engine: TensorRT's serialised engine.
     """
 
-    model: ModelInfo
+    model: ModelFile
     model_sha256: str
     settings: BuildSettings
     host: Host
@@ -205,7 +205,7 @@ def _facts(header: dict[str, Any], path: Path) -> dict[str, Any]:
         settings = header["settings"]
         host = header["host"]
         return {
-            "model": ModelInfo(**model),
+            "model": (ModelInfo if "architecture" in model else ModelFile)(**model),
             "model_sha256": header["model_sha256"],
             "settings": BuildSettings(
                 cast("tuple[int, int]", tuple(settings["size"])),

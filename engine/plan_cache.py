@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from core.errors import OutputError
-from engine.model import ModelInfo
+from engine.model import ModelFile
 from engine.plan import BuildSettings, Host
 from engine.trt_graph import VERSION
 from plugins.nvrtc import cache_folder
@@ -23,7 +23,7 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def plan_path(model: ModelInfo, model_sha256: str, settings: BuildSettings, host: Host) -> Path:
+def plan_path(model: ModelFile, model_sha256: str, settings: BuildSettings, host: Host) -> Path:
     """Where the plan of this model, with these settings, for this machine is kept."""
     size = settings.size or model.size
     identity = [model_sha256, asdict(settings) | {"size": size}, asdict(host), VERSION]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from engine.model import ModelInfo
 from engine.plan import Plan
 from engine.trt_layers import Layer
 
@@ -19,10 +20,11 @@ def print_plan(plan: Plan, times: Mapping[str, float] | None = None) -> None:
         times: milliseconds by layer name; adds a column and a sum.
     """
     host, settings = plan.host, plan.settings
+    origin = plan.model.architecture if isinstance(plan.model, ModelInfo) else "made elsewhere"
     major, minor = host.compute_capability
     console = Console(highlight=False, soft_wrap=True)
     facts = {
-        "model": f"{plan.model.path.name} ({plan.model.architecture}), sha256 {plan.model_sha256[:16]}",
+        "model": f"{plan.model.path.name} ({origin}), sha256 {plan.model_sha256[:16]}",
         "input": f"{plan.size[0]}x{plan.size[1]}, batch {', '.join(map(str, settings.batches))}",
         "precision": settings.precision,
         "deformable convolutions": settings.dcn,

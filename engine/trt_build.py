@@ -16,7 +16,7 @@ import torch
 from core.errors import ModelError, OutputError
 from engine.build_progress import BuildProgress
 from engine.gpu_faults import gpu_faults
-from engine.model import INPUT, ModelInfo
+from engine.model import ModelFile, ModelInfo
 from engine.plan import BuildSettings, Host, Plan, load_engine, write_whole
 from engine.plan_cache import file_sha256, locked, plan_path, timing_cache_path
 from engine.trt_faults import build_failure, parse_failure
@@ -61,7 +61,7 @@ def cached_plan(
 
 
 def build_plan(
-    model: ModelInfo,
+    model: ModelFile,
     settings: BuildSettings,
     output: Path | None = None,
     *,
@@ -69,6 +69,8 @@ def build_plan(
     optimization_level: int | None = None,
 ) -> Path:
     """Build the engine of a model, whether there is one already or not.
+
+    A model that was made elsewhere keeps its input and outputs by name, in float32 and linear, whatever the precision.
 
     Args:
         model: facts of the ONNX file.
@@ -91,7 +93,8 @@ def build_plan(
     host = this_host(settings)
     checksum = file_sha256(model.path)
     output = output or plan_path(model, checksum, settings, host)
-    graph = prepare(onnx.load(model.path), settings.size, settings.batches, settings.precision, settings.dcn)
+    own = isinstance(model, ModelInfo)
+    graph = prepare(onnx.load(model.path), settings.size, settings.batches, settings.precision, settings.dcn, own)
     started = time.monotonic()
     title = f"{model.path.name} for {host.gpu}, {settings.precision}, {settings.size[0]}x{settings.size[1]}"
     doing = f"building {model.path.name}"
@@ -128,7 +131,7 @@ class _Builder:
 
     def __init__(
         self,
-        model: ModelInfo,
+        model: ModelFile,
         settings: BuildSettings,
         graph: onnx.ModelProto,
         host: Host,
@@ -186,15 +189,15 @@ class _Builder:
             if settings.precision == "fp16":
                 hold_to_types(network, config, self._graph)
         images = network.get_input(0)
-        if settings.precision == "fp16":
-            images.allowed_formats = 1 << int(HALF_IMAGES)
+        linear = 1 << int(trt.TensorFormat.LINEAR)
+        images.allowed_formats = 1 << int(HALF_IMAGES) if images.dtype == trt.float16 else linear
         for index in range(network.num_outputs):
-            network.get_output(index).allowed_formats = 1 << int(trt.TensorFormat.LINEAR)
+            network.get_output(index).allowed_formats = linear
         if len(settings.batches) > 1:
             for batch in settings.batches:
                 profile = builder.create_optimization_profile()
                 shape = (batch, *tuple(images.shape)[1:])
-                profile.set_shape(INPUT, shape, shape, shape)
+                profile.set_shape(images.name, shape, shape, shape)
                 config.add_optimization_profile(profile)
 
     def _saved_timings(self) -> bytes:

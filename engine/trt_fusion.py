@@ -6,6 +6,7 @@ What the plugins compute is described in `plugins/`.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import onnx
@@ -23,8 +24,8 @@ _SAME = {"strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1], "group": 
 def fuse_deform_convs(graph: Graph) -> None:
     """Let plugins read the predicted offsets and mask logits as they are, or predict them themselves.
 
-    Fits where two Slices take offsets and mask logits from one tensor of `3 * taps * offset_group` channels,
-    the mask passes a Sigmoid, and channels fill whole vectors of kHWC8. A Relu behind it becomes an attribute.
+    Fits where offsets and mask logits are cut out of one tensor of `3 * taps * offset_group` channels, the mask
+    passes a Sigmoid, and channels fill whole vectors of kHWC8. A Relu behind it becomes an attribute.
 
     `DeformConvBlock(x, offset weight, offset bias, weight, bias)`, attribute relu: where that tensor comes from
     a convolution of the same map and nothing else reads it, both with 3x3 kernels, stride, padding and dilation 1,
@@ -99,32 +100,45 @@ def _parameters(graph: Graph, weight: str, bias: str, channels: int) -> list[str
 
 
 def _predicted(graph: Graph, conv: DeformConvNode) -> str | None:
-    """Name of the tensor that holds offsets and mask logits, if both are plain slices of one."""
+    """Name of the tensor that holds offsets and mask logits, if both are just channels of one."""
     producers = graph.producers()
     sigmoid = producers.get(conv.mask)
     if sigmoid is None or sigmoid.op_type != "Sigmoid":
         return None
     offsets = 2 * conv.taps * conv.offset_group
     everything = 3 * conv.taps * conv.offset_group
-    parts = (_channel_slice(graph, producers, conv.offset), _channel_slice(graph, producers, sigmoid.input[0]))
-    if parts[0] is None or parts[1] is None or parts[0][0] != parts[1][0]:
+    parts = _channels(graph, producers, conv.offset), _channels(graph, producers, sigmoid.input[0])
+    if parts[0] is None:
         return None
     source = parts[0][0]
-    fits = parts[0][1:] == (0, offsets) and parts[1][1:] == (offsets, everything)
+    fits = parts == ((source, 0, offsets), (source, offsets, everything))
     return source if fits and graph.shapes[source][1] == everything else None
 
 
-def _channel_slice(graph: Graph, producers: dict[str, onnx.NodeProto], name: str) -> tuple[str, int, int] | None:
-    """Source, first and last channel of a tensor that is a Slice along the channels."""
+def _channels(graph: Graph, producers: dict[str, onnx.NodeProto], name: str) -> tuple[str, int, int] | None:
+    """Source, first and last channel of a tensor that is cut out of another; by Slice, by Split, or joined again."""
     node = producers.get(name)
-    if node is None or node.op_type != "Slice" or not all(part in graph.constants for part in node.input[1:]):
+    if node is None:
         return None
-    source = graph.shapes.get(node.input[0], ())
-    starts, ends, axes, steps = ([*(graph.constants[part].tolist() for part in node.input[1:]), None, None])[:4]
-    if len(source) != 4 or len(starts) != 1 or (axes or [0]) not in ([1], [-3]) or (steps or [1]) != [1]:
-        return None
-    first, last, _ = slice(starts[0], ends[0]).indices(source[1])
-    return node.input[0], first, last
+    settings = attributes(node)
+    if node.op_type == "Slice" and all(part in graph.constants for part in node.input[1:]):
+        source = graph.shapes.get(node.input[0], ())
+        starts, ends, axes, steps = ([*(graph.constants[part].tolist() for part in node.input[1:]), None, None])[:4]
+        if len(source) != 4 or len(starts) != 1 or (axes or [0]) not in ([1], [-3]) or (steps or [1]) != [1]:
+            return None
+        first, last, _ = slice(starts[0], ends[0]).indices(source[1])
+        return node.input[0], first, last
+    if node.op_type == "Split" and settings.get("axis") == 1:
+        counts = [graph.shapes[output][1] for output in node.output]
+        index = list(node.output).index(name)
+        return node.input[0], sum(counts[:index]), sum(counts[: index + 1])
+    if node.op_type == "Concat" and settings.get("axis") == 1:
+        parts = [_channels(graph, producers, part) for part in node.input]
+        known = [part for part in parts if part is not None]
+        joined = all(one[0] == other[0] and one[2] == other[1] for one, other in pairwise(known))
+        if len(known) == len(parts) and joined:
+            return known[0][0], known[0][1], known[-1][2]
+    return None
 
 
 def _offset_convolution(graph: Graph, conv: DeformConvNode, predicted: str) -> onnx.NodeProto | None:
@@ -142,11 +156,11 @@ def _offset_convolution(graph: Graph, conv: DeformConvNode, predicted: str) -> o
         return None
     consumers, outputs = graph.consumers(), graph.output_names()
     waiting = [predicted]
-    while waiting:  # through the Slices and the Sigmoid to the deformable convolution, and nowhere else
+    while waiting:  # through what cuts and the Sigmoid to the deformable convolution, and nowhere else
         name = waiting.pop()
         for reader in consumers.get(name, []):
             if reader is not conv.node:
-                if reader.op_type not in ("Slice", "Sigmoid"):
+                if reader.op_type not in ("Slice", "Split", "Concat", "Sigmoid"):
                     return None
                 waiting += reader.output
         if name in outputs:

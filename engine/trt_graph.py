@@ -39,6 +39,7 @@ def prepare(
     batches: tuple[int, ...] = (1,),
     precision: Precision = "fp16",
     dcn: Dcn = "plugin",
+    half_images: bool = True,
 ) -> onnx.ModelProto:
     """Rewrite a model for TensorRT.
 
@@ -48,6 +49,7 @@ def prepare(
         batches: numbers of images that the engine takes; with more than one the batch stays a dynamic axis.
         precision: `fp16`: input and weights float16, outputs float32. `fp32`: everything float32.
         dcn: how deformable convolutions run: our plugins, native layers only, or NVIDIA's plugin.
+        half_images: whether the input is float16 if the precision is; float32 otherwise.
 
     Returns:
         The graph; the type of every tensor that TensorRT computes stands in `value_info`.
@@ -58,10 +60,10 @@ def prepare(
     for value, allowed in ((precision, Precision), (dcn, Dcn)):
         if value not in get_args(allowed):
             raise ConfigError(f'The choice is {" or ".join(get_args(allowed))}, not "{value}".')
-    graph = _rewrite(model, size, batches[0], precision, dcn)
+    graph = _rewrite(model, size, batches[0], precision, dcn, half_images)
     result = _with_types(graph)
     if len(batches) > 1:
-        other = _with_types(_rewrite(model, size, batches[1], precision, dcn))
+        other = _with_types(_rewrite(model, size, batches[1], precision, dcn, half_images))
         for proto in (result, other):
             for value in (*proto.graph.input, *proto.graph.output):
                 value.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -70,12 +72,15 @@ def prepare(
     return result
 
 
-def _rewrite(model: onnx.ModelProto, size: tuple[int, int], batch: int, precision: Precision, dcn: Dcn) -> Graph:
+def _rewrite(
+    model: onnx.ModelProto, size: tuple[int, int], batch: int, precision: Precision, dcn: Dcn, half_images: bool
+) -> Graph:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = Graph(raise_opset(copy))
     fix_input(graph, batch, size)
     fold(graph)
+    _check_shapes(graph, size)
     dcn_v2_to_deform_conv(graph)
     if precision == "fp16" and dcn != "native":
         if dcn == "plugin":
@@ -97,12 +102,21 @@ def _rewrite(model: onnx.ModelProto, size: tuple[int, int], batch: int, precisio
     anchor_reshapes(graph)
     graph.prune()
     if precision == "fp16":
-        to_half(graph)
+        to_half(graph, half_images)
     else:
         graph.infer()
     _static_outputs(graph)
     graph.name_nodes()
     return graph
+
+
+def _check_shapes(graph: Graph, size: tuple[int, int]) -> None:
+    for node in graph.nodes:
+        if node.op_type in ("DCNv2", "DeformConv") and not all(name in graph.shapes for name in node.input if name):
+            raise ModelError(
+                f'At {size[0]}x{size[1]} the maps before the {node.op_type} that makes "{node.output[0]}" do not fit '
+                "together: give another --size, often a multiple of 32."
+            )
 
 
 def _static_outputs(graph: Graph) -> None:

@@ -8,7 +8,7 @@ import tensorrt as trt
 import torch
 
 from core.errors import ModelError
-from engine.model import INPUT
+from engine.model import INPUT, ModelInfo
 from engine.plan import Plan, load_engine
 from engine.trt_session import TensorRTLogger
 from plugins.gpu import Gpu
@@ -39,7 +39,7 @@ class TensorRTNetwork:
 
     Raises:
         ConfigError: if the plan needs plugins that cannot be loaded.
-        ModelError: if the plan was built elsewhere, or TensorRT refuses it.
+        ModelError: if the plan or its model was made elsewhere, or TensorRT refuses it.
     """
 
     def __init__(self, plan: Plan, gpu: Gpu) -> None:
@@ -47,6 +47,11 @@ class TensorRTNetwork:
         self._engine = engine = load_engine(plan, self._logger)
         self._gpu = gpu
         model = plan.model
+        if not isinstance(model, ModelInfo):
+            raise ModelError(
+                f"{model.path} carries no FairMOT metadata, so its engine cannot track: export its checkpoint with "
+                "`python -m export`."
+            )
         profiles = _profiles(engine)
         self.batches = sorted(profiles)
         rows, columns = tuple(engine.get_tensor_shape(INPUT))[2:]

@@ -33,8 +33,12 @@ _FLOAT_INPUTS = {"DeformConvBlock": {2, 4}, "FusedDeformConv": {3}}  # the biase
 _FLOAT_OUTPUT = {"NormalizeEmbedding"}
 
 
-def to_half(graph: Graph) -> None:
-    """Type the graph: input, weights and maps float16; tails, sampling coordinates and outputs float32.
+def to_half(graph: Graph, half_images: bool = True) -> None:
+    """Type the graph: input, weights and maps float16; tails, samplings and outputs float32.
+
+    Args:
+        graph: all of it float32.
+        half_images: whether the input becomes float16; it stays float32 otherwise, with a Cast behind it.
 
     Raises:
         ModelError: if a weight is too large for float16.
@@ -43,7 +47,7 @@ def to_half(graph: Graph) -> None:
     full = _full_precision(graph)
     kinds = {name: kind for name, kind in graph.types.items() if kind in (TensorProto.FLOAT, TensorProto.FLOAT16)}
     for value in graph.inputs:
-        if value.name in kinds:
+        if half_images and value.name in kinds:
             value.type.tensor_type.elem_type = kinds[value.name] = TensorProto.FLOAT16
     nodes: list[onnx.NodeProto] = []
     constants = dict(graph.constants)

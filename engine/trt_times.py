@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from statistics import median
 
@@ -9,13 +10,12 @@ import tensorrt as trt
 import torch
 
 from core.errors import ModelError
-from engine.model import INPUT
 from engine.plan import Plan, load_engine
 from plugins.gpu import Gpu
 
 _WARM_UP = 10
 _TYPES = {trt.DataType.FLOAT: torch.float32, trt.DataType.HALF: torch.float16}
-_VECTOR = 8  # room for kHWC8, which rounds the channels up
+_ROOM = 8  # times the values of the input; kHWC8 rounds its channels up
 
 
 class _Profiler(trt.IProfiler):  # type: ignore[misc] # untyped
@@ -56,17 +56,17 @@ def layer_times(plan: Plan, batch: int, runs: int) -> dict[str, float]:
     context = engine.create_execution_context()
     if engine.num_optimization_profiles > 1:
         context.set_optimization_profile_async(plan.settings.batches.index(batch), gpu.handle)
-    shape = (batch, *tuple(engine.get_tensor_shape(INPUT))[1:])
-    if -1 in tuple(engine.get_tensor_shape(INPUT)):
-        context.set_input_shape(INPUT, shape)
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    (images,) = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+    n, *others = tuple(engine.get_tensor_shape(images))
+    if n < 0:
+        context.set_input_shape(images, (batch, *others))
     buffers = []
     with torch.cuda.stream(gpu.stream):
-        for index in range(engine.num_io_tensors):
-            name = engine.get_tensor_name(index)
-            n, channels, *sides = tuple(context.get_tensor_shape(name))
-            rounded = -(-channels // _VECTOR) * _VECTOR
-            values = torch.rand(n, rounded, *sides, device=gpu.device)
-            buffers.append(values.to(_TYPES[engine.get_tensor_dtype(name)]))
+        for name in names:
+            count = math.prod(context.get_tensor_shape(name)) * (_ROOM if name == images else 1)
+            values = torch.rand(count, device=gpu.device)
+            buffers.append(values.to(_TYPES.get(engine.get_tensor_dtype(name), torch.float32)))
             context.set_tensor_address(name, buffers[-1].data_ptr())
     for _ in range(_WARM_UP):
         context.execute_async_v3(gpu.handle)

@@ -180,7 +180,8 @@ OPERATORS = [
 
 def run(model: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:
     """Run a rewritten graph; `images` are cast to the type of its input."""
-    kind = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
+    (value,) = model.graph.input
+    kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
     evaluator = ReferenceEvaluator(model, new_ops=OPERATORS)
     names = [output.name for output in model.graph.output]
-    return dict(zip(names, evaluator.run(None, {"images": images.astype(kind)}), strict=True))
+    return dict(zip(names, evaluator.run(None, {value.name: images.astype(kind)}), strict=True))
