@@ -78,8 +78,8 @@ def to_half(graph: Graph, half_images: bool = True) -> None:
 def _full_precision(graph: Graph) -> set[int]:
     """Nodes (by `id`) that compute in float32: the tails, and samplings with their coordinates and what follows them.
 
-    A sampling stays in float32 up to the next product because TensorRT 8.6 has no kernel for one whose results
-    change their type at once.
+    A sampling stays in float32 up to the next product: where its results changed their type at once, TensorRT 8.6
+    found no implementation.
     """
     consumers, producers = graph.consumers(), graph.producers()
     full: set[int] = set()

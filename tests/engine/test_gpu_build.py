@@ -159,9 +159,9 @@ def test_inspect_shows_layers_and_times(plans, capsys):
 def test_the_command_builds(model, tmp_path, capsys, plans):
     plans(batches=(1, 4))  # its timings help this one
     path = tmp_path / "b.plan"
-    assert main(["build", str(model.path), "--precision", "fp32", "--dcn", "native", "-o", str(path)]) == 0
+    assert main(["build", str(model.path), "--precision", "fp32", "--dcn", "plugin", "-o", str(path)]) == 0
     assert capsys.readouterr().out.strip() == str(path)
-    assert Plan.read(path).settings == BuildSettings((96, 64), (1,), "fp32", "native")
+    assert Plan.read(path).settings == BuildSettings((96, 64), (1,), "fp32", "plugin")
 
 
 def test_the_cache(model, plans):

@@ -1,8 +1,9 @@
-"""Engines of ONNX files that were made elsewhere, with `DCNv2` nodes: built by the command, run as TensorRT engines."""
+"""Engines of ONNX files that were made elsewhere, with `DCNv2` nodes: built, and run as TensorRT engines."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import foreign_network
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from core import ModelError
 from engine.__main__ import main
-from engine.plan import Plan, load_engine
+from engine.foreign import read_for_build
+from engine.plan import BuildSettings, Plan, load_engine
 
 pytestmark = pytest.mark.gpu
 
@@ -18,9 +20,22 @@ SIZE = foreign_network.SIZE
 TOLERANCE = {"fp16": 5e-3, "fp32": 1e-4}
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path_factory.getbasetemp() / "foreign_cache"))
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One plan in half precision for 1 or 2 images from a file of open size, one in single precision of a fixed one."""
+    from engine.trt_build import build_plan
+
+    folder = tmp_path_factory.mktemp("foreign")
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAIRMOT_CACHE", str(folder / "cache"))
+        for precision, fixed, size, batches in (("fp16", None, SIZE, (1, 2)), ("fp32", SIZE, None, (1,))):
+            path = foreign_network.save(folder / f"{precision}.onnx", fixed)
+            settings = BuildSettings(size, batches, precision)
+            model = read_for_build(path, size, batches)
+            output = folder / f"{precision}.plan"
+            found[precision] = build_plan(model, settings, output, progress=False, optimization_level=0)
+        yield found
 
 
 def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -30,15 +45,18 @@ def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
 
     from plugins.gpu import Gpu
 
-    gpu = Gpu.open()
-    engine = load_engine(Plan.read(path))
+    gpu, plan = Gpu.open(), Plan.read(path)
+    engine = load_engine(plan)
     context = engine.create_execution_context()
+    if len(plan.settings.batches) > 1:
+        context.set_optimization_profile_async(plan.settings.batches.index(len(images)), gpu.handle)
+        context.set_input_shape("input.1", images.shape)
     buffers = {}
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
         assert engine.get_tensor_dtype(name) == trt.float32
         assert engine.get_tensor_format(name) == trt.TensorFormat.LINEAR
-        buffers[name] = torch.zeros(tuple(engine.get_tensor_shape(name)), device=gpu.device)
+        buffers[name] = torch.zeros(tuple(context.get_tensor_shape(name)), device=gpu.device)
         context.set_tensor_address(name, buffers[name].data_ptr())
     buffers["input.1"].copy_(torch.from_numpy(images))
     torch.cuda.synchronize()
@@ -53,32 +71,33 @@ def wanted(images: np.ndarray) -> dict[str, np.ndarray]:
 
     from engine.trt_graph import prepare
 
-    model = prepare(foreign_network.build(), SIZE, (1,), "fp32", "native")
+    model = prepare(foreign_network.build(), SIZE, (len(images),), "fp32", "native")
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {"input.1": images}), strict=True))
 
 
-@pytest.mark.parametrize("precision", ["fp16", "fp32"])
-def test_an_engine_of_a_file_made_elsewhere(precision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, path = foreign_network.save(tmp_path / "old.onnx", SIZE), tmp_path / "a.plan"
-    assert main(["build", str(model), "--precision", precision, "-o", str(path)]) == 0
-    images = np.random.default_rng(0).random((1, 3, SIZE[1], SIZE[0]), np.float32)
-    found = run(path, images)
+@pytest.mark.parametrize(("precision", "batch"), [("fp16", 1), ("fp16", 2), ("fp32", 1)])
+def test_equal_to_onnxruntime(precision: str, batch: int, plans: dict[str, Path]) -> None:
+    images = np.random.default_rng(0).random((batch, 3, SIZE[1], SIZE[0]), np.float32)
+    found = run(plans[precision], images)
     expected = wanted(images)
     assert found.keys() == expected.keys() == {"hm", "wh", "reg"}
     for name, value in expected.items():
+        assert found[name].shape == value.shape
         assert np.linalg.norm(found[name] - value) < TOLERANCE[precision] * np.linalg.norm(value), name
-    assert main(["inspect", str(path), "--times", "--runs", "3"]) == 0
-    assert "old.onnx (made elsewhere)" in capsys.readouterr().out
 
 
-def test_it_cannot_track(tmp_path: Path) -> None:
+def test_inspect(plans: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(plans["fp16"]), "--times", "--batch", "2", "--runs", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "fp16.onnx (made elsewhere)" in printed
+    assert "first" in printed
+
+
+def test_it_cannot_track(plans: dict[str, Path]) -> None:
     from engine.trt_network import TensorRTNetwork
     from plugins.gpu import Gpu
 
-    model, path = foreign_network.save(tmp_path / "old.onnx"), tmp_path / "a.plan"
-    size = f"{SIZE[0]}x{SIZE[1]}"
-    assert main(["build", str(model), "--size", size, "--batch", "1,2", "-o", str(path)]) == 0
-    with pytest.raises(ModelError, match=r"old\.onnx carries no FairMOT metadata, so its engine cannot track"):
-        TensorRTNetwork(Plan.read(path), Gpu.open())
+    with pytest.raises(ModelError, match=r"fp32\.onnx carries no FairMOT metadata, so its engine cannot track"):
+        TensorRTNetwork(Plan.read(plans["fp32"]), Gpu.open())

@@ -183,7 +183,7 @@ def test_native_layers_take_any_batch(images):
 
 
 def test_native_samplings_have_one_type():
-    """From the coordinates to the product everything is float32, as the kernels of TensorRT 8.6 ask for."""
+    """From the coordinates to the product everything is float32, or TensorRT 8.6 finds no implementation."""
     model = prepare(Layer().model, SIZE, (1,), "fp16", "native")
     kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
     (sampling,) = [node for node in model.graph.node if node.op_type == "GridSample"]
