@@ -12,7 +12,7 @@ struct BlockTile : Base {
     static constexpr int stage_bytes = (Base::block_m + kPredicted) * kStage * 2;
     static constexpr int product_bytes = Base::shared_bytes(kEntries);
     static constexpr int bytes = product_bytes > 3 * stage_bytes ? product_bytes : 3 * stage_bytes;
-    static constexpr int ring = bytes / stage_bytes > 4 ? 4 : bytes / stage_bytes;  // stages under way
+    static constexpr int ring = bytes / stage_bytes > 4 ? 4 : bytes / stage_bytes;  // stages at once
     // A warp's share; without warp groups, the first two warps of a row of warps have 16 columns each.
     static constexpr int predicted_n = Base::grouped ? kPredicted / Base::groups_n / 8 : 2;
 };
@@ -29,8 +29,7 @@ struct BlockParams {
 // lie in one bank.
 __device__ __forceinline__ int prediction(int m, int channel) { return m * kPredicted + ((channel + m) & (kPredicted - 1)); }
 
-// The offset convolution, a product like the other with columns at whole positions: they are copied in the background,
-// several stages ahead. Leaves the sums of this block's stages in `predictions`, which overlaps what it used.
+// The offset convolution, a product like the other with columns at whole positions, which are copied. Leaves the sums of this block's stages in `predictions`, which overlaps what it used.
 template <typename T, bool kDense>
 __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsigned char* shared, float* predictions) {
     Product const& product = p.product;
@@ -45,95 +44,111 @@ __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsign
     int vector = w.begin * 8 + w.piece - tap * vectors;
     half const* from_weights =
         p.offset_weight + (static_cast<int64_t>(w.begin) * kPredicted + w.own_row) * kStage + w.piece * kVector;
-    unsigned char const* const origin = product.x + static_cast<int64_t>(image) * g.height * w.row_bytes;
-    // Rows of the tile that this thread copies are kStep rows of the map apart, in one column.
+    unsigned char const* const origin =
+        product.x + (static_cast<int64_t>(image) * g.height + row) * w.row_bytes + column * static_cast<int>(w.pixel_bytes);
+    // Rows of the tile that this thread copies are kStep rows of the map apart, in one column. Bit `tap` says whether
+    // that tap of the row's pixel is inside the map.
     constexpr int kStep = T::rows / kTileWidth;
+    unsigned inside[T::items];
+    unsigned const across = (column > 0 && column <= g.width ? 0111u : 0u) | (column < g.width ? 0222u : 0u) |
+                            (column + 1 < g.width ? 0444u : 0u);
+#pragma unroll
+    for (int i = 0; i < T::items; ++i) {
+        int const y = row + i * kStep;
+        inside[i] = across & ((y > 0 && y <= g.height ? 07u : 0u) | (y < g.height ? 070u : 0u) |
+                              (y + 1 < g.height ? 0700u : 0u));
+    }
     auto fetch = [&](int slot) {
         int const tap_y = (tap * 11) >> 5;  // tap / 3
-        int const y = row + tap_y - 1;
-        int const x = column + tap - tap_y * 3 - 1;
-        bool const inside = static_cast<unsigned>(x) < static_cast<unsigned>(g.width) && tap < kEntries;
-        unsigned char const* from = origin + (y * static_cast<int>(w.row_bytes) + x * static_cast<int>(w.pixel_bytes) + vector * 16);
+        int const across_and_down = (tap_y - 1) * static_cast<int>(w.row_bytes) +
+                                    (tap - tap_y * 3 - 1) * static_cast<int>(w.pixel_bytes) + vector * 16;
+        unsigned char const* from = origin + across_and_down;
         half* const to = columns + slot * T::block_m * kStage + w.own_place;
 #pragma unroll
         for (int i = 0; i < T::items; ++i) {
-            bool const valid = inside && static_cast<unsigned>(y + i * kStep) < static_cast<unsigned>(g.height);
-            copy_async_cached(to + i * T::rows * kStage, valid ? from : product.x, valid);
+            copy_async_cached(to + i * T::rows * kStage, from, inside[i] >> tap & 1);
             from += kStep * w.row_bytes;
         }
 #pragma unroll
         for (int i = 0; i < (kPredicted + T::rows - 1) / T::rows; ++i) {
             if (kPredicted % T::rows == 0 || w.own_row + i * T::rows < kPredicted) {
                 copy_async(weights + slot * kPredicted * kStage + w.own_place + i * T::rows * kStage,
-                           from_weights + i * T::rows * kStage, true);
+                           from_weights + i * T::rows * kStage, 1);
             }
         }
         from_weights += kPredicted * kStage;
         vector += 8;
-        while (vector >= vectors) {
-            vector -= vectors;
-            ++tap;
+        if constexpr (kDense) {
+            bool const wraps = vector >= vectors;
+            vector -= wraps ? vectors : 0;
+            tap += wraps;
+        } else {
+            while (vector >= vectors) {
+                vector -= vectors;
+                ++tap;
+            }
         }
     };
 
     float sums[T::tiles_m][T::predicted_n][4] = {};
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    uint64_t const left_matrix = matrix_descriptor(shared_address(columns + w.warp_m / 4 * 64 * kStage));
+    uint64_t const right_matrix = matrix_descriptor(shared_address(weights + w.warp_n * T::predicted_n * 8 * kStage));
+#endif
     bool const works = T::grouped || w.warp_n < 2;
-    int const count = w.end - w.begin;
-#pragma unroll
-    for (int i = 0; i < T::ring - 1; ++i) {
-        if (i < count) {
-            fetch(i);
+    // As many stages at once as there is room for: the fence between copies and product waits for all copies anyway.
+    for (int first = w.begin; first < w.end; first += T::ring) {
+        int const count = min(T::ring, w.end - first);
+        if (first > w.begin) {
+            __syncthreads();  // all have left the stages before
+        }
+        for (int slot = 0; slot < count; ++slot) {
+            fetch(slot);
         }
         copies_commit();
-    }
-    int slot = 0;
-    for (int stage = 0; stage < count; ++stage) {
-        copies_wait_but<T::ring - 2>();
+        copies_wait();
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
         publish_writes();
 #endif
         __syncthreads();
-        int const free_slot = slot == 0 ? T::ring - 1 : slot - 1;  // of the stage before, which everybody has left
-        if (stage + T::ring - 1 < count) {
-            fetch(free_slot);
-        }
-        copies_commit();
-        half* const a = columns + slot * T::block_m * kStage;
-        half* const b = weights + slot * kPredicted * kStage;
-        slot = slot + 1 == T::ring ? 0 : slot + 1;
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
         if constexpr (T::grouped) {
-            uint64_t const left = matrix_descriptor(shared_address(a + w.warp_m / 4 * 64 * kStage));
-            uint64_t const right = matrix_descriptor(shared_address(b + w.warp_n * T::predicted_n * 8 * kStage));
             group_begin();
+            for (int slot = 0; slot < count; ++slot) {
+                uint64_t const left = left_matrix + slot * (T::columns_bytes >> 4);
+                uint64_t const right = right_matrix + slot * (kPredicted * kStage * 2 >> 4);
 #pragma unroll
-            for (int step = 0; step < kStage / 16; ++step) {
-                WarpGroup<T::predicted_n * 8>::multiply(sums[0], left + step * 2, right + step * 2);
+                for (int step = 0; step < kStage / 16; ++step) {
+                    WarpGroup<T::predicted_n * 8>::multiply(sums[0], left + step * 2, right + step * 2);
+                }
             }
             group_commit();
             group_wait();
-            continue;
         }
 #endif
-        if (works) {
-            uint32_t const left_place = shared_address(a + swizzled(w.warp_m * T::tiles_m * 16 + (w.lane & 15), w.lane >> 4));
-            uint32_t const right_place =
-                shared_address(b + swizzled(w.warp_n * 16 + (w.lane & 7) + ((w.lane >> 4) << 3), (w.lane >> 3) & 1));
+        if constexpr (!T::grouped) {
+            for (int slot = 0; works && slot < count; ++slot) {
+                half* const a = columns + slot * T::block_m * kStage;
+                half* const b = weights + slot * kPredicted * kStage;
+                uint32_t const left_place =
+                    shared_address(a + swizzled(w.warp_m * T::tiles_m * 16 + (w.lane & 15), w.lane >> 4));
+                uint32_t const right_place =
+                    shared_address(b + swizzled(w.warp_n * 16 + (w.lane & 7) + ((w.lane >> 4) << 3), (w.lane >> 3) & 1));
 #pragma unroll
-            for (int step = 0; step < kStage / 16; ++step) {
-                uint32_t right[4];
-                load_matrices(right, right_place ^ (step * 32));
+                for (int step = 0; step < kStage / 16; ++step) {
+                    uint32_t right[4];
+                    load_matrices(right, right_place ^ (step * 32));
 #pragma unroll
-                for (int m = 0; m < T::tiles_m; ++m) {
-                    uint32_t left[4];
-                    load_matrices(left, (left_place ^ (step * 32)) + m * 16 * kStage * 2);
-                    multiply(sums[m][0], left, right[0], right[1]);
-                    multiply(sums[m][1], left, right[2], right[3]);
+                    for (int m = 0; m < T::tiles_m; ++m) {
+                        uint32_t left[4];
+                        load_matrices(left, (left_place ^ (step * 32)) + m * 16 * kStage * 2);
+                        multiply(sums[m][0], left, right[0], right[1]);
+                        multiply(sums[m][1], left, right[2], right[3]);
+                    }
                 }
             }
         }
     }
-    copies_wait();
     __syncthreads();
     if (works) {
 #pragma unroll

@@ -219,10 +219,6 @@ struct Worker {
         float sums[T::tiles_m][T::tiles_n][4] = {};
         auto run_stage = [&](int stage, auto parity) {
             constexpr int now = decltype(parity)::value;
-            copies_wait();
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-            publish_writes();
-#endif
             __syncthreads();
             bool const more = stage + 1 < end;
             if (more) {
@@ -243,6 +239,9 @@ struct Worker {
                 group_commit();
                 if (more) {
                     write_columns(now ^ 1);
+                    // Before the next reads start: the fence would wait for them.
+                    copies_wait();
+                    publish_writes();
                 }
                 if (stage + 2 < end) {
                     read_corners();  // arrive while all wait for each other
@@ -273,10 +272,15 @@ struct Worker {
             }
             if (more) {
                 write_columns(now ^ 1);
+                copies_wait();
             }
         };
         read_corners();
         write_columns(0);
+        copies_wait();
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+        publish_writes();
+#endif
         if (T::grouped && begin + 1 < end) {
             read_corners();
         }

@@ -14,25 +14,19 @@ __device__ __forceinline__ uint32_t shared_address(void const* pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// 16 bytes from global to shared memory in the background; zeros if not `valid`.
-__device__ __forceinline__ void copy_async(void* to, void const* from, bool valid) {
-    int const bytes = valid ? 16 : 0;
+// 16 bytes from global to shared memory in the background. If `valid`, 0 or 1, is 0: zeros, and `from` is not read.
+__device__ __forceinline__ void copy_async(void* to, void const* from, unsigned valid) {
+    unsigned const bytes = valid * 16;
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
 }
 
 // The same through the first-level cache, for what will be read again.
-__device__ __forceinline__ void copy_async_cached(void* to, void const* from, bool valid) {
-    int const bytes = valid ? 16 : 0;
+__device__ __forceinline__ void copy_async_cached(void* to, void const* from, unsigned valid) {
+    unsigned const bytes = valid * 16;
     asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
 }
 
 __device__ __forceinline__ void copies_commit() { asm volatile("cp.async.commit_group;"); }
-
-// Wait until at most the last `count` commits are under way.
-template <int count>
-__device__ __forceinline__ void copies_wait_but() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(count) : "memory");
-}
 
 __device__ __forceinline__ void copies_wait() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
 
