@@ -113,16 +113,16 @@ __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsign
         __syncthreads();
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
         if constexpr (T::grouped) {
-            group_begin();
             for (int slot = 0; slot < count; ++slot) {
+                group_begin();
                 uint64_t const left = left_matrix + slot * (T::columns_bytes >> 4);
                 uint64_t const right = right_matrix + slot * (kPredicted * kStage * 2 >> 4);
 #pragma unroll
                 for (int step = 0; step < kStage / 16; ++step) {
                     WarpGroup<T::predicted_n * 8>::multiply(sums[0], left + step * 2, right + step * 2);
                 }
+                group_commit();
             }
-            group_commit();
             group_wait();
         }
 #endif
