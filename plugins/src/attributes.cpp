@@ -34,8 +34,8 @@ Attributes Attributes::parse(AttributeTable const& table, nvinfer1::PluginFieldC
         size_t const wanted = table[index].fallback.size();
         size_t const found = field.data != nullptr && field.length > 0 ? static_cast<size_t>(field.length) : 0;
         if (found != wanted && found != 1) {
-            throw Fault(quoted(field.name) + " has " + std::to_string(found) + " numbers instead of "
-                        + std::to_string(wanted) + ".");
+            throw Fault(quoted(field.name) + " has " + std::to_string(found) + " numbers instead of " +
+                        std::to_string(wanted) + ".");
         }
         // The parsers of every TensorRT hand over ONNX's whole numbers, 64 bits there, as 32 bits.
         if (field.type != PluginFieldType::kINT32) {
@@ -55,8 +55,8 @@ Attributes Attributes::parse(AttributeTable const& table, nvinfer1::PluginFieldC
 Attributes Attributes::read(AttributeTable const& table, void const* bytes, size_t length) {
     Attributes result(table);
     if (bytes == nullptr || length != result.byteCount()) {
-        throw Fault("the plan holds " + std::to_string(length) + " bytes of attributes instead of "
-                    + std::to_string(result.byteCount()) + "; build it again with this plugin library.");
+        throw Fault("the plan holds " + std::to_string(length) + " bytes of attributes instead of " +
+                    std::to_string(result.byteCount()) + "; build it again with this plugin library.");
     }
     std::memcpy(result.values_.data(), bytes, length);
     result.check();
@@ -69,8 +69,8 @@ void Attributes::check() const {
         for (size_t i = 0; i < spec.fallback.size(); ++i) {
             int32_t const value = values_[index++];
             if (value < spec.minimum || value > spec.maximum) {
-                throw Fault(quoted(spec.name) + " is " + std::to_string(value) + " but must be "
-                            + std::to_string(spec.minimum) + " to " + std::to_string(spec.maximum) + ".");
+                throw Fault(quoted(spec.name) + " is " + std::to_string(value) + " but must be " +
+                            std::to_string(spec.minimum) + " to " + std::to_string(spec.maximum) + ".");
             }
         }
     }

@@ -13,8 +13,8 @@ namespace fairmot {
 struct AttributeSpec {
     char const* name;
     std::vector<int32_t> fallback;
-    int32_t minimum;         ///< smallest value allowed
-    int32_t maximum;         ///< largest value allowed
+    int32_t minimum;  ///< smallest value allowed
+    int32_t maximum;  ///< largest value allowed
     bool required = false;
 };
 
@@ -22,7 +22,7 @@ using AttributeTable = std::vector<AttributeSpec>;
 
 /// Values for every attribute of a table, which must outlive them.
 class Attributes {
-public:
+  public:
     /// Reads the fields that a parser, a script or a plan gives; a single number stands for a whole list.
     /// Throws Fault for an unknown name, a wrong type or length, and a value out of range.
     static Attributes parse(AttributeTable const& table, nvinfer1::PluginFieldCollection const* fields);
@@ -39,7 +39,7 @@ public:
     /// Fields that parse() reads back. They point into this object.
     std::vector<nvinfer1::PluginField> fields() const;
 
-private:
+  private:
     explicit Attributes(AttributeTable const& table);
     void check() const;
 

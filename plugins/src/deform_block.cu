@@ -27,14 +27,17 @@ struct BlockParams {
 
 // Element (pixel of the tile, channel) of the predictions in shared memory, such that neither rows nor columns of 32
 // lie in one bank.
-__device__ __forceinline__ int prediction(int m, int channel) { return m * kPredicted + ((channel + m) & (kPredicted - 1)); }
+__device__ __forceinline__ int prediction(int m, int channel) {
+    return m * kPredicted + ((channel + m) & (kPredicted - 1));
+}
 
-// The offset convolution, a product like the other with columns at whole positions, which are copied. Leaves the sums of this block's stages in `predictions`, which overlaps what it used.
+// The offset convolution, a product like the other with columns at whole positions, which are copied. Leaves the sums
+// of this block's stages in `predictions`, which overlaps what it used.
 template <typename T, bool kDense>
 __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsigned char* shared, float* predictions) {
     Product const& product = p.product;
     Geometry const& g = product.geometry;
-    half* const columns = reinterpret_cast<half*>(shared);         // ring x (block_m, 64)
+    half* const columns = reinterpret_cast<half*>(shared);          // ring x (block_m, 64)
     half* const weights = columns + T::ring * T::block_m * kStage;  // ring x (32, 64)
 
     int image, row, column;
@@ -44,8 +47,8 @@ __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsign
     int vector = w.begin * 8 + w.piece - tap * vectors;
     half const* from_weights =
         p.offset_weight + (static_cast<int64_t>(w.begin) * kPredicted + w.own_row) * kStage + w.piece * kVector;
-    unsigned char const* const origin =
-        product.x + (static_cast<int64_t>(image) * g.height + row) * w.row_bytes + column * static_cast<int>(w.pixel_bytes);
+    unsigned char const* const origin = product.x + (static_cast<int64_t>(image) * g.height + row) * w.row_bytes +
+                                        column * static_cast<int>(w.pixel_bytes);
     // Rows of the tile that this thread copies are kStep rows of the map apart, in one column. Bit `tap` says whether
     // that tap of the row's pixel is inside the map.
     constexpr int kStep = T::rows / kTileWidth;
@@ -132,8 +135,8 @@ __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsign
                 half* const b = weights + slot * kPredicted * kStage;
                 uint32_t const left_place =
                     shared_address(a + swizzled(w.warp_m * T::tiles_m * 16 + (w.lane & 15), w.lane >> 4));
-                uint32_t const right_place =
-                    shared_address(b + swizzled(w.warp_n * 16 + (w.lane & 7) + ((w.lane >> 4) << 3), (w.lane >> 3) & 1));
+                uint32_t const right_place = shared_address(
+                    b + swizzled(w.warp_n * 16 + (w.lane & 7) + ((w.lane >> 4) << 3), (w.lane >> 3) & 1));
 #pragma unroll
                 for (int step = 0; step < kStage / 16; ++step) {
                     uint32_t right[4];
@@ -171,8 +174,8 @@ __global__ void __launch_bounds__(T::threads, T::blocks) deform_block(BlockParam
     extern __shared__ __align__(1024) unsigned char shared[];
     static_assert(2 * T::block_m * kPredicted * 4 <= 2 * T::columns_bytes, "predictions fit over the columns");
     Worker<T, kDense> worker(p.product, shared);
-    float* const partial = reinterpret_cast<float*>(shared);       // (block_m, 32): sums of this block's stages
-    float* total = partial;                                         // of all blocks of the cluster
+    float* const partial = reinterpret_cast<float*>(shared);  // (block_m, 32): sums of this block's stages
+    float* total = partial;                                   // of all blocks of the cluster
     predict(p, worker, shared, partial);
     worker.fetch_weights(0);  // into what lies behind the columns
 
@@ -216,7 +219,8 @@ __global__ void __launch_bounds__(T::threads, T::blocks) deform_block(BlockParam
         if (entry < kEntries) {
             float const delta_y = total[prediction(m, 2 * entry)] + __ldg(p.offset_bias + 2 * entry);
             float const delta_x = total[prediction(m, 2 * entry + 1)] + __ldg(p.offset_bias + 2 * entry + 1);
-            float const logit = total[prediction(m, 2 * kEntries + entry)] + __ldg(p.offset_bias + 2 * kEntries + entry);
+            float const logit =
+                total[prediction(m, 2 * kEntries + entry)] + __ldg(p.offset_bias + 2 * kEntries + entry);
             worker.place_tap(entry, m, valid, image, row, column, delta_y, delta_x, logistic(logit));
         }
     }
@@ -257,11 +261,16 @@ cudaError_t deformBlock(int batch, int in_channels, int height, int width, int o
     p.offset_bias = static_cast<float const*>(t.offset_bias);
     Tactic const tactic = choose_tactic(batch, height, width, out_channels, p.product.stages, kEntries);
     switch (tactic.tile) {
-        case 0: return launch<BlockTile<Tile0>>(p, tactic.splits, stream);
-        case 1: return launch<BlockTile<Tile1>>(p, tactic.splits, stream);
-        case 2: return launch<BlockTile<Tile2>>(p, tactic.splits, stream);
-        case 3: return launch<BlockTile<Tile3>>(p, tactic.splits, stream);
-        default: return launch<BlockTile<Tile4>>(p, tactic.splits, stream);
+        case 0:
+            return launch<BlockTile<Tile0>>(p, tactic.splits, stream);
+        case 1:
+            return launch<BlockTile<Tile1>>(p, tactic.splits, stream);
+        case 2:
+            return launch<BlockTile<Tile2>>(p, tactic.splits, stream);
+        case 3:
+            return launch<BlockTile<Tile3>>(p, tactic.splits, stream);
+        default:
+            return launch<BlockTile<Tile4>>(p, tactic.splits, stream);
     }
 }
 

@@ -6,8 +6,8 @@
 
 namespace fairmot {
 
-// x (n, h, w, c) and y (n, h, w, o) halves. weight: packed as in DeformConvTensors, bias float32 (o,). offset_weight and
-// offset_bias alike, with 32 outputs: 18 offsets (dy, dx per tap), 9 logits of the mask, 5 zeros.
+// x (n, h, w, c) and y (n, h, w, o) halves. weight: packed as in DeformConvTensors, bias float32 (o,). offset_weight
+// and offset_bias alike, with 32 outputs: 18 offsets (dy, dx per tap), 9 logits of the mask, 5 zeros.
 struct DeformBlockTensors {
     void const* x;
     void const* offset_weight;

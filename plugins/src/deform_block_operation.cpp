@@ -25,7 +25,7 @@ constexpr int32_t kUnknown = -1;
 enum Input : int32_t { kX, kOffsetWeight, kOffsetBias, kWeight, kBias, kInputs };
 
 class DeformConvBlock final : public Operation {
-public:
+  public:
     using Operation::Operation;
 
     std::unique_ptr<Operation> clone() const override { return std::make_unique<DeformConvBlock>(*this); }
@@ -41,8 +41,8 @@ public:
         expectDims("bias", inputs[kBias], {out_channels});
         bool const known = in_channels != kUnknown && out_channels != kUnknown;
         if (known && !deformBlockSupports(in_channels, out_channels)) {
-            throw Fault("this kernel does not take " + std::to_string(in_channels) + " input and "
-                        + std::to_string(out_channels) + " output channels; use DeformConv.");
+            throw Fault("this kernel does not take " + std::to_string(in_channels) + " input and " +
+                        std::to_string(out_channels) + " output channels; use DeformConv.");
         }
     }
 
@@ -57,11 +57,14 @@ public:
     bool supports(int32_t position, PluginTensorDesc const* tensors, int32_t) const override {
         PluginTensorDesc const& tensor = tensors[position];
         switch (position) {
-        case kOffsetWeight:
-        case kWeight: return is(tensor, DataType::kHALF, TensorFormat::kLINEAR);
-        case kOffsetBias:
-        case kBias: return is(tensor, DataType::kFLOAT, TensorFormat::kLINEAR);
-        default: return is(tensor, DataType::kHALF, TensorFormat::kHWC8);
+            case kOffsetWeight:
+            case kWeight:
+                return is(tensor, DataType::kHALF, TensorFormat::kLINEAR);
+            case kOffsetBias:
+            case kBias:
+                return is(tensor, DataType::kFLOAT, TensorFormat::kLINEAR);
+            default:
+                return is(tensor, DataType::kHALF, TensorFormat::kHWC8);
         }
     }
 

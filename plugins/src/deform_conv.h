@@ -23,12 +23,14 @@ struct DeformConvShape {
     int groups, offset_groups;
 };
 
-// Standard operands: offset (n, 2 taps offset_groups, h', w') with (dy, dx) per tap, mask (n, taps offset_groups, h', w')
-// already through the sigmoid or null for ones, weight (o, c / groups, kh, kw), bias (o) or null; all of `type`, linear.
+// Standard operands: offset (n, 2 taps offset_groups, h', w') with (dy, dx) per tap, mask (n, taps offset_groups, h',
+// w') already through the sigmoid or null for ones, weight (o, c / groups, kh, kw), bias (o) or null; all of `type`,
+// linear.
 //
 // Fused: `offset` is what the offset convolution returned (kHwc8: the offsets as above, then the logits of the mask),
-// `mask` is null, `weight` is packed (stages, o, 64) halves and `bias` float32. Packed: element j of stage s is the weight
-// of flat index k = 64 s + j = tap * in_channels + channel, 0 beyond the last; stages = ceil(taps in_channels / 64).
+// `mask` is null, `weight` is packed (stages, o, 64) halves and `bias` float32. Packed: element j of stage s is the
+// weight of flat index k = 64 s + j = tap * in_channels + channel, 0 beyond the last; stages = ceil(taps in_channels /
+// 64).
 struct DeformConvTensors {
     void const* x;
     void const* offset;

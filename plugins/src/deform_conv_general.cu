@@ -9,9 +9,9 @@
 namespace fairmot {
 namespace {
 
-constexpr int kGeneralM = 64;   // pixels
-constexpr int kGeneralN = 64;   // output channels
-constexpr int kGeneralK = 16;   // (channel, tap) pairs per step
+constexpr int kGeneralM = 64;  // pixels
+constexpr int kGeneralN = 64;  // output channels
+constexpr int kGeneralK = 16;  // (channel, tap) pairs per step
 constexpr int kGeneralThreads = 256;
 
 template <typename T>
@@ -81,7 +81,8 @@ __global__ void __launch_bounds__(kGeneralThreads) deform_conv_general(GeneralPa
             int const o = first_output + i / kGeneralK;
             bool const inside = k0 + k < depth && o < outputs;
             weights[k][i / kGeneralK] =
-                inside ? static_cast<float>(p.weight[(static_cast<int64_t>(group) * outputs + o) * depth + k0 + k]) : 0.0f;
+                inside ? static_cast<float>(p.weight[(static_cast<int64_t>(group) * outputs + o) * depth + k0 + k])
+                       : 0.0f;
         }
         __syncthreads();
 #pragma unroll
@@ -139,7 +140,8 @@ cudaError_t launch_general(DeformConvShape const& s, DeformConvOptions const& op
     p.pixels = static_cast<int64_t>(s.batch) * p.geometry.out_pixels;
     p.relu = options.relu;
     int const outputs = s.out_channels / s.groups;
-    dim3 const grid(static_cast<unsigned>((p.pixels + kGeneralM - 1) / kGeneralM), (outputs + kGeneralN - 1) / kGeneralN, s.groups);
+    dim3 const grid(static_cast<unsigned>((p.pixels + kGeneralM - 1) / kGeneralM),
+                    (outputs + kGeneralN - 1) / kGeneralN, s.groups);
     deform_conv_general<T><<<grid, kGeneralThreads, 0, stream>>>(p);
     return cudaGetLastError();
 }

@@ -131,20 +131,24 @@ cudaError_t deformConvHwc8(DeformConvShape const& s, DeformConvOptions const& op
         auto* const packed_bias = static_cast<float*>(workspace);
         auto* const packed = reinterpret_cast<half*>(packed_bias + s.out_channels);
         int const total = p.product.stages * s.out_channels * kStage;
-        pack_weights<<<(total + 255) / 256, 256, 0, stream>>>(static_cast<half const*>(t.weight),
-                                                              static_cast<half const*>(t.bias), packed, packed_bias,
-                                                              s.in_channels, p.product.geometry.taps, s.out_channels, total);
+        pack_weights<<<(total + 255) / 256, 256, 0, stream>>>(
+            static_cast<half const*>(t.weight), static_cast<half const*>(t.bias), packed, packed_bias, s.in_channels,
+            p.product.geometry.taps, s.out_channels, total);
         p.product.weight = packed;
         p.product.bias = packed_bias;
     }
-    Tactic const tactic =
-        choose_tactic(s.batch, s.out_height, s.out_width, s.out_channels, p.product.stages, entries);
+    Tactic const tactic = choose_tactic(s.batch, s.out_height, s.out_width, s.out_channels, p.product.stages, entries);
     switch (tactic.tile) {
-        case 0: return launch<Tile0>(p, tactic.splits, stream);
-        case 1: return launch<Tile1>(p, tactic.splits, stream);
-        case 2: return launch<Tile2>(p, tactic.splits, stream);
-        case 3: return launch<Tile3>(p, tactic.splits, stream);
-        default: return launch<Tile4>(p, tactic.splits, stream);
+        case 0:
+            return launch<Tile0>(p, tactic.splits, stream);
+        case 1:
+            return launch<Tile1>(p, tactic.splits, stream);
+        case 2:
+            return launch<Tile2>(p, tactic.splits, stream);
+        case 3:
+            return launch<Tile3>(p, tactic.splits, stream);
+        default:
+            return launch<Tile4>(p, tactic.splits, stream);
     }
 }
 

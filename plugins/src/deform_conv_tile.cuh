@@ -26,7 +26,7 @@ struct Product {
     int vectors_per_group;  // of one offset group
     int out_channels;
     int stages;
-    int tiles_x, tiles_y;   // tiles per image
+    int tiles_x, tiles_y;  // tiles per image
     bool relu;
 };
 
@@ -47,12 +47,12 @@ __device__ __forceinline__ uint32_t blend(uint32_t a, uint32_t b, uint32_t c, ui
 
 template <int kBlockM_, int kBlockN_, int kWarpsM_, int kWarpsN_, int kBlocks_>
 struct Tile {
-    static constexpr int block_m = kBlockM_;    // pixels
-    static constexpr int block_n = kBlockN_;    // output channels
+    static constexpr int block_m = kBlockM_;  // pixels
+    static constexpr int block_n = kBlockN_;  // output channels
     static constexpr int warps_n = kWarpsN_;
-    static constexpr int blocks = kBlocks_;     // that should fit on one multiprocessor
+    static constexpr int blocks = kBlocks_;  // that should fit on one multiprocessor
     static constexpr int threads = kWarpsM_ * kWarpsN_ * 32;
-    static constexpr int rows = threads / 8;    // that are moved at once, eight 16-byte pieces each
+    static constexpr int rows = threads / 8;  // that are moved at once, eight 16-byte pieces each
     static constexpr int items = block_m / rows;
     static constexpr int weight_items = (block_n + rows - 1) / rows;
     // A warp's share of the product, in tiles of 16 x 8. With warp groups, of which each owns 64 rows, all warps of a
@@ -70,10 +70,13 @@ struct Tile {
     static_assert(items * rows == block_m && rows % 8 == 0, "whole pieces");
     static_assert(block_m % (kWarpsM_ * 16) == 0 && block_n % (kWarpsN_ * 16) == 0 && tiles_n > 0, "whole tiles");
 
-    static constexpr size_t shared_bytes(int entries) { return front_bytes + block_m * (4 + static_cast<size_t>(entries) * 32); }
+    static constexpr size_t shared_bytes(int entries) {
+        return front_bytes + block_m * (4 + static_cast<size_t>(entries) * 32);
+    }
 };
 
-// One thread of a block at work. kDense: kernel 3x3, one offset group, whole stages of channels, whole blocks of outputs.
+// One thread of a block at work. kDense: kernel 3x3, one offset group, whole stages of channels, whole blocks of
+// outputs.
 template <typename T, bool kDense>
 struct Worker {
     Product const& p;
@@ -209,9 +212,10 @@ struct Worker {
         };
 
         // Where this lane's rows of the fragments lie; the piece of step s is the one of step 0 with 2 s xored in.
-        uint32_t const left_place = shared_address(columns + swizzled(warp_m * T::tiles_m * 16 + (lane & 15), lane >> 4));
-        uint32_t const right_place =
-            shared_address(weights + swizzled(warp_n * T::tiles_n * 8 + (lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1));
+        uint32_t const left_place =
+            shared_address(columns + swizzled(warp_m * T::tiles_m * 16 + (lane & 15), lane >> 4));
+        uint32_t const right_place = shared_address(
+            weights + swizzled(warp_n * T::tiles_n * 8 + (lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1));
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
         uint64_t const left_matrix = matrix_descriptor(shared_address(columns + warp_m / 4 * 64 * kStage));
         uint64_t const right_matrix = matrix_descriptor(shared_address(weights + warp_n * T::tiles_n * 8 * kStage));
@@ -298,12 +302,14 @@ struct Worker {
             for (int n = 0; n < T::tiles_n; ++n) {
                 int const row = (warp_m * T::tiles_m + m) * 16 + (lane >> 2);
                 int const column = (warp_n * T::tiles_n + n) * 8 + (lane & 3) * 2;
-                *reinterpret_cast<float2*>(result + row * T::result_stride + column) = make_float2(sums[m][n][0], sums[m][n][1]);
+                *reinterpret_cast<float2*>(result + row * T::result_stride + column) =
+                    make_float2(sums[m][n][0], sums[m][n][1]);
                 *reinterpret_cast<float2*>(result + (row + 8) * T::result_stride + column) =
                     make_float2(sums[m][n][2], sums[m][n][3]);
             }
         }
-        // The blocks of a cluster have the sums of some stages each; every one adds up and writes its share of the rows.
+        // The blocks of a cluster have the sums of some stages each; every one adds up and writes its share of the
+        // rows.
 #if __CUDA_ARCH__ >= 900
         auto const cluster = cooperative_groups::this_cluster();
         if (ranks > 1) {
@@ -384,8 +390,8 @@ cudaError_t launch_tiles(Kernel* kernel, Params params, size_t shared, int split
 
 inline int stages_of(int taps, int channels) { return (taps * channels + kStage - 1) / kStage; }
 
-// How the work is divided: index into the tiles that a kernel is compiled for (32 outputs of 64 pixels; 64 of 32; 64, 128
-// and 256 of 64) and thread blocks that share a tile: 1, 2, 4 or 8, above 1 for sm_90 and later alone.
+// How the work is divided: index into the tiles that a kernel is compiled for (32 outputs of 64 pixels; 64 of 32; 64,
+// 128 and 256 of 64) and thread blocks that share a tile: 1, 2, 4 or 8, above 1 for sm_90 and later alone.
 struct Tactic {
     int tile;
     int splits;

@@ -43,7 +43,7 @@ struct Geometry {
 };
 
 class DeformOperation : public Operation {
-public:
+  public:
     void check(Dims const* inputs, int32_t count) const override {
         expectInputs(count, where_.fewest, where_.most);
         expectDims("x", inputs[0], {kUnknown, kUnknown, kUnknown, kUnknown});
@@ -98,9 +98,7 @@ public:
         return result;
     }
 
-    TensorType outputType(TensorType const* inputs) const override {
-        return fused_ ? TensorType::kHALF : inputs[0];
-    }
+    TensorType outputType(TensorType const* inputs) const override { return fused_ ? TensorType::kHALF : inputs[0]; }
 
     bool supports(int32_t position, PluginTensorDesc const* tensors, int32_t inputs) const override {
         PluginTensorDesc const& tensor = tensors[position];
@@ -113,8 +111,8 @@ public:
         TensorType const type = tensors[0].type;
         if ((type != TensorType::kFLOAT && type != TensorType::kHALF) || tensor.type != type) return false;
         if (position == 0) {
-            bool const known = tensor.format == TensorFormat::kLINEAR
-                || (tensor.format == TensorFormat::kHWC8 && type == TensorType::kHALF);
+            bool const known = tensor.format == TensorFormat::kLINEAR ||
+                               (tensor.format == TensorFormat::kHWC8 && type == TensorType::kHALF);
             return known && canRun(tensors, 1, tensor.format);
         }
         if (is_output) return tensor.format == tensors[0].format && canRun(tensors, inputs, tensor.format);
@@ -128,17 +126,17 @@ public:
     cudaError_t launch(PluginTensorDesc const* descriptions, int32_t count, void const* const* inputs, void* output,
                        void* workspace, cudaStream_t stream) const override {
         auto const input = [&](int32_t index) { return index >= 0 && index < count ? inputs[index] : nullptr; };
-        DeformConvTensors const tensors{inputs[0], input(where_.offset), input(where_.mask), input(where_.weight),
-                                        input(where_.bias), output};
+        DeformConvTensors const tensors{
+            inputs[0], input(where_.offset), input(where_.mask), input(where_.weight), input(where_.bias), output};
         return deformConv(shapeOf(descriptions, count, kUnknown), options(descriptions[0].type, descriptions[0].format),
                           tensors, workspace, stream);
     }
 
-protected:
+  protected:
     DeformOperation(Attributes attributes, Inputs const& where, Geometry const& geometry, bool fused, bool relu)
         : Operation(std::move(attributes)), where_(where), geometry_(geometry), fused_(fused), relu_(relu) {}
 
-private:
+  private:
     DeformConvOptions options(TensorType type, TensorFormat format) const {
         return {type == TensorType::kHALF ? DataType::kHalf : DataType::kFloat,
                 format == TensorFormat::kHWC8 ? Layout::kHwc8 : Layout::kLinear, fused_, relu_};
@@ -227,30 +225,37 @@ std::array<int32_t, 4> four(Attributes const& attributes, char const* name) {
 }
 
 class DeformConv final : public DeformOperation {
-public:
+  public:
     explicit DeformConv(Attributes const& from)
         : DeformOperation(from, {1, 2, 4, 3, 3, 5},
-              {pair(from, "kernel_shape"), pair(from, "strides"), four(from, "pads"), pair(from, "dilations"),
-               from.get("group"), from.get("offset_group")}, false, false) {}
+                          {pair(from, "kernel_shape"), pair(from, "strides"), four(from, "pads"),
+                           pair(from, "dilations"), from.get("group"), from.get("offset_group")},
+                          false, false) {}
     std::unique_ptr<Operation> clone() const override { return std::make_unique<DeformConv>(*this); }
 };
 
 class DCNv2 final : public DeformOperation {
-public:
+  public:
     explicit DCNv2(Attributes const& from)
-        : DeformOperation(from, {3, 1, 2, 4, 5, 5},
-              {{0, 0}, pair(from, "stride"),
+        : DeformOperation(
+              from, {3, 1, 2, 4, 5, 5},
+              {{0, 0},
+               pair(from, "stride"),
                {from.get("padding", 0), from.get("padding", 1), from.get("padding", 0), from.get("padding", 1)},
-               pair(from, "dilation"), from.get("groups"), from.get("deformable_group")}, false, false) {}
+               pair(from, "dilation"),
+               from.get("groups"),
+               from.get("deformable_group")},
+              false, false) {}
     std::unique_ptr<Operation> clone() const override { return std::make_unique<DCNv2>(*this); }
 };
 
 class FusedDeformConv final : public DeformOperation {
-public:
+  public:
     explicit FusedDeformConv(Attributes const& from)
         : DeformOperation(from, {2, 1, -1, 3, 4, 4},
-              {pair(from, "kernel_shape"), pair(from, "strides"), four(from, "pads"), pair(from, "dilations"), 1,
-               from.get("offset_group")}, true, from.get("relu") != 0) {}
+                          {pair(from, "kernel_shape"), pair(from, "strides"), four(from, "pads"),
+                           pair(from, "dilations"), 1, from.get("offset_group")},
+                          true, from.get("relu") != 0) {}
     std::unique_ptr<Operation> clone() const override { return std::make_unique<FusedDeformConv>(*this); }
 };
 
@@ -258,24 +263,33 @@ public:
 
 OperationType deformConvType() {
     return {"DeformConv",
-            {{"kernel_shape", {0, 0}, 0, kMostSize}, {"strides", {1, 1}, 1, kMostSize},
-             {"pads", {0, 0, 0, 0}, 0, kMostSize}, {"dilations", {1, 1}, 1, kMostSize},
-             {"group", {1}, 1, kMostGroups}, {"offset_group", {1}, 1, kMostGroups}},
+            {{"kernel_shape", {0, 0}, 0, kMostSize},
+             {"strides", {1, 1}, 1, kMostSize},
+             {"pads", {0, 0, 0, 0}, 0, kMostSize},
+             {"dilations", {1, 1}, 1, kMostSize},
+             {"group", {1}, 1, kMostGroups},
+             {"offset_group", {1}, 1, kMostGroups}},
             make<DeformConv>};
 }
 
 OperationType dcnv2Type() {
     return {"DCNv2",
-            {{"stride", {1, 1}, 1, kMostSize}, {"padding", {0, 0}, 0, kMostSize}, {"dilation", {1, 1}, 1, kMostSize},
-             {"groups", {1}, 1, kMostGroups}, {"deformable_group", {1}, 1, kMostGroups}},
+            {{"stride", {1, 1}, 1, kMostSize},
+             {"padding", {0, 0}, 0, kMostSize},
+             {"dilation", {1, 1}, 1, kMostSize},
+             {"groups", {1}, 1, kMostGroups},
+             {"deformable_group", {1}, 1, kMostGroups}},
             make<DCNv2>};
 }
 
 OperationType fusedDeformConvType() {
     return {"FusedDeformConv",
-            {{"kernel_shape", {0, 0}, 1, 64, true}, {"strides", {1, 1}, 1, kMostSize},
-             {"pads", {0, 0, 0, 0}, 0, kMostSize}, {"dilations", {1, 1}, 1, kMostSize},
-             {"offset_group", {1}, 1, kMostGroups}, {"relu", {0}, 0, 1}},
+            {{"kernel_shape", {0, 0}, 1, 64, true},
+             {"strides", {1, 1}, 1, kMostSize},
+             {"pads", {0, 0, 0, 0}, 0, kMostSize},
+             {"dilations", {1, 1}, 1, kMostSize},
+             {"offset_group", {1}, 1, kMostGroups},
+             {"relu", {0}, 0, 1}},
             make<FusedDeformConv>};
 }
 

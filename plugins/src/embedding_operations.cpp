@@ -7,8 +7,8 @@ namespace fairmot {
 namespace {
 
 using nvinfer1::DataType;
-using nvinfer1::Dims;
 using nvinfer1::DimensionOperation;
+using nvinfer1::Dims;
 using nvinfer1::DimsExprs;
 using nvinfer1::IExprBuilder;
 using nvinfer1::PluginTensorDesc;
@@ -20,7 +20,7 @@ void expectEights(int32_t channels) {
 
 /// y = depthwise transposed convolution of x (kernel 2f, stride f, padding f/2) + skip; inputs x, weight, skip.
 class UpsampleAdd final : public Operation {
-public:
+  public:
     using Operation::Operation;
 
     std::unique_ptr<Operation> clone() const override { return std::make_unique<UpsampleAdd>(*this); }
@@ -64,13 +64,13 @@ public:
                            inputs[2], output, stream);
     }
 
-private:
+  private:
     int32_t factor() const { return attributes().get("factor"); }
 };
 
 /// Divides each cell's embedding by its length and leaves half precision.
 class NormalizeEmbedding final : public Operation {
-public:
+  public:
     using Operation::Operation;
 
     std::unique_ptr<Operation> clone() const override { return std::make_unique<NormalizeEmbedding>(*this); }

@@ -11,7 +11,7 @@ namespace fairmot {
 
 /// What is wrong with an attribute, a tensor or a launch; the message is one sentence.
 class Fault : public std::runtime_error {
-public:
+  public:
     using std::runtime_error::runtime_error;
 };
 

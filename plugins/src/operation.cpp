@@ -73,8 +73,8 @@ void expectDims(char const* tensor, Dims const& dims, std::initializer_list<int6
     bool fits = axes == wanted.size();
     for (size_t i = 0; fits && i < axes; ++i) fits = dims.d[i] < 0 || begin[i] < 0 || dims.d[i] == begin[i];
     if (!fits) {
-        throw Fault(std::string(tensor) + " is " + text(dims.d, axes) + " but must be "
-                    + text(begin, wanted.size()) + ".");
+        throw Fault(std::string(tensor) + " is " + text(dims.d, axes) + " but must be " + text(begin, wanted.size()) +
+                    ".");
     }
 }
 

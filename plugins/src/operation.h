@@ -16,7 +16,7 @@ namespace fairmot {
 /// One operation with one output. Objects do not change after they are made, so all members may run in parallel.
 /// Members throw Fault where the tensors do not fit.
 class Operation {
-public:
+  public:
     explicit Operation(Attributes attributes) : attributes_(std::move(attributes)) {}
     virtual ~Operation() = default;
     Operation& operator=(Operation const&) = delete;
@@ -42,10 +42,10 @@ public:
     virtual cudaError_t launch(nvinfer1::PluginTensorDesc const* descriptions, int32_t count, void const* const* inputs,
                                void* output, void* workspace, cudaStream_t stream) const = 0;
 
-protected:
+  protected:
     Operation(Operation const&) = default;
 
-private:
+  private:
     Attributes attributes_;
 };
 

@@ -18,7 +18,7 @@ namespace {
 using namespace nvinfer1;
 
 class Plugin final : public IPluginV2DynamicExt {
-public:
+  public:
     Plugin(OperationType const& type, std::unique_ptr<Operation> operation, std::string space, int32_t inputs)
         : type_(type), operation_(std::move(operation)), namespace_(std::move(space)), inputs_(inputs) {}
 
@@ -82,12 +82,11 @@ public:
 
     int32_t enqueue(PluginTensorDesc const* inputs, PluginTensorDesc const*, void const* const* addresses,
                     void* const* outputs, void* workspace, cudaStream_t stream) noexcept override {
-        return guarded(type_.name, 1, [&] {
-            return run(*operation_, inputs, inputs_, addresses, outputs[0], workspace, stream);
-        });
+        return guarded(type_.name, 1,
+                       [&] { return run(*operation_, inputs, inputs_, addresses, outputs[0], workspace, stream); });
     }
 
-private:
+  private:
     OperationType const& type_;
     std::unique_ptr<Operation> operation_;
     std::string namespace_;
@@ -95,7 +94,7 @@ private:
 };
 
 class Creator final : public IPluginCreator {
-public:
+  public:
     explicit Creator(OperationType const& type) : type_(type), names_(fieldNames(type.attributes)) {
         collection_ = {static_cast<int32_t>(names_.size()), names_.data()};
     }
@@ -129,7 +128,7 @@ public:
         });
     }
 
-private:
+  private:
     OperationType const& type_;
     std::vector<PluginField> names_;
     PluginFieldCollection collection_{};

@@ -19,11 +19,8 @@ namespace {
 
 using namespace nvinfer1;
 
-class Plugin final : public IPluginV3,
-                     public IPluginV3OneCore,
-                     public IPluginV3OneBuild,
-                     public IPluginV3OneRuntime {
-public:
+class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3OneBuild, public IPluginV3OneRuntime {
+  public:
     Plugin(OperationType const& type, std::unique_ptr<Operation> operation)
         : type_(type), operation_(std::move(operation)), fields_(operation_->attributes().fields()) {
         collection_ = {static_cast<int32_t>(fields_.size()), fields_.data()};
@@ -38,9 +35,12 @@ public:
 
     IPluginCapability* getCapabilityInterface(PluginCapabilityType capability) noexcept override {
         switch (capability) {
-        case PluginCapabilityType::kCORE: return static_cast<IPluginV3OneCore*>(this);
-        case PluginCapabilityType::kBUILD: return static_cast<IPluginV3OneBuild*>(this);
-        case PluginCapabilityType::kRUNTIME: return static_cast<IPluginV3OneRuntime*>(this);
+            case PluginCapabilityType::kCORE:
+                return static_cast<IPluginV3OneCore*>(this);
+            case PluginCapabilityType::kBUILD:
+                return static_cast<IPluginV3OneBuild*>(this);
+            case PluginCapabilityType::kRUNTIME:
+                return static_cast<IPluginV3OneRuntime*>(this);
         }
         return nullptr;
     }
@@ -105,16 +105,15 @@ public:
 
     int32_t enqueue(PluginTensorDesc const* inputs, PluginTensorDesc const*, void const* const* addresses,
                     void* const* outputs, void* workspace, cudaStream_t stream) noexcept override {
-        return guarded(type_.name, 1, [&] {
-            return run(*operation_, inputs, inputs_, addresses, outputs[0], workspace, stream);
-        });
+        return guarded(type_.name, 1,
+                       [&] { return run(*operation_, inputs, inputs_, addresses, outputs[0], workspace, stream); });
     }
 
     IPluginV3* attachToContext(IPluginResourceContext*) noexcept override { return clone(); }
 
     PluginFieldCollection const* getFieldsToSerialize() noexcept override { return &collection_; }
 
-private:
+  private:
     OperationType const& type_;
     std::unique_ptr<Operation> operation_;
     std::vector<PluginField> fields_;  ///< point into operation_
@@ -124,7 +123,7 @@ private:
 };
 
 class Creator final : public IPluginCreatorV3One {
-public:
+  public:
     explicit Creator(OperationType const& type) : type_(type), names_(fieldNames(type.attributes)) {
         collection_ = {static_cast<int32_t>(names_.size()), names_.data()};
     }
@@ -139,7 +138,7 @@ public:
                        [&] { return new Plugin(type_, type_.make(Attributes::parse(type_.attributes, fields))); });
     }
 
-private:
+  private:
     OperationType const& type_;
     std::vector<PluginField> names_;
     PluginFieldCollection collection_{};

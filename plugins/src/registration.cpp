@@ -28,10 +28,10 @@ FAIRMOT_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& co
 /// JSON: {"version": hash of the sources, "tensorrt": [major, minor, patch], "cuda": "13.0", "architectures": [90]}
 FAIRMOT_EXPORT char const* fairmot_plugins_version() {
     static std::string const text =
-        std::string("{\"version\": \"" FAIRMOT_TEXT(FAIRMOT_PLUGINS_VERSION) "\", \"tensorrt\": [")
-        + std::to_string(NV_TENSORRT_MAJOR) + ", " + std::to_string(NV_TENSORRT_MINOR) + ", "
-        + std::to_string(NV_TENSORRT_PATCH) + "], \"cuda\": \"" + std::to_string(CUDART_VERSION / 1000) + "."
-        + std::to_string(CUDART_VERSION % 1000 / 10)
-        + "\", \"architectures\": [" FAIRMOT_TEXT(FAIRMOT_ARCHITECTURES) "]}";
+        std::string("{\"version\": \"" FAIRMOT_TEXT(FAIRMOT_PLUGINS_VERSION) "\", \"tensorrt\": [") +
+        std::to_string(NV_TENSORRT_MAJOR) + ", " + std::to_string(NV_TENSORRT_MINOR) + ", " +
+        std::to_string(NV_TENSORRT_PATCH) + "], \"cuda\": \"" + std::to_string(CUDART_VERSION / 1000) + "." +
+        std::to_string(CUDART_VERSION % 1000 / 10) +
+        "\", \"architectures\": [" FAIRMOT_TEXT(FAIRMOT_ARCHITECTURES) "]}";
     return text.c_str();
 }

@@ -13,8 +13,8 @@ struct Geometry {
 };
 
 struct Position {
-    int y, x;                    // top left of the four pixels
-    float w00, w01, w10, w11;    // their weights, 0 outside the map
+    int y, x;                  // top left of the four pixels
+    float w00, w01, w10, w11;  // their weights, 0 outside the map
 };
 
 __device__ __forceinline__ float logistic(float value) { return __fdividef(1.0f, 1.0f + __expf(-value)); }
@@ -48,8 +48,12 @@ __device__ __forceinline__ Position position(Geometry const& g, int row, int col
 }
 
 inline Geometry geometry_of(DeformConvShape const& s) {
-    return {s.in_height,   s.in_width,      s.out_width, s.out_height * s.out_width, s.kernel_width, s.kernel_height * s.kernel_width,
-            s.offset_groups, s.stride_y, s.stride_x,  s.pad_top,                  s.pad_left,     s.dilation_y,
+    return {s.in_height,     s.in_width,
+            s.out_width,     s.out_height * s.out_width,
+            s.kernel_width,  s.kernel_height * s.kernel_width,
+            s.offset_groups, s.stride_y,
+            s.stride_x,      s.pad_top,
+            s.pad_left,      s.dilation_y,
             s.dilation_x};
 }
 

@@ -62,7 +62,8 @@ __global__ void __launch_bounds__(kThreads)
             }
             float values[kVector], factors[kVector];
             unpack(__ldg(x + ((image * height + from_row) * width + from_column) * vectors + vector), values);
-            unpack(__ldg(weight + ((tap_y + dy * factor) * 2 * factor + tap_x + dx * factor) * vectors + vector), factors);
+            unpack(__ldg(weight + ((tap_y + dy * factor) * 2 * factor + tap_x + dx * factor) * vectors + vector),
+                   factors);
 #pragma unroll
             for (int j = 0; j < kVector; ++j) {
                 sums[j] += values[j] * factors[j];
@@ -72,7 +73,7 @@ __global__ void __launch_bounds__(kThreads)
     y[i] = pack(sums);
 }
 
-constexpr int kPixels = 32;                  // per thread block, one per lane when writing
+constexpr int kPixels = 32;                   // per thread block, one per lane when writing
 constexpr int kReaders = kThreads / kPixels;  // threads that read one pixel
 
 __global__ void __launch_bounds__(kThreads)
@@ -135,8 +136,8 @@ cudaError_t normalizeEmbedding(int batch, int channels, int height, int width, v
         return cudaErrorInvalidValue;
     }
     size_t const shared = static_cast<size_t>(channels) * (kPixels + 1) * sizeof(float);
-    cudaError_t const error =
-        cudaFuncSetAttribute(normalize_embedding, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+    cudaError_t const error = cudaFuncSetAttribute(normalize_embedding, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                   static_cast<int>(shared));
     if (error != cudaSuccess) {
         return error;
     }
