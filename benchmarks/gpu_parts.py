@@ -283,7 +283,10 @@ def layers(benchmark: Benchmark) -> None:
         tables = {row: _deformable_layers(benchmark, row) for row in (OURS, NVIDIAS)}
         ours, theirs = tables[OURS], tables[NVIDIAS]
         benchmark.say("\n## Deformable convolutions by TensorRT's profiler, batch 1, ms\n")
-        benchmark.say("With reformats: with the layers that convert its inputs and outputs between formats.\n")
+        benchmark.say(
+            "Ours hold the offset convolution and the ReLU too. With reformats: with the layers that convert inputs and "
+            "outputs between formats.\n"
+        )
         benchmark.say("| layer | ours | with reformats | NVIDIA's | with reformats | NVIDIA's / ours |")
         benchmark.say("|---|---|---|---|---|---|")
         sums = [0.0] * 4
