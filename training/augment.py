@@ -1,13 +1,14 @@
-"""Batches drawn from a `Store` and augmented where they lie: geometry, mosaic, light, blur, noise."""
+"""Batches drawn from a `Store` and augmented where they lie: geometry and mosaic here, the rest in `photometric`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from training.photometric import PhotometricSettings, photometric, uniform
 from training.samples import Kind
 from training.store import Store
 
@@ -31,6 +32,7 @@ class AugmentSettings:
         boxes: most boxes kept in one picture.
         minimum_height: smaller boxes become ignore regions, px.
         visible: boxes cut further than this share become ignore regions.
+        photometric: changes that leave boxes where they are.
     """
 
     mosaic: float = 0.5
@@ -43,6 +45,7 @@ class AugmentSettings:
     boxes: int = 96
     minimum_height: float = 9.0
     visible: float = 0.35
+    photometric: PhotometricSettings = field(default_factory=PhotometricSettings)
 
 
 @dataclass(eq=False)
@@ -82,7 +85,7 @@ class Augmenter:
         sources = sources.view(count, _TILES)
         corners = self._tiles(count, device)
         forward = self._affine(sources, corners)
-        images = self._photometric(self._sample(sources, corners, forward))
+        images = photometric(self._sample(sources, corners, forward), self.settings.photometric, self.generator)
         return self._boxes(images, sources, corners, forward)
 
     def whole_batch(self, indices: Tensor) -> Batch:
@@ -99,8 +102,7 @@ class Augmenter:
         return self._boxes(self._sample(sources, corners, forward), sources, corners, forward)
 
     def _uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> Tensor:
-        device = self.store.pixels.device
-        return low + (high - low) * torch.rand(shape, generator=self.generator, device=device)
+        return uniform(shape, low, high, self.generator)
 
     def _tiles(self, count: int, device: torch.device) -> Tensor:
         """Return tile rectangles `(n, 4, 4)`: four quadrants, or one tile and three empty ones."""
@@ -202,33 +204,6 @@ class Augmenter:
                 for channel, bits in enumerate((16, 8, 0)):  # R, G, B
                     result[:, channel] += weight * ((value >> bits) & 255)
         return torch.where(inside[:, None], result, result.new_tensor(_BORDER))
-
-    def _photometric(self, images: Tensor) -> Tensor:
-        """Change light, colour, sharpness and noise, each picture differently."""
-        count = images.shape[0]
-        one = (count, 1, 1, 1)
-
-        def some(share: float) -> Tensor:
-            return self._uniform(one) < share
-
-        blurred = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="bilinear", align_corners=False)
-        images = torch.where(some(0.15), blurred, images)
-        soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        amount = self._uniform(one, -0.6, 0.8) * some(0.5)  # below zero sharpens
-        images = images + amount * (soft - images)
-        grey = images.mean(1, keepdim=True)
-        saturation = torch.exp(self._uniform(one, -0.6, 0.4)) * ~some(0.08)
-        images = grey + saturation * (images - grey)
-        tint = torch.exp(self._uniform((count, 3, 1, 1), -0.12, 0.12))
-        gain = torch.exp(self._uniform(one, -0.5, 0.4))
-        middle = images.mean((1, 2, 3), keepdim=True)
-        contrast = torch.exp(self._uniform(one, -0.5, 0.35))
-        images = ((images - middle) * contrast + middle) * gain * tint
-        gamma = torch.exp(self._uniform(one, -0.3, 0.3))
-        images = images.clamp(1e-4, 1) ** gamma
-        noise = torch.randn(images.shape, generator=self.generator, device=images.device)
-        images = images + noise * self._uniform(one, 0, 0.04) * some(0.5)
-        return images.clamp(0, 1)
 
     def _boxes(self, images: Tensor, sources: Tensor, corners: Tensor, forward: Tensor) -> Batch:
         settings, store = self.settings, self.store

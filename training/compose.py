@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import SourceError
-from training.samples import Kind, Sample, worker_pool
+from training.samples import Keep, Kind, Sample, worker_pool
 
 _SIZE = (800, 450)
 _LABEL_SHARE = 0.3  # people less visible than this become ignore regions
@@ -180,9 +180,10 @@ def _compose_in_worker(job: tuple[npt.NDArray[np.uint8], int]) -> Sample:
 
 
 def crowd_samples(
-    root: Path, count: int, backgrounds: list[npt.NDArray[np.uint8]], seed: int, workers: int
+    root: Path, count: int, backgrounds: list[npt.NDArray[np.uint8]], seed: int, workers: int, keep: Keep
 ) -> Iterator[Sample]:
-    """Yield `count` composed crowds; the cut-outs are read once in every worker process."""
+    """Yield the kept ones of `count` composed crowds; the cut-outs are read once in every worker process."""
     with worker_pool(workers, _load_in_worker, root) as pool:
-        jobs = ((backgrounds[i % len(backgrounds)], seed + i) for i in range(count))
+        kept = (i for i in range(count) if keep(i, f"crowd/{seed + i}"))
+        jobs = ((backgrounds[i % len(backgrounds)], seed + i) for i in kept)
         yield from pool.map(_compose_in_worker, jobs, chunksize=8)

@@ -16,6 +16,9 @@ import numpy.typing as npt
 from core.errors import SourceError
 from video.scene import Scene
 
+# Whether a picture is wanted, by its number within its set and its scene: `Sample.scene`.
+Keep = Callable[[int, str], bool]
+
 
 def worker_pool(workers: int, initializer: Callable[..., object], *arguments: object) -> ProcessPoolExecutor:
     """Return a pool whose processes start afresh: forks of a process with running threads (torch's) may hang."""
@@ -89,17 +92,21 @@ def read_labels(
     return tlbr, kinds, rows[:, 1].astype(np.int64)
 
 
+def _scene_of(path: Path, group: str) -> str:
+    scene = path.stem.rsplit("_", 1)[0] if group == "caltech" else path.stem.split("_frame")[0]
+    return f"{group}/{scene}"
+
+
 def _folder_sample(job: tuple[Path, str, int]) -> Sample:
     path, group, longest = job
     image = read_image(path, longest)
     labels = path.parent.parent / "labels_with_ids" / f"{path.stem}.txt"
     tlbr, kinds, identities = read_labels(labels, image.shape[1], image.shape[0])
-    scene = path.stem.rsplit("_", 1)[0] if group == "caltech" else path.stem.split("_frame")[0]
-    return Sample(image, tlbr, kinds, identities, group, group, f"{group}/{scene}")
+    return Sample(image, tlbr, kinds, identities, group, group, _scene_of(path, group))
 
 
-def folder_samples(root: Path, group: str, longest: int, pool: ProcessPoolExecutor) -> Iterator[Sample]:
-    """Yield the pictures of `root/group/images` with `root/group/labels_with_ids`.
+def folder_samples(root: Path, group: str, longest: int, pool: ProcessPoolExecutor, keep: Keep) -> Iterator[Sample]:
+    """Yield the kept pictures of `root/group/images` with `root/group/labels_with_ids`.
 
     Raises:
         SourceError: if there are none.
@@ -107,11 +114,12 @@ def folder_samples(root: Path, group: str, longest: int, pool: ProcessPoolExecut
     paths = sorted((root / group / "images").glob("*.jpg"))
     if not paths:
         raise SourceError(f"There are no images in {root / group / 'images'}.")
-    yield from pool.map(_folder_sample, [(path, group, longest) for path in paths], chunksize=16)
+    kept = [path for number, path in enumerate(paths) if keep(number, _scene_of(path, group))]
+    yield from pool.map(_folder_sample, [(path, group, longest) for path in kept], chunksize=16)
 
 
-def crop_sheets(root: Path, sheets: int, seed: int) -> Iterator[Sample]:
-    """Yield sheets of 6 x 12 Market-1501 crops: identities without detection loss.
+def crop_sheets(root: Path, sheets: int, seed: int, keep: Keep) -> Iterator[Sample]:
+    """Yield the kept sheets of 6 x 12 Market-1501 crops: identities without detection loss.
 
     A crop's identity is the number before the first underscore of its name.
     """
@@ -123,6 +131,8 @@ def crop_sheets(root: Path, sheets: int, seed: int) -> Iterator[Sample]:
         while len(order) < 72:
             order += [paths[i] for i in generator.permutation(len(paths))]
         chosen, order = order[:72], order[72:]
+        if not keep(index, f"sheet/{index}"):
+            continue
         image = np.concatenate(
             [np.concatenate([crops[path] for path in chosen[row * 12 : row * 12 + 12]], 1) for row in range(6)]
         )
@@ -152,11 +162,13 @@ def _rendered_samples(job: tuple[int, int, npt.NDArray[np.uint8] | None]) -> lis
 
 
 def rendered_samples(
-    scenes: int, frames: int, backgrounds: list[npt.NDArray[np.uint8]], seed: int, pool: ProcessPoolExecutor
+    scenes: int, frames: int, backgrounds: list[npt.NDArray[np.uint8]], seed: int, pool: ProcessPoolExecutor, keep: Keep
 ) -> Iterator[Sample]:
-    """Yield frames of random rendered scenes, every second one before a photograph."""
+    """Yield frames of the kept random rendered scenes, every second one before a photograph."""
     jobs = [
-        (seed + i, frames, backgrounds[i % len(backgrounds)] if i % 2 and backgrounds else None) for i in range(scenes)
+        (seed + i, frames, backgrounds[i % len(backgrounds)] if i % 2 and backgrounds else None)
+        for i in range(scenes)
+        if keep(i, f"scene/{seed + i}")
     ]
     for samples in pool.map(_rendered_samples, jobs):
         yield from samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -9,6 +10,18 @@ import torch
 from torch import Tensor
 
 from training.samples import Kind, Sample
+
+Identity = tuple[str, int]  # space and name within it
+
+
+def identities_of(samples: Iterable[Sample]) -> set[Identity]:
+    """Return every known identity of the pictures."""
+    return {
+        (sample.space, identity)
+        for sample in samples
+        for identity in sample.identities[sample.kinds != Kind.IGNORE].tolist()
+        if identity >= 0
+    }
 
 
 class Store:
@@ -23,18 +36,34 @@ class Store:
         identities: `(n, m)` int64, class of the identity classifier, -1 where unknown.
         spaces: `(s, 2)` int64, first and last + 1 class of every identity space.
         space_of: `(n,)` int64, row of `spaces`.
+        scene_of: `(n,)` int64, the same for pictures of one scene.
         weights: `(n,)` float32, probability of a picture to be drawn.
     """
 
-    def __init__(self, samples: Iterable[Sample], group_weights: dict[str, float], side: int) -> None:
+    def __init__(
+        self,
+        samples: Iterable[Sample],
+        group_weights: dict[str, float],
+        side: int,
+        known: set[Identity] | None = None,
+    ) -> None:
+        """Pack the pictures.
+
+        Args:
+            samples: the pictures.
+            group_weights: share of the drawn pictures by `Sample.group`; 0 for groups not named.
+            side: longest side of the pictures in pixels.
+            known: identities of all processes, so that their classes agree; None means those of `samples`.
+        """
         samples = list(samples)
+        known = identities_of(samples) if known is None else known
         count, boxes = len(samples), max(len(sample.kinds) for sample in samples)
         packed = np.zeros((count, side, side, 4), np.uint8)
         self.sizes = torch.zeros(count, 2)
         self.tlbr = torch.zeros(count, boxes, 4)
         self.kinds = torch.full((count, boxes), int(Kind.NONE))
         self.identities = torch.full((count, boxes), -1)
-        names, spaces = self._classes(samples)
+        names, spaces = self._classes(known, {sample.space for sample in samples})
         self.spaces = torch.tensor([spaces[space] for space in sorted(spaces)])
         self.space_of = torch.tensor([sorted(spaces).index(sample.space) for sample in samples])
         for i, sample in enumerate(samples):
@@ -47,21 +76,18 @@ class Store:
             classes = [names.get((sample.space, identity), -1) for identity in sample.identities.tolist()]
             self.identities[i, :m] = torch.tensor(classes, dtype=torch.long)
         self.pixels = torch.from_numpy(packed).view(torch.int32).squeeze(-1)
-        groups = [sample.group for sample in samples]
-        self.weights = torch.tensor([group_weights.get(group, 0.0) / groups.count(group) for group in groups])
+        number_of = {scene: number for number, scene in enumerate(sorted({sample.scene for sample in samples}))}
+        self.scene_of = torch.tensor([number_of[sample.scene] for sample in samples])
+        counts = Counter(sample.group for sample in samples)
+        shares = [group_weights.get(sample.group, 0.0) / counts[sample.group] for sample in samples]
+        self.weights = torch.tensor(shares)
 
     @staticmethod
-    def _classes(samples: list[Sample]) -> tuple[dict[tuple[str, int], int], dict[str, tuple[int, int]]]:
+    def _classes(known: set[Identity], own_spaces: set[str]) -> tuple[dict[Identity, int], dict[str, tuple[int, int]]]:
         """Number the identities, those of one space in a row."""
-        known = {
-            (sample.space, identity)
-            for sample in samples
-            for identity in sample.identities[sample.kinds != Kind.IGNORE].tolist()
-            if identity >= 0
-        }
         names = {key: number for number, key in enumerate(sorted(known))}
         spaces = {}
-        for space in {sample.space for sample in samples}:
+        for space in own_spaces | {name for name, _ in known}:
             numbers = [number for (name, _), number in names.items() if name == space]
             spaces[space] = (min(numbers), max(numbers) + 1) if numbers else (0, 0)
         return names, spaces

@@ -1,7 +1,11 @@
-"""Average precision and recall on held-out pictures, and how far apart embeddings lie."""
+"""How well a network finds and tells apart people on held-out pictures."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -9,6 +13,14 @@ from torch import Tensor, nn
 from export.networks import STRIDE
 from training.augment import Augmenter, Batch
 from training.samples import Kind
+from training.separation import separation
+
+FloatArray = npt.NDArray[np.float32]
+
+# The tracker's threshold of 0.4 before the score shift of the bundled model's export: logit(0.4) + 0.405 = logit(0.5).
+WORKING_THRESHOLD = 0.5
+_LEAST_SCORE = 0.05
+_SMALL = 40.0  # px; people lower than this are small
 
 
 def decode(outputs: dict[str, Tensor], limit: int = 200) -> tuple[Tensor, Tensor]:
@@ -27,67 +39,105 @@ def decode(outputs: dict[str, Tensor], limit: int = 200) -> tuple[Tensor, Tensor
     return torch.cat((center - box[..., :2], center + box[..., 2:]), -1) * STRIDE, scores
 
 
-def iou(a: Tensor, b: Tensor) -> Tensor:
+def iou(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return the intersection over union of boxes `(n, 4)` and `(m, 4)` as `(n, m)`."""
-    overlap = (torch.minimum(a[:, None, 2:], b[None, :, 2:]) - torch.maximum(a[:, None, :2], b[None, :, :2])).clamp(0)
-    inner = overlap.prod(-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(-1) for boxes in (a, b)]
-    return inner / (areas[0][:, None] + areas[1][None] - inner).clamp(min=1e-6)
+    overlap = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    inner = overlap.clip(0).prod(-1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).clip(0).prod(-1) for boxes in (a, b)]
+    return np.asarray(inner / (areas[0][:, None] + areas[1][None] - inner).clip(1e-6), np.float32)
 
 
-def _match(boxes: Tensor, batch: Batch, picture: int) -> tuple[list[bool | None], int]:
-    """Match one picture's boxes, best score first; None stands for a box in an ignore region."""
-    kinds, truth = batch.kinds[picture], batch.tlbr[picture]
-    people, ignored = truth[kinds == Kind.PERSON], truth[kinds == Kind.IGNORE]
+def match(boxes: FloatArray, people: FloatArray, ignored: FloatArray) -> npt.NDArray[np.int64]:
+    """Match one picture's boxes, best score first, at IoU 0.5.
+
+    Returns:
+        `(n,)` the matched person, -1 for a false positive, -2 for a box that stands in an ignore region.
+    """
     overlap = iou(boxes, people)
-    taken = torch.zeros(len(people), dtype=torch.bool)
-    hits: list[bool | None] = []
-    for i in range(len(boxes)):
-        free = torch.where(taken, torch.zeros(()), overlap[i]) if len(people) else torch.zeros(1)
-        if free.max() >= 0.5:
-            taken[free.argmax()] = True
-            hits.append(True)
-            continue
-        center = (boxes[i, :2] + boxes[i, 2:]) / 2
-        covered = ((center >= ignored[:, :2]) & (center <= ignored[:, 2:])).all(-1).any()
-        hits.append(None if covered else False)
-    return hits, len(people)
+    center = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    covered = np.all((center >= ignored[None, :, :2]) & (center <= ignored[None, :, 2:]), axis=-1)
+    result = np.where(np.any(covered, axis=1), -2, -1)
+    for i in range(len(boxes) if len(people) else 0):
+        best = int(overlap[i].argmax())
+        if overlap[i, best] >= 0.5:
+            result[i] = best
+            overlap[:, best] = 0
+    return result
+
+
+def average_precision(scores: FloatArray, hits: npt.NDArray[np.bool_], people: int) -> float:
+    """Return the area under the precision-recall curve, all points, precision made monotonic."""
+    hits = hits[np.argsort(-scores, kind="stable")]
+    precision = hits.cumsum() / np.arange(1, len(hits) + 1)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(best[hits].sum() / max(people, 1))
+
+
+@dataclass(eq=False)
+class _Found:
+    """What was found in the pictures so far, one entry a box or person."""
+
+    scores: list[FloatArray]
+    hits: list[npt.NDArray[np.bool_]]
+    heights: list[FloatArray]  # of all people
+    seen: list[npt.NDArray[np.bool_]]  # people matched by a box above the working threshold
+
+    def add(self, boxes: FloatArray, scores: FloatArray, people: FloatArray, ignored: FloatArray) -> None:
+        matched = match(boxes, people, ignored)
+        self.scores.append(scores[matched > -2])
+        self.hits.append(matched[matched > -2] >= 0)
+        self.heights.append(people[:, 3] - people[:, 1])
+        self.seen.append(np.isin(np.arange(len(people)), matched[scores > WORKING_THRESHOLD]))
+
+    def summary(self) -> dict[str, float]:
+        scores, hits = np.concatenate(self.scores), np.concatenate(self.hits)
+        seen, small = np.concatenate(self.seen), np.concatenate(self.heights) < _SMALL
+        confident = hits[scores > WORKING_THRESHOLD]
+        return {
+            "ap": average_precision(scores, hits, len(seen)),
+            "recall": float(seen.sum() / max(len(seen), 1)),
+            "recall_small": float(seen[small].sum() / max(small.sum(), 1)),
+            "precision": float(confident.sum() / max(len(confident), 1)),
+        }
+
+
+def _known_embeddings(head: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return embeddings `(p, d)` at the centres of people with identities, these, and the pictures they are in."""
+    center = (batch.tlbr[..., :2] + batch.tlbr[..., 2:]) / (2 * STRIDE)
+    height, width = head.shape[2:]
+    inside = ((center >= 0) & (center < center.new_tensor([width, height]))).all(-1)
+    person = (batch.kinds == Kind.PERSON) | (batch.kinds == Kind.IDENTITY)
+    picture, number = (inside & person & (batch.identities >= 0)).nonzero(as_tuple=True)
+    column, row = center[picture, number].long().unbind(-1)
+    return head.float()[picture, :, row, column], batch.identities[picture, number], picture
 
 
 @torch.no_grad()
-def validate(network: nn.Module, augmenter: Augmenter, indices: Tensor, threshold: float = 0.4) -> dict[str, float]:
+def validate(network: nn.Module, augmenter: Augmenter, indices: Tensor) -> dict[str, float]:
     """Score a network on pictures of the store at IoU 0.5.
 
     Returns:
-        `ap` (area under the precision-recall curve, all points), `recall` and `precision` at `threshold`.
+        `ap` (average precision), `recall` and `precision` at the working threshold, `recall_small` of people lower
+        than 40 px there, and what `separation` returns, if there are identities.
     """
     network.eval()
-    found: list[tuple[float, bool]] = []
-    total = 0
+    found = _Found([], [], [], [])
+    embeddings, identities, scenes = [], [], []
     for chunk in torch.split(indices, 32):
         batch = augmenter.whole_batch(chunk)
-        with torch.autocast(batch.images.device.type, torch.bfloat16):
-            outputs = network(batch.images)
-        boxes, scores = (values.cpu() for values in decode(outputs))
-        batch = Batch(batch.images, batch.tlbr.cpu(), batch.kinds.cpu(), batch.identities, batch.class_range)
+        images = batch.images.to(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda):
+            outputs = network(images)
+        if "id" in outputs:
+            embedding, identity, picture = _known_embeddings(outputs["id"], batch)
+            embeddings.append(embedding.cpu().numpy())
+            identities.append(identity.cpu().numpy())
+            scenes.append(augmenter.store.scene_of[chunk][picture].cpu().numpy())
+        boxes, scores, tlbr, kinds = (v.cpu().numpy() for v in (*decode(outputs), batch.tlbr, batch.kinds))
         for i in range(len(chunk)):
-            keep = scores[i] > 0.05
-            hits, people = _match(boxes[i][keep], batch, i)
-            total += people
-            found += [(s, h) for s, h in zip(scores[i][keep].tolist(), hits, strict=True) if h is not None]
+            keep = scores[i] > _LEAST_SCORE
+            people, ignored = (tlbr[i][kinds[i] == kind] for kind in (Kind.PERSON, Kind.IGNORE))
+            found.add(boxes[i][keep], scores[i][keep], people, ignored)
     network.train()
-    found.sort(key=lambda pair: -pair[0])
-    hits_so_far, area = 0, 0.0
-    best_precision: list[float] = []
-    for rank, (_, hit) in enumerate(found, start=1):
-        hits_so_far += hit
-        best_precision.append(hits_so_far / rank)
-    for i in range(len(best_precision) - 2, -1, -1):
-        best_precision[i] = max(best_precision[i], best_precision[i + 1])
-    area = sum(precision for precision, (_, hit) in zip(best_precision, found, strict=True) if hit) / max(total, 1)
-    confident = [hit for score, hit in found if score > threshold]
-    return {
-        "ap": area,
-        "recall": sum(confident) / max(total, 1),
-        "precision": sum(confident) / max(len(confident), 1),
-    }
+    apart = separation(*map(np.concatenate, (embeddings, identities, scenes))) if embeddings else {}
+    return found.summary() | apart

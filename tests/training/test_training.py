@@ -1,41 +1,23 @@
-"""Training: labels, targets, losses, augmentation and a run that learns and resumes."""
-
-import json
+"""Training: labels, the store, geometry, targets, losses, composed crowds, schedule."""
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from trainee import SIZE, blob_store, blobs
 
-from core.errors import ConfigError, SourceError
+from core.errors import SourceError
 from training.augment import Augmenter, AugmentSettings, Batch
 from training.compose import Cutout, compose
 from training.losses import FairMOTLoss, focal_loss, gaussian_radius, make_targets
-from training.samples import Kind, Sample, read_image, read_labels
-from training.store import Store
-from training.train import Trainer, TrainSettings, learning_rate, load_samples, main
-from training.validate import decode, iou, validate
-
-SIZE = (128, 96)
-
-
-def blobs(seed, count=4):
-    """A picture with bright upright rectangles as people."""
-    generator = np.random.default_rng(seed)
-    image = generator.integers(0, 60, (96, 128, 3), np.uint8)
-    boxes = []
-    for identity in range(count):
-        left, top = 8 + 30 * identity, int(generator.integers(10, 50))
-        image[top : top + 36, left : left + 14] = (255, 40 * identity, 255)
-        boxes.append((left, top, left + 14, top + 36))
-    return Sample(image, np.array(boxes, "f"), np.ones(count, int), np.arange(count), "blobs", "blobs", f"blobs/{seed}")
+from training.samples import Kind, read_image, read_labels
+from training.settings import TrainSettings
+from training.trainer import learning_rate
 
 
 @pytest.fixture(scope="module")
 def store():
-    other = blobs(100)
-    other.space = other.group = "other"
-    return Store([*(blobs(seed) for seed in range(6)), other], {"blobs": 1.0}, 128)
+    return blob_store()
 
 
 def test_labels(tmp_path):
@@ -72,10 +54,10 @@ def test_whole_picture_is_the_letterboxed_picture(store):
     assert torch.allclose(batch.tlbr[0, :4], store.tlbr[2] * 2, atol=1e-3)
 
 
-def test_boxes_follow_the_pixels(store):
+def test_boxes_follow_the_pixels(store, monkeypatch):
     """Under every geometric change the bright rectangles stay inside their boxes."""
     augmenter = Augmenter(store, SIZE, AugmentSettings(minimum_height=4), 3)
-    augmenter._photometric = lambda images: images  # type: ignore[method-assign]
+    monkeypatch.setattr("training.augment.photometric", lambda images, settings, generator: images)
     batch = augmenter.batch(16, 0)
     checked = 0
     for image, boxes, kinds in zip(batch.images, batch.tlbr, batch.kinds, strict=True):
@@ -100,6 +82,23 @@ def test_same_step_same_batch(store):
     again = augmenter.batch(4, 7)
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.tlbr, again.tlbr)
+
+
+@pytest.mark.parametrize(
+    ("shown", "kind"), [(1.0, Kind.PERSON), (0.6, Kind.PERSON), (0.51, Kind.IGNORE), (0, Kind.NONE)]
+)
+def test_visible_share_of_people_cut_by_the_crop(store, shown, kind):
+    """The picture is pushed down until only a share of its first person is inside."""
+    augmenter = Augmenter(store, SIZE, AugmentSettings(visible=0.55), 0)
+    top, bottom = float(store.tlbr[0, 0, 1]), float(store.tlbr[0, 0, 3])
+    forward = torch.zeros(1, 4, 2, 3)
+    forward[..., 0, 0] = forward[..., 1, 1] = 1
+    forward[..., 1, 2] = SIZE[1] - top - shown * (bottom - top)
+    corners = torch.zeros(1, 4, 4)
+    corners[0, 0, 2:] = torch.tensor(SIZE)
+    batch = augmenter._boxes(torch.zeros(1, 3, 96, 128), torch.zeros(1, 4, dtype=torch.long), corners, forward)
+    found = batch.kinds[0][batch.tlbr[0, :, 0] == store.tlbr[0, 0, 0]]
+    assert found[0] == kind
 
 
 def batch_of(boxes, kinds, identities=None):
@@ -160,11 +159,6 @@ def test_identity_loss_stays_within_its_space():
     assert gradient[3:].abs().sum() == 0
 
 
-def test_iou():
-    boxes = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10]])
-    assert torch.allclose(iou(boxes, boxes), torch.tensor([[1, 1 / 3], [1 / 3, 1]]))
-
-
 def test_composed_crowds_label_what_is_visible():
     person = np.zeros((120, 40, 4), np.uint8)
     person[..., 1:] = 255
@@ -187,110 +181,3 @@ def test_schedule():
     assert rates[9] == 1
     assert rates[100] == pytest.approx(0.01)
     assert max(rates) == 1
-
-
-@pytest.fixture(scope="module")
-def make_trainer(store):
-    def make(folder, steps):
-        torch.manual_seed(0)
-        settings = TrainSettings(
-            architecture="res_18", size=SIZE, steps=steps, batch=4, warmup=5, learning_rate=1e-3, ema=0.9, workers=1
-        )
-        from export.networks import HeadSizes, build_network
-
-        network = build_network("res_18", HeadSizes(embedding=8, hidden=16))
-        augment = AugmentSettings(mosaic=0, whole=1, rotation=0, stretch=0, minimum_height=4)
-        folder.mkdir(exist_ok=True)
-        return Trainer(settings, Augmenter(store, SIZE, augment, 1), network, FairMOTLoss(8, store.spaces), folder)
-
-    return make
-
-
-def test_training_learns_to_detect(make_trainer, tmp_path):
-    trainer = make_trainer(tmp_path / "run", 60)
-    indices = torch.tensor([0, 6])
-    assert validate(trainer.network, trainer.augmenter, indices)["ap"] < 0.05
-    trainer.run(lambda network: validate(network, trainer.augmenter, indices), log_every=20)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["heatmap"] < 0.75 * lines[0]["heatmap"]
-    assert lines[-1]["ap"] > 0.25
-    assert set(torch.load(tmp_path / "run" / "average.pth", weights_only=True)) == {"epoch", "state_dict"}
-
-
-def test_resumed_run_equals_uninterrupted_run(make_trainer, tmp_path):
-    straight = make_trainer(tmp_path / "a", 4)
-    for _ in range(4):
-        straight.advance()
-    first = make_trainer(tmp_path / "b", 4)
-    first.advance()
-    first.advance()
-    first.save()
-    second = make_trainer(tmp_path / "c", 4)
-    second.resume(tmp_path / "b" / "last.pth")
-    assert second.step == 2
-    second.advance()
-    second.advance()
-    for a, b in zip(straight.average.network.parameters(), second.average.network.parameters(), strict=True):
-        assert torch.allclose(a, b, atol=1e-6)
-
-
-def test_decode_reads_the_peak():
-    outputs = {"hm": torch.full((1, 1, 24, 32), -9.0), "wh": torch.ones(1, 4, 24, 32), "reg": torch.zeros(1, 2, 24, 32)}
-    outputs["hm"][0, 0, 10, 8] = 3.0
-    boxes, scores = decode(outputs, limit=5)
-    assert boxes[0, 0].tolist() == [28, 36, 36, 44]
-    assert float(scores[0, 0]) == pytest.approx(torch.sigmoid(torch.tensor(3.0)).item())
-
-
-@pytest.fixture
-def own_data(tmp_path):
-    """A folder as a user has it: pictures with labels in JDE form, of two scenes."""
-    for name in ("images", "labels_with_ids"):
-        (tmp_path / "data" / "mine" / name).mkdir(parents=True)
-    for index in range(6):
-        sample = blobs(index)
-        stem = f"camera{index % 2}_frame_{index}"
-        cv2.imwrite(str(tmp_path / "data" / "mine" / "images" / f"{stem}.jpg"), sample.image)
-        size = np.array([128, 96, 128, 96])
-        rows = np.concatenate(
-            ((sample.tlbr[:, :2] + sample.tlbr[:, 2:]) / 2, sample.tlbr[:, 2:] - sample.tlbr[:, :2]), 1
-        )
-        lines = [f"0 {i} " + " ".join(map(str, row)) for i, row in enumerate(rows / size)]
-        (tmp_path / "data" / "mine" / "labels_with_ids" / f"{stem}.txt").write_text("\n".join(lines))
-    return tmp_path / "data"
-
-
-def test_own_folder(own_data):
-    samples = list(load_samples(own_data, TrainSettings(sets={"mine": 1.0}, workers=1)))
-    assert len(samples) == 6
-    assert {sample.scene for sample in samples} == {"mine/camera0", "mine/camera1"}
-    assert all(len(sample.tlbr) == 4 for sample in samples)
-
-
-@pytest.mark.parametrize(
-    ("sets", "error", "message"),
-    [
-        ({}, ConfigError, "Name what to train on"),
-        ({"none": 1.0}, SourceError, "There are no images in"),
-        ({"mine": 0.5, "crowd": 0.5}, ConfigError, "Crowds need pictures without people"),
-    ],
-)
-def test_faulty_sets(own_data, sets, error, message):
-    with pytest.raises(error, match=message):
-        list(load_samples(own_data, TrainSettings(sets=sets, workers=1)))
-
-
-def test_command(own_data, tmp_path, monkeypatch):
-    recipe = tmp_path / "mine.yaml"
-    recipe.write_text(
-        "settings:\n  architecture: res_18\n  size: [64, 64]\n  steps: 2\n  batch: 2\n  warmup: 1\n  side: 128\n"
-        "  workers: 1\n  sets: {mine: 1.0}\n  held_out: [mine/camera1]\n"
-    )
-    command = ["train", "--config", str(recipe), "--data", str(own_data), "--output", str(tmp_path / "run")]
-    monkeypatch.setattr("sys.argv", command)
-    assert main() == 0
-    line = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
-    assert line["step"] == 2
-    assert "ap" in line
-    monkeypatch.setattr("sys.argv", [*command, "--settings.sets", "{}"])
-    assert main() == 2

@@ -1,0 +1,73 @@
+"""All pictures of a run: folders, rendered scenes, sheets of crops, composed crowds; each process loads its share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import ConfigError, suggestion
+from training.compose import crowd_samples
+from training.samples import Keep, Sample, crop_sheets, folder_samples, rendered_samples, worker_pool
+from training.settings import TrainSettings
+
+HELD_OUT = "held_out"  # the group of held-out pictures
+
+# Sets that are made here; every other name of `TrainSettings.sets` is a folder.
+_MADE = ("crowd", "scene", "market1501")
+
+
+def load_samples(root: Path, settings: TrainSettings, rank: int = 0, count: int = 1) -> list[Sample]:
+    """Return the pictures of `settings.sets` that process `rank` of `count` trains on.
+
+    The first process also gets the held-out pictures. They are of the group `HELD_OUT` and their identities of a space
+    of their own, so that no classifier learns them.
+
+    Raises:
+        ConfigError: if no set is named, a held-out scene does not exist, or crowds have no pictures to stand before.
+        SourceError: if the pictures of a set are missing.
+    """
+    if not settings.sets:
+        raise ConfigError("Name what to train on: --settings.sets '{\"my_folder\": 1.0}'; see configs/train_lite.yaml.")
+    scenes: set[str] = set()
+
+    def keep(number: int, scene: str) -> bool:
+        scenes.add(scene)
+        return rank == 0 if scene in settings.held_out else number % count == rank
+
+    samples = list(_load(root, settings, max(1, settings.workers // count), keep))
+    for scene in settings.held_out:
+        if scene not in scenes:
+            raise ConfigError(f'The held-out scene "{scene}" does not exist.' + suggestion(scene, scenes))
+    for sample in samples:
+        if sample.scene in settings.held_out:
+            sample.group, sample.space = HELD_OUT, f"{sample.space}/{HELD_OUT}"
+    return samples
+
+
+def _load(root: Path, settings: TrainSettings, workers: int, keep: Keep) -> Iterator[Sample]:
+    """Yield every kept picture.
+
+    Crowds stand before the pictures of the set `background`, if there is one, else before those without people.
+    """
+    backgrounds: list[npt.NDArray[np.uint8]] = []
+    with worker_pool(workers, cv2.setNumThreads, 1) as pool:
+        for group in settings.sets:
+            if group in _MADE:
+                continue
+            for sample in folder_samples(root, group, settings.side, pool, keep):
+                suits = group == "background" or ("background" not in settings.sets and not len(sample.kinds))
+                if suits and sample.scene not in settings.held_out:
+                    backgrounds.append(sample.image)
+                yield sample
+        if "scene" in settings.sets:
+            yield from rendered_samples(settings.scenes, 12, backgrounds, settings.seed, pool, keep)
+    if "market1501" in settings.sets:
+        yield from crop_sheets(root, settings.sheets, settings.seed, keep)
+    if "crowd" in settings.sets:
+        if not backgrounds:
+            raise ConfigError("Crowds need pictures without people to stand before: add a set named background.")
+        yield from crowd_samples(root, settings.crowds, backgrounds, settings.seed, workers, keep)

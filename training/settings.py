@@ -1,0 +1,52 @@
+"""What a training run depends on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from training.augment import AugmentSettings
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What to train and for how long.
+
+    Attributes:
+        architecture: a name of `export.networks.ARCHITECTURES`.
+        size: width and height of the training pictures in pixels.
+        sets: share of the drawn tiles by set. A set is a folder of the data with `images` and `labels_with_ids`, or
+            `crowd` (composed from cut-outs), `scene` (rendered), `market1501` (sheets of identity crops).
+        held_out: scenes (`set/scene`, see `Sample.scene`) that are validated on and not trained on.
+        steps: optimiser steps.
+        batch: pictures a step, over all processes.
+        learning_rate: peak of the cosine schedule (AdamW).
+        weight_decay: of all weights with more than one dimension.
+        warmup: steps of linear warm-up.
+        ema: decay of the averaged weights.
+        crowds: pictures composed from cut-outs.
+        scenes: rendered scenes, twelve frames each.
+        sheets: sheets of identity crops.
+        side: longest side of the stored pictures in pixels.
+        workers: processes that decode and compose, over all training processes.
+        seed: of everything random.
+        augment: ranges of the augmentation.
+    """
+
+    architecture: str = "dla_34_lite"
+    size: tuple[int, int] = (576, 320)
+    sets: dict[str, float] = field(default_factory=dict)
+    held_out: tuple[str, ...] = ()
+    steps: int = 6000
+    batch: int = 64
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.02
+    warmup: int = 400
+    ema: float = 0.9995
+    crowds: int = 3000
+    scenes: int = 80
+    sheets: int = 150
+    side: int = 800
+    workers: int = os.cpu_count() or 1
+    seed: int = 1
+    augment: AugmentSettings = field(default_factory=AugmentSettings)

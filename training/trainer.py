@@ -1,0 +1,197 @@
+"""The training loop, and everything of it that a checkpoint holds."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import ConfigError
+from training.augment import Augmenter, Batch
+from training.distributed import Processes
+from training.losses import FairMOTLoss, Targets, make_targets
+from training.measure import StepClock
+from training.progress import EpochLog
+from training.settings import TrainSettings
+
+_SAVE_SECONDS = 60.0
+_LARGEST_GRADIENT = 10.0
+
+Check = Callable[[nn.Module], dict[str, float]]
+
+
+class Average(nn.Module):
+    """An exponential moving average of a network's weights; BatchNorm statistics are copied."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move towards `network`; early steps move faster."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        mine: list[Tensor] = list(self.network.parameters())
+        theirs: list[Tensor] = list(network.parameters())
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        for buffer, value in zip(self.network.buffers(), network.buffers(), strict=True):
+            buffer.copy_(value)
+
+
+def learning_rate(step: int, settings: TrainSettings) -> float:
+    """Return the factor of a step: linear warm-up, then half a cosine down to one hundredth."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    progress = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class _Model(nn.Module):
+    """Network and loss as one module: both have weights, whose gradients are averaged over the processes."""
+
+    def __init__(self, network: nn.Module, loss: FairMOTLoss) -> None:
+        super().__init__()
+        self.network, self.loss = network, loss
+
+    def forward(self, images: Tensor, targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda):
+            outputs = self.network(images)
+        total, parts = self.loss(outputs, targets)
+        return total, parts
+
+
+@dataclass(eq=False)
+class Trainer:
+    """One training run.
+
+    Batches depend on seed, rank and step alone and nothing else is random, so a run that is resumed from its
+    checkpoint goes on as if it had not stopped.
+    """
+
+    settings: TrainSettings
+    augmenter: Augmenter
+    network: nn.Module
+    loss: FairMOTLoss
+    output: Path
+    processes: Processes
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        self.average = Average(self.network, self.settings.ema)
+        self.model = self.processes.wrap(_Model(self.network, self.loss))
+        parameters = [*self.network.parameters(), *self.loss.parameters()]
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.settings.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.parameters = parameters
+        self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=parameters[0].is_cuda)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda s: learning_rate(s, self.settings))
+        self.sums: dict[str, Tensor] = {}  # of the parts of the loss, since the epoch began
+        self.batch = self.processes.share(self.settings.batch)
+
+    def _recipe(self) -> dict[str, Any]:
+        """Return what must not change when a run is resumed."""
+        settings = asdict(self.settings) | {"processes": self.processes.count}
+        del settings["workers"]
+        return settings
+
+    def save(self) -> None:
+        """Write `last.pth` (to resume) and `average.pth` (`{epoch, state_dict}`, to export), whole or not at all."""
+        state = {
+            "step": self.step,
+            "recipe": self._recipe(),
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "loss": self.loss.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "sums": self.sums,
+        }
+        weights = {"epoch": self.step, "state_dict": self.average.network.state_dict()}
+        for name, content in (("last.pth", state), ("average.pth", weights)):
+            torch.save(content, self.output / f"{name}.part")
+            (self.output / f"{name}.part").replace(self.output / name)
+
+    def resume(self, path: Path) -> None:
+        """Continue a run from its `last.pth`.
+
+        Raises:
+            ConfigError: if the run had other settings.
+        """
+        state = torch.load(path, map_location=self.processes.device, weights_only=True)
+        mine = self._recipe()
+        for name, value in state["recipe"].items():
+            if value != mine.get(name):
+                raise ConfigError(f"{path} was trained with {name} {value}; resume it with the same settings.")
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.average.network.load_state_dict(state["average"])
+        self.loss.load_state_dict(state["loss"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.sums = state["sums"]
+
+    def draw(self) -> tuple[Batch, Targets]:
+        """Return the batch of the present step."""
+        batch = self.augmenter.batch(self.batch, self.step)
+        return batch, make_targets(batch)
+
+    def learn(self, batch: Batch, targets: Targets) -> None:
+        """Take one optimiser step."""
+        total, parts = self.model(batch.images.to(memory_format=torch.channels_last), targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, _LARGEST_GRADIENT)
+        self.optimizer.step()
+        self.schedule.step()
+        self.average.update(self.network, self.step)
+        self.step += 1
+        for name, value in ({"total": total} | parts | {"norm": norm}).items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
+
+    def run(self, check: Check, epoch: int) -> None:
+        """Train to the last step.
+
+        Args:
+            check: validates the averaged network, in the first process.
+            epoch: steps of an epoch, at whose end comes a line in the log.
+        """
+        log = EpochLog(self.output / "log.jsonl", self.step) if self.processes.is_first else None
+        clock = StepClock(self.processes.device)
+        saved = time.perf_counter()
+        while self.step < self.settings.steps:
+            clock.start()
+            batch, targets = self.draw()
+            clock.drawn()
+            self.learn(batch, targets)
+            last = self.step == self.settings.steps
+            if self.step % epoch == 0 or last:
+                entry = self._entry(epoch, clock)
+                if log is not None:
+                    log.write(entry | check(self.average.network))
+            if log is not None and (time.perf_counter() - saved > _SAVE_SECONDS or last):
+                self.save()
+                saved = time.perf_counter()
+
+    def _entry(self, epoch: int, clock: StepClock) -> dict[str, float]:
+        """Return the epoch's line, without the validation, and begin the next epoch."""
+        steps = (self.step - 1) % epoch + 1
+        means = self.processes.mean(torch.stack(list(self.sums.values())) / steps).tolist()
+        speed = clock.read(self.settings.batch)
+        entry: dict[str, float] = {
+            "epoch": math.ceil(self.step / epoch),
+            "step": self.step,
+            "lr": float(self.schedule.get_last_lr()[0]),
+        }
+        entry |= dict(zip(self.sums, means, strict=True))
+        self.sums = {}
+        return entry | asdict(speed)
