@@ -110,8 +110,9 @@ class TensorRTEngine(Engine):
             self._network = network
             self.reason = f"TensorRT {trt.__version__} on {gpu.name}, {settings.precision}, {dcn}"
             self.max_batch = network.batches[-1]
+            deviation = [each / network.image_scale for each in model.std]
             self._letterbox = LetterboxKernel(
-                gpu, self.size, model.mean, model.std, model.channel_order, model.border, network.layout
+                gpu, self.size, model.mean, deviation, model.channel_order, model.border, network.layout
             )
             self._decode = {batch: self._decode_kernel(batch) for batch in network.batches}
             self._copies = copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -18,6 +18,7 @@ from engine.trt_dialects import complete_deform_convs, dcn_v2_to_deform_conv, de
 from engine.trt_embedding import fuse_normalisation, spell_out_normalisation
 from engine.trt_fusion import fuse_deform_convs
 from engine.trt_heatmap import split_heatmap_sums
+from engine.trt_images import expect_scaled_images
 from engine.trt_native import deform_convs_to_native
 from engine.trt_precision import to_half
 from engine.trt_shapes import anchor_reshapes, fix_input, fold, lower_opset, raise_opset
@@ -26,7 +27,7 @@ from engine.trt_upsampling import fuse_upsampling, upsample_by_phases
 Precision = Literal["fp16", "fp32"]
 Dcn = Literal["plugin", "native", "nvidia"]
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same model gives another graph than before, so that cached plans are built again."""
 
 PLUGINS = {"DeformConv", "DeformConvBlock", "FusedDeformConv", "NormalizeEmbedding", "UpsampleAdd"}
@@ -49,7 +50,8 @@ def prepare(
         batches: numbers of images that the engine takes; with more than one the batch stays a dynamic axis.
         precision: `fp16`: input and weights float16, outputs float32. `fp32`: everything float32.
         dcn: how deformable convolutions run: our plugins, native layers only, or NVIDIA's plugin.
-        half_images: whether the input is float16 if the precision is; float32 otherwise.
+        half_images: whether the input is float16 if the precision is, and then of images that were multiplied by
+            `engine.trt_images.IMAGE_SCALE`; float32 otherwise.
 
     Returns:
         The graph; the type of every tensor that TensorRT computes stands in `value_info`.
@@ -96,6 +98,8 @@ def _rewrite(
     if precision == "fp16":
         upsample_by_phases(graph)
         split_heatmap_sums(graph)
+        if half_images:
+            expect_scaled_images(graph)
     spell_out_normalisation(graph)
     lower_opset(graph)
     graph.infer()

@@ -10,6 +10,7 @@ import torch
 from core.errors import ModelError
 from engine.model import INPUT, ModelInfo
 from engine.plan import Plan, load_engine
+from engine.trt_images import IMAGE_SCALE
 from engine.trt_session import TensorRTLogger
 from plugins.gpu import Gpu
 from plugins.kernels import Layout, TensorHeads, input_shape
@@ -35,6 +36,7 @@ class TensorRTNetwork:
         batches: the batch sizes, rising.
         size: input `(width, height)`.
         layout: of `images`, see `plugins.kernels.Layout`.
+        image_scale: what normalised images are multiplied by before they go into `images`.
         images: the input, for the largest batch; a smaller one takes the first.
 
     Raises:
@@ -59,6 +61,7 @@ class TensorRTNetwork:
         most = self.batches[-1]
         self.layout: Layout = _LAYOUTS[engine.get_tensor_format(INPUT)]
         kind = torch.float32 if self.layout == "chw_float32" else torch.float16
+        self.image_scale = 1.0 if kind == torch.float32 else IMAGE_SCALE
         self.images = gpu.zeros(input_shape(self.layout, self.size, most), kind)
         if _TYPES.get(engine.get_tensor_dtype(INPUT)) != self.images.dtype:
             raise ModelError(f"The engine's input is not what it should be ({self.layout}): build it again.")
@@ -84,7 +87,7 @@ class TensorRTNetwork:
             if self.layout == "chw_float32":
                 self.images[: len(images)].copy_(images)
             else:
-                self.images[: len(images), :, :, :3].copy_(images.permute(0, 2, 3, 1))
+                self.images[: len(images), :, :, :3].copy_(images.permute(0, 2, 3, 1) * self.image_scale)
 
     def enqueue(self, batch: int) -> None:
         """Start the network on the first `batch` images; can be captured in a CUDA graph once it has run.

@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from engine.trt_images import IMAGE_SCALE
 from export.networks.deform_conv import deform_conv2d_reference
 
 
@@ -178,10 +179,15 @@ OPERATORS = [
 ]
 
 
+def as_input(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
+    """Normalised images as the input of a rewritten graph takes them."""
+    kind = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
+    return (images * np.float32(IMAGE_SCALE if kind == np.float16 else 1)).astype(kind)
+
+
 def run(model: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Run a rewritten graph; `images` are cast to the type of its input."""
+    """Run a rewritten graph on images, which are scaled and cast if its input is float16."""
     (value,) = model.graph.input
-    kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
     evaluator = ReferenceEvaluator(model, new_ops=OPERATORS)
     names = [output.name for output in model.graph.output]
-    return dict(zip(names, evaluator.run(None, {value.name: images.astype(kind)}), strict=True))
+    return dict(zip(names, evaluator.run(None, {value.name: as_input(model, images)}), strict=True))

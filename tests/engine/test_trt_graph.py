@@ -45,9 +45,8 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 def run_standard(model: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:
     """Run a graph of standard operators in ONNX Runtime."""
-    kind = helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
     names = [output.name for output in model.graph.output]
-    return dict(zip(names, session(model).run(names, {"images": images.astype(kind)}), strict=True))
+    return dict(zip(names, session(model).run(names, {"images": plugin_ops.as_input(model, images)}), strict=True))
 
 
 def run(model: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:

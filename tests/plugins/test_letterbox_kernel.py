@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cuda_on_cpu
 import cv2
 import kernel_checks
@@ -13,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.records import Frame
+from engine.letterbox import Preprocessor
+from engine.trt_images import IMAGE_SCALE
 from plugins.kernels.letterbox import axis_taps, yuv_matrix
 
 pytestmark = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="needs g++")
@@ -38,6 +42,17 @@ def test_nothing_else_is_launched(gpu: CudaOnCpu) -> None:
 def test_bgr_equals_opencv(gpu: CudaOnCpu, sources: list[tuple[int, int]], layout: str) -> None:
     kernel_checks.check_bgr_letterbox(gpu, sources, (96, 64), kernel_checks.model_facts(), layout)
     kernel_checks.check_bgr_letterbox(gpu, sources, (64, 96), kernel_checks.model_facts("bgr", 7, True), layout)
+
+
+@pytest.mark.parametrize("layout", ["hwc4_float16", "hwc8_float16"])
+def test_half_precision_images_of_an_engine_are_exact_levels(gpu: CudaOnCpu, layout: str) -> None:
+    """With the standard deviation that `TensorRTEngine` gives the kernel."""
+    model = kernel_checks.model_facts()
+    frame = np.random.default_rng(4).integers(0, 256, (150, 200, 3), np.uint8)
+    scaled = replace(model, std=(1 / IMAGE_SCALE,) * 3)
+    (found,) = kernel_checks.run_letterbox(gpu, [Frame(1, 0, frame)], (96, 64), scaled, layout)
+    (expected,) = Preprocessor(model, (96, 64))([frame])[0]
+    np.testing.assert_array_equal(found * 256, np.rint(expected * 255))
 
 
 @given(
