@@ -67,7 +67,9 @@ class Processes:
         """Return the module such that `backward` averages its gradients over the processes."""
         if self.count == 1:
             return module
-        return DistributedDataParallel(module, device_ids=[self.device] if self.device.type == "cuda" else None)
+        gpus = [self.device] if self.device.type == "cuda" else None
+        # DLA holds layers that it does not use, for the official checkpoints have them.
+        return DistributedDataParallel(module, device_ids=gpus, find_unused_parameters=True)
 
 
 @contextmanager

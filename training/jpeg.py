@@ -42,7 +42,7 @@ def _round_frequencies(plane: Tensor, steps: Tensor) -> Tensor:
     """Round the 8x8 frequencies of planes `(n, c, h, w)` to multiples of `steps` `(n, 8, 8)`."""
     count, channels, height, width = plane.shape
     cosines = _cosines(plane.device)
-    blocks = plane.view(count, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
+    blocks = plane.reshape(count, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
     steps = steps[:, None, None, None]
     rounded = (cosines @ blocks @ cosines.T / steps).round() * steps
     return (cosines.T @ rounded @ cosines).transpose(3, 4).reshape(plane.shape)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from core.errors import ConfigError, suggestion
 from training.compose import crowd_samples
-from training.samples import Keep, Sample, crop_sheets, folder_samples, rendered_samples, worker_pool
+from training.samples import Keep, Sample, crop_sheets, fitted, folder_samples, rendered_samples, worker_pool
 from training.settings import TrainSettings
 
 HELD_OUT = "held_out"  # the group of held-out pictures
@@ -38,7 +38,8 @@ def load_samples(root: Path, settings: TrainSettings, rank: int = 0, count: int 
         scenes.add(scene)
         return rank == 0 if scene in settings.held_out else number % count == rank
 
-    samples = list(_load(root, settings, max(1, settings.workers // count), keep))
+    loaded = _load(root, settings, max(1, settings.workers // count), keep)
+    samples = [fitted(sample, settings.side) for sample in loaded]
     for scene in settings.held_out:
         if scene not in scenes:
             raise ConfigError(f'The held-out scene "{scene}" does not exist.' + suggestion(scene, scenes))

@@ -92,6 +92,6 @@ def motion_blur(images: Tensor, length: Tensor, angle: Tensor, longest: float) -
     kernel = (length[:, None, None] / 2 + 0.5 - along).clamp(0, 1) * (1 - across).clamp(min=0)
     kernel = kernel / kernel.sum((1, 2), keepdim=True)
     padded = F.pad(images, (reach,) * 4, mode="replicate")
-    padded = padded.view(1, count * channels, height + 2 * reach, width + 2 * reach)
+    padded = padded.reshape(1, count * channels, height + 2 * reach, width + 2 * reach)
     kernels = kernel.repeat_interleave(channels, 0)[:, None]
-    return F.conv2d(padded, kernels, groups=count * channels).view(images.shape)
+    return F.conv2d(padded, kernels, groups=count * channels).reshape(images.shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -71,6 +71,15 @@ def read_image(path: Path, longest: int) -> npt.NDArray[np.uint8]:
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return np.asarray(image, np.uint8)
+
+
+def fitted(sample: Sample, longest: int) -> Sample:
+    """Return the sample, shrunk by area averaging to at most `longest` pixels a side."""
+    scale = longest / max(sample.image.shape[:2])
+    if scale >= 1:
+        return sample
+    image = cv2.resize(sample.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return replace(sample, image=np.asarray(image, np.uint8), tlbr=(sample.tlbr * scale).astype(np.float32))
 
 
 def read_labels(

@@ -99,15 +99,24 @@ def _report(trainer: Trainer) -> None:
     (trainer.output / "throughput.json").write_text(json.dumps(speed, indent=2) + "\n")
     (trainer.output / "operations.txt").write_text(operations)
     log.info("%.0f images/s; %.0f with one batch kept in memory", speed["images_per_second"], limit)
-    log.info("Curves of the run: %s", plot(trainer.output / "log.jsonl"))
+    try:
+        log.info("Curves of the run: %s", plot(trainer.output / "log.jsonl"))
+    except ConfigError as error:  # no reason to fail after all this
+        log.warning("%s", error)
+
+
+def command_parser() -> ArgumentParser:
+    """Return the parser of the command; its flags are the arguments of `train`."""
+    parser = ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser.add_argument("--config", action="config")
+    parser.add_function_arguments(train)
+    return parser
 
 
 def main() -> int:
     """Run the command and return its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = ArgumentParser(prog="python -m training.train", description=__doc__)
-    parser.add_argument("--config", action="config")
-    parser.add_function_arguments(train)
+    parser = command_parser()
     options = parser.instantiate(parser.parse_args())
     options.pop("config")
     try:

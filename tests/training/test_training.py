@@ -10,7 +10,7 @@ from core.errors import SourceError
 from training.augment import Augmenter, AugmentSettings, Batch
 from training.compose import Cutout, compose
 from training.losses import FairMOTLoss, focal_loss, gaussian_radius, make_targets
-from training.samples import Kind, read_image, read_labels
+from training.samples import Kind, fitted, read_image, read_labels
 from training.settings import TrainSettings
 from training.trainer import learning_rate
 
@@ -28,6 +28,13 @@ def test_labels(tmp_path):
     assert kinds.tolist() == [Kind.PERSON, Kind.IGNORE]
     assert identities.tolist() == [7, -1]
     assert len(read_labels(tmp_path / "none.txt", 10, 10)[0]) == 0
+
+
+def test_large_samples_are_shrunk_with_their_boxes():
+    small = fitted(blobs(0), 64)
+    assert small.image.shape == (48, 64, 3)
+    assert np.allclose(small.tlbr, blobs(0).tlbr / 2)
+    assert fitted(small, 64) is small
 
 
 def test_unreadable_image(tmp_path):
@@ -73,6 +80,17 @@ def test_boxes_follow_the_pixels(store, monkeypatch):
                 assert image[2, center[1], center[0]] > 0.5
         assert not (bright & ~covered).any()
     assert checked > 20
+
+
+def test_scales_of_people(store):
+    """A person of 36 px is drawn from about 14 px to three times its size, also in a mosaic."""
+    augmenter = Augmenter(store, SIZE, AugmentSettings(mosaic=1, whole=0), 2)
+    augmenter.generator.manual_seed(0)
+    sources = torch.zeros(400, 4, dtype=torch.long)
+    matrices = augmenter._affine(sources, augmenter._tiles(400, torch.device("cpu")))
+    scales = torch.linalg.det(matrices[..., :2]).abs().sqrt()
+    assert 0.25 <= float(scales.min()) < 0.45
+    assert float(scales.max()) == pytest.approx(3, abs=1e-3)
 
 
 def test_same_step_same_batch(store):

@@ -15,7 +15,7 @@ from training.loading import HELD_OUT, load_samples
 from training.measure import constant_batch_speed, costliest_operations
 from training.progress import plot, read_log
 from training.settings import TrainSettings
-from training.train import main
+from training.train import command_parser, main
 from training.validate import validate
 
 
@@ -164,6 +164,16 @@ def test_command(own_data, recipe, tmp_path, monkeypatch):
     assert main() == 2
 
 
+def test_recipe_of_the_bundled_weights():
+    parser = command_parser()
+    recipe = Path(__file__).resolve().parents[2] / "configs" / "train_lite.yaml"
+    flags = ["--data", "d", "--output", "o", "--settings.augment.photometric.jpeg", "0.3"]
+    settings = parser.instantiate(parser.parse_args(["--config", str(recipe), *flags])).settings
+    assert sum(settings.sets.values()) == pytest.approx(1)
+    assert settings.augment.photometric.motion == 0
+    assert settings.augment.photometric.jpeg == 0.3
+
+
 # Two processes through torchrun: they draw different batches, share gradients, end with the same weights.
 _TWO = """
 import sys, torch
@@ -179,9 +189,9 @@ with joined_processes() as processes:
     alone = make_trainer(Path(sys.argv[1]), 3)
     total, _ = alone.model(batch.images, targets)
     total.backward()
-    mean = processes.mean(torch.cat([p.grad.flatten() for p in alone.parameters]))
+    mean = processes.mean(torch.cat([p.grad.flatten() for p in alone.parameters if p.grad is not None]))
     trainer.model(batch.images, targets)[0].backward()
-    shared = torch.cat([p.grad.flatten() for p in trainer.parameters])
+    shared = torch.cat([p.grad.flatten() for p in trainer.parameters if p.grad is not None])
     assert torch.allclose(shared, mean, rtol=1e-4, atol=1e-6), (shared - mean).abs().max()
     trainer.run(lambda network: {"ap": 0.0}, epoch=3)
     torch.save([batch.images, trainer.average.network.state_dict()], f"{sys.argv[1]}/rank{processes.rank}.pth")

@@ -41,7 +41,7 @@ def blob_store() -> Store:
 
 
 class TinyNetwork(Network):
-    """Four convolutions and the heads."""
+    """Four convolutions, one that is not used, and the heads."""
 
     def __init__(self) -> None:
         super().__init__(HeadSizes(embedding=8, hidden=16))
@@ -49,6 +49,7 @@ class TinyNetwork(Network):
         for inputs, outputs, stride in ((3, 16, 2), (16, 32, 2), (32, 32, 1), (32, 32, 1)):
             layers += [nn.Conv2d(inputs, outputs, 3, stride, 1), nn.BatchNorm2d(outputs), nn.ReLU()]
         self.body = nn.Sequential(*layers)
+        self.spare = nn.Conv2d(32, 32, 1)  # never used, as some layers of DLA
         self._add_heads(32)
 
     def features(self, images: Tensor) -> Tensor:
