@@ -43,6 +43,8 @@ def train(data: Path, output: Path, settings: TrainSettings, resume: Path | None
     Raises:
         UserError: if a setting is at fault or pictures are missing.
     """
+    if resume is not None and not resume.is_file():
+        raise ConfigError(f"There is no {resume} to resume from.")
     with joined_processes() as processes:
         if processes.is_first:
             output.mkdir(parents=True, exist_ok=True)

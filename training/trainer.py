@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -125,11 +126,15 @@ class Trainer:
         """Continue a run from its `last.pth`.
 
         Raises:
-            ConfigError: if the run had other settings.
+            ConfigError: if the file is no such checkpoint, or the run had other settings.
         """
-        state = torch.load(path, map_location=self.processes.device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=self.processes.device, weights_only=True)
+            recipe = state["recipe"]
+        except (OSError, RuntimeError, UnpicklingError, LookupError, TypeError) as error:
+            raise ConfigError(f"Resume from the last.pth of a training run; {path} is none.") from error
         mine = self._recipe()
-        for name, value in state["recipe"].items():
+        for name, value in recipe.items():
             if value != mine.get(name):
                 raise ConfigError(f"{path} was trained with {name} {value}; resume it with the same settings.")
         self.step = state["step"]

@@ -96,6 +96,17 @@ def test_resume_refuses_other_settings(tmp_path):
     make_trainer(tmp_path, 4, workers=1).resume(tmp_path / "last.pth")
 
 
+@pytest.mark.parametrize("content", [None, b"text", {"epoch": 3, "state_dict": {}}, [1.0]])
+def test_resume_from_something_else(tmp_path, content):
+    path = tmp_path / "other.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(ConfigError, match="Resume from the last"):
+        make_trainer(tmp_path / "run", 4).resume(path)
+
+
 def test_what_limits_the_speed(tmp_path):
     trainer = make_trainer(tmp_path, 4)
     assert constant_batch_speed(trainer, 2) > 0
@@ -160,8 +171,9 @@ def test_command(own_data, recipe, tmp_path, monkeypatch):
     speed = json.loads((tmp_path / "run" / "throughput.json").read_text())
     assert speed["constant_batch_images_per_second"] > 0
     assert (tmp_path / "run" / "log.png").exists()
-    monkeypatch.setattr("sys.argv", [*command, "--settings.sets", "{}"])
-    assert main() == 2
+    for fault in (["--settings.sets", "{}"], ["--resume", str(tmp_path / "none.pth")]):
+        monkeypatch.setattr("sys.argv", [*command, *fault])
+        assert main() == 2
 
 
 def test_recipe_of_the_bundled_weights():
