@@ -176,7 +176,7 @@ class Graph:
 
 
 def _layer_of(weight: str) -> str:
-    for suffix in (".weight", ".half", ".rounded", ".scaled", ".packed", ".flat"):
+    for suffix in (".weight", ".half", ".scaled", ".packed", ".parts", ".flat"):
         weight = weight.removesuffix(suffix)
     return weight
 

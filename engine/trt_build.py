@@ -179,8 +179,7 @@ class _Builder:
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         free, _ = torch.cuda.mem_get_info()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, min(_WORKSPACE, free // 2))
-        if settings.precision == "fp32":
-            config.clear_flag(trt.BuilderFlag.TF32)
+        config.clear_flag(trt.BuilderFlag.TF32)
         if self._optimization_level is not None:
             config.builder_optimization_level = self._optimization_level
         if not STRONGLY_TYPED:

@@ -17,6 +17,7 @@ from engine.onnx_graph import Graph
 from engine.trt_dialects import complete_deform_convs, dcn_v2_to_deform_conv, deform_convs_to_nvidia
 from engine.trt_embedding import fuse_normalisation, spell_out_normalisation
 from engine.trt_fusion import fuse_deform_convs
+from engine.trt_heatmap import split_heatmap_sums
 from engine.trt_images import expect_scaled_images
 from engine.trt_native import deform_convs_to_native
 from engine.trt_precision import to_half
@@ -26,7 +27,7 @@ from engine.trt_upsampling import fuse_upsampling, upsample_by_phases
 Precision = Literal["fp16", "fp32"]
 Dcn = Literal["plugin", "native", "nvidia"]
 
-VERSION = 5
+VERSION = 4
 """Raised whenever the same model gives another graph than before, so that cached plans are built again."""
 
 PLUGINS = {"DeformConv", "DeformConvBlock", "FusedDeformConv", "NormalizeEmbedding", "UpsampleAdd"}
@@ -96,6 +97,7 @@ def _rewrite(
         complete_deform_convs(graph)
     if precision == "fp16":
         upsample_by_phases(graph)
+        split_heatmap_sums(graph)
         if half_images:
             expect_scaled_images(graph)
     spell_out_normalisation(graph)

@@ -12,7 +12,6 @@ from onnx import TensorProto, helper
 
 from core.errors import ModelError
 from engine.onnx_graph import Graph
-from engine.trt_heatmap import heatmap_convolutions
 
 _HALF_MAXIMUM = float(np.finfo(np.float16).max)
 
@@ -35,7 +34,7 @@ _FLOAT_OUTPUT = {"NormalizeEmbedding"}
 
 
 def to_half(graph: Graph, half_images: bool = True) -> None:
-    """Type the graph: input, weights and maps float16; the heatmap's own layers, tails, samplings and outputs float32.
+    """Type the graph: input, weights and maps float16; tails, samplings and outputs float32.
 
     Args:
         graph: all of it float32.
@@ -59,9 +58,7 @@ def to_half(graph: Graph, half_images: bool = True) -> None:
                 continue
             wanted = TensorProto.FLOAT if index in _FLOAT_INPUTS.get(node.op_type, ()) else own
             if name in constants:
-                is_weight = node.op_type in WEIGHTED and index == 1
-                typed = _rounded_weight if is_weight and wanted == TensorProto.FLOAT else _typed_constant
-                node.input[index] = typed(graph, name, wanted)
+                node.input[index] = _typed_constant(graph, name, wanted)
             elif kinds[name] != wanted:
                 node.input[index] = _cast(name, wanted, nodes, kinds)
         for name in node.output:
@@ -79,15 +76,13 @@ def to_half(graph: Graph, half_images: bool = True) -> None:
 
 
 def _full_precision(graph: Graph) -> set[int]:
-    """Nodes (by `id`) that compute in float32.
-
-    They are the tails, the heatmap's own layers, and samplings with their coordinates and what follows them.
+    """Nodes (by `id`) that compute in float32: the tails, and samplings with their coordinates and what follows them.
 
     A sampling stays in float32 up to the next product: where its results changed their type at once, TensorRT 8.6
     found no implementation.
     """
     consumers, producers = graph.consumers(), graph.producers()
-    full = {id(node) for node in heatmap_convolutions(graph, WEIGHTED)}
+    full: set[int] = set()
     sampled: set[str] = set()
     for node in graph.nodes:
         if node.op_type == "GridSample" or (node.op_type not in WEIGHTED and sampled.intersection(node.input)):
@@ -118,13 +113,6 @@ def _typed_constant(graph: Graph, name: str, kind: int) -> str:
         raise ModelError(f'The weight "{name}" is beyond the range of half precision: build with --precision fp32.')
     base = name.removesuffix(".weight")
     return graph.constant(f"{base}.half.weight" if base != name else f"{name}.half", array, dtype)
-
-
-def _rounded_weight(graph: Graph, name: str, kind: int) -> str:
-    """Add a weight in values of float16, which TF32 takes as they are; it cuts off the bits of others."""
-    half = graph.constants[_typed_constant(graph, name, TensorProto.FLOAT16)]
-    rounded = f"{name.removesuffix('.weight').removesuffix('.half')}.rounded.weight"
-    return graph.constant(rounded, half, helper.tensor_dtype_to_np_dtype(kind))
 
 
 def _cast(name: str, kind: int, nodes: list[onnx.NodeProto], kinds: dict[str, int]) -> str:
