@@ -284,8 +284,8 @@ def layers(benchmark: Benchmark) -> None:
         ours, theirs = tables[OURS], tables[NVIDIAS]
         benchmark.say("\n## Deformable convolutions by TensorRT's profiler, batch 1, ms\n")
         benchmark.say(
-            "Ours hold the offset convolution and the ReLU too. With reformats: with the layers that convert inputs and "
-            "outputs between formats.\n"
+            "Ours hold the offset convolution and the ReLU too. With reformats: with the layers that convert inputs "
+            "and outputs between formats.\n"
         )
         benchmark.say("| layer | ours | with reformats | NVIDIA's | with reformats | NVIDIA's / ours |")
         benchmark.say("|---|---|---|---|---|---|")

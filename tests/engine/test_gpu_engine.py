@@ -234,7 +234,9 @@ def test_faults_of_the_gpu_are_told_in_a_sentence() -> None:
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "run_track.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=600, check=False, env=os.environ.copy())
+    return subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", timeout=600, check=False, env=os.environ.copy()
+    )
 
 
 def test_the_command_takes_the_gpu_by_itself(tmp_path: Path) -> None:
