@@ -3,72 +3,111 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import SourceError
 from training.samples import Keep, Kind, Sample, worker_pool
+from training.sprites import CrowdSettings, Cutout, jitter, load_cutouts, matched, posed, recoloured, softened
 
 _SIZE = (800, 450)
 _LABEL_SHARE = 0.3  # people less visible than this become ignore regions
+_SEEN_SHARE = 0.02  # people less visible than this are not there
+_SMALLEST = 10  # px, lower people are not pasted
 
 
-@dataclass(eq=False)
-class Cutout:
-    """One person, cut out: `(h, w, 4)` uint8 BGRA, trimmed to the opaque pixels, and an identity."""
-
-    image: npt.NDArray[np.uint8]
-    identity: int
+def kinds_of(visible: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the `Kind` of people by their visible share."""
+    kinds = np.where(visible >= _LABEL_SHARE, Kind.PERSON, np.where(visible > _SEEN_SHARE, Kind.IGNORE, Kind.NONE))
+    return kinds.astype(np.int64)
 
 
-def load_cutouts(root: Path) -> list[Cutout]:
-    """Read full-body cut-outs: `cutouts/full_*.webp` and the instances of `pennfudan/masks`.
+class Composition:
+    """A picture into which people are pasted, far ones first.
 
-    Raises:
-        SourceError: if there are none.
+    Attributes:
+        canvas: `(h, w, 3)` float32 BGR.
+        owner: `(h, w)` number of the person seen at a pixel, -1 for the background.
+        boxes: whole people, tlbr in pixels, in the order of pasting.
+        identities: theirs.
     """
-    images = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((root / "cutouts").glob("full_*.webp"))]
-    for path in sorted((root / "pennfudan" / "masks").glob("*.png")):
-        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        photo = cv2.imread(str(root / "pennfudan" / "images" / f"{path.stem}.jpg"))
-        if mask is None or photo is None or mask.shape != photo.shape[:2]:
-            continue
-        for value in range(1, int(mask.max()) + 1):
-            alpha = cv2.GaussianBlur((mask == value).astype(np.uint8) * 255, (3, 3), 0)
-            images.append(np.dstack((photo, alpha)))
-    cutouts: list[Cutout] = []
-    for image in images:
-        if image is None or image.ndim != 3 or image.shape[2] != 4:
-            continue
-        rows, columns = np.nonzero(image[..., 3] > 127)
-        if len(rows) and rows.max() - rows.min() > 80:
-            trimmed = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-            cutouts.append(Cutout(np.ascontiguousarray(trimmed), len(cutouts)))
-    if not cutouts:
-        raise SourceError(f"There are no cut-outs in {root / 'cutouts'}.")
-    return cutouts
 
+    def __init__(self, canvas: npt.NDArray[np.float32], cutouts: list[Cutout], settings: CrowdSettings) -> None:
+        self.canvas = canvas
+        self.owner = np.full(canvas.shape[:2], -1, np.int32)
+        self.boxes: list[tuple[float, float, float, float]] = []
+        self.identities: list[int] = []
+        self._areas: list[int] = []
+        self._cutouts = cutouts
+        self._settings = settings
+        self._tone = float(canvas.mean())
 
-def _jitter(image: npt.NDArray[np.uint8], generator: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Change pose and colours a little: shear, width, contrast, tint."""
-    height, width = image.shape[:2]
-    stretch, shear = np.exp(generator.uniform(-0.15, 0.15)), generator.uniform(-0.08, 0.08)
-    matrix = np.array([[stretch, shear, max(0.0, -shear * height)], [0, 1, 0]])
-    out_width = int(np.ceil(stretch * width + abs(shear) * height))
-    warped = cv2.warpAffine(image, matrix, (out_width, height), flags=cv2.INTER_LINEAR)
-    if generator.random() < 0.5:
-        warped = warped[:, ::-1]
-    gain = np.exp(generator.uniform(-0.15, 0.15, 3)) * np.exp(generator.uniform(-0.5, 0.25))
-    color = np.clip(warped[..., :3] * gain + generator.uniform(-15, 15), 0, 255)
-    return np.dstack((color.astype(np.uint8), warped[..., 3]))
+    def add(self, x: float, y: float, person_height: float, generator: np.random.Generator) -> None:
+        """Paste a random person with the feet at `(x, y)`, all in pixels; too small ones only count."""
+        settings = self._settings
+        cutout = self._cutouts[int(generator.integers(len(self._cutouts)))]
+        sprite = jitter(cutout.image, generator)
+        if person_height < _SMALLEST:
+            self._areas.append(0)
+            self.boxes.append((0.0, 0.0, 0.0, 0.0))
+            self.identities.append(-1)
+            return
+        sprite = recoloured(posed(sprite, settings, generator), settings, generator)
+        factor = person_height / sprite.shape[0]
+        mode = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        sprite = np.asarray(cv2.resize(sprite, None, fx=factor, fy=factor, interpolation=mode), np.uint8)
+        left, top = round(x - sprite.shape[1] / 2), round(y - sprite.shape[0])
+        if settings.colour_match:
+            margin = sprite.shape[1]
+            rows = slice(max(0, top), max(0, top + sprite.shape[0]))
+            place = self.canvas[rows, max(0, left - margin) : max(0, left + sprite.shape[1] + margin)]
+            sprite = matched(sprite, place, generator.uniform(0, settings.colour_match))
+        elif generator.random() < 0.5:  # match the light of the place
+            gain = np.clip(self._tone / max(float(sprite[..., :3].mean()), 1.0), 0.6, 1.5)
+            sprite[..., :3] = np.clip(sprite[..., :3] * gain**0.5, 0, 255).astype(np.uint8)
+        opaque = sprite[..., 3] > 127
+        self._areas.append(int(opaque.sum()))
+        columns = np.flatnonzero(opaque.any(0))
+        first, last = (columns[0], columns[-1] + 1) if len(columns) else (0, sprite.shape[1])
+        self.boxes.append((left + first, top, left + last, top + sprite.shape[0]))
+        self.identities.append(cutout.identity)
+        _shadow(self.canvas, x, y, person_height, generator)
+        edge = 0.0
+        if settings.soft_edge[1] > 0:
+            edge = min(generator.uniform(*settings.soft_edge), person_height / 25)
+        self._paste(sprite, left, top, edge)
+
+    def visible(self) -> npt.NDArray[np.float64]:
+        """Return the visible share of every person `(n,)`, of what lies outside of the picture too."""
+        seen = np.bincount(self.owner[self.owner >= 0], minlength=len(self._areas))
+        return np.asarray(seen / np.maximum(self._areas, 1), np.float64)
+
+    def image(self, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
+        """Return the picture `(h, w, 3)`, sometimes a little out of focus."""
+        canvas = cv2.GaussianBlur(self.canvas, (3, 3), 0) if generator.random() < 0.3 else self.canvas
+        return np.clip(canvas, 0, 255).astype(np.uint8)
+
+    def _paste(self, sprite: npt.NDArray[np.uint8], left: int, top: int, edge: float) -> None:
+        height, width = self.canvas.shape[:2]
+        x0, y0 = max(left, 0), max(top, 0)
+        x1, y1 = min(left + sprite.shape[1], width), min(top + sprite.shape[0], height)
+        if x1 <= x0 or y1 <= y0:
+            return
+        inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        alpha = softened(sprite[..., 3], edge)[inside][..., None].astype(np.float32) / 255
+        region = self.canvas[y0:y1, x0:x1]
+        region += alpha * (sprite[inside][..., :3] - region)
+        self.owner[y0:y1, x0:x1][sprite[inside][..., 3] > 127] = len(self.boxes) - 1
 
 
 def compose(
-    background: npt.NDArray[np.uint8], cutouts: list[Cutout], seed: int, size: tuple[int, int] = _SIZE
+    background: npt.NDArray[np.uint8],
+    cutouts: list[Cutout],
+    seed: int,
+    settings: CrowdSettings,
+    size: tuple[int, int] = _SIZE,
 ) -> Sample:
     """Paste people over a photograph, far ones first.
 
@@ -90,44 +129,17 @@ def compose(
         feet_y[i] = feet_y[i - 1] + generator.normal(0, 6)
         person_height = tallest * (feet_y[i - 1] - horizon) / (height - horizon)
         feet_x[i] = feet_x[i - 1] + generator.normal(0, 0.35) * person_height
-    order = np.argsort(feet_y)
-    owner = np.full((height, width), -1, np.int32)
-    areas, boxes, identities = [], [], []
-    tone = float(canvas.mean())
-    for number, i in enumerate(order.tolist()):
+    composition = Composition(canvas, cutouts, settings)
+    for i in np.argsort(feet_y).tolist():
         person_height = tallest * (feet_y[i] - horizon) / (height - horizon) * np.exp(generator.normal(0, 0.06))
-        cutout = cutouts[int(generator.integers(len(cutouts)))]
-        sprite = _jitter(cutout.image, generator)
-        factor = person_height / sprite.shape[0]
-        if person_height < 10:
-            areas.append(0)
-            boxes.append((0.0, 0.0, 0.0, 0.0))
-            identities.append(-1)
-            continue
-        mode = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        sprite = np.asarray(cv2.resize(sprite, None, fx=factor, fy=factor, interpolation=mode), np.uint8)
-        if generator.random() < 0.5:  # match the light of the place
-            gain = np.clip(tone / max(float(sprite[..., :3].mean()), 1.0), 0.6, 1.5)
-            sprite[..., :3] = np.clip(sprite[..., :3] * gain**0.5, 0, 255).astype(np.uint8)
-        areas.append(int((sprite[..., 3] > 127).sum()))
-        left, top = round(feet_x[i] - sprite.shape[1] / 2), round(feet_y[i] - sprite.shape[0])
-        opaque_columns = np.flatnonzero((sprite[..., 3] > 127).any(0))
-        first, last = (opaque_columns[0], opaque_columns[-1] + 1) if len(opaque_columns) else (0, sprite.shape[1])
-        boxes.append((left + first, top, left + last, top + sprite.shape[0]))
-        identities.append(cutout.identity)
-        _shadow(canvas, feet_x[i], feet_y[i], person_height, generator)
-        _paste(canvas, owner, sprite, left, top, number)
-    visible = np.bincount(owner[owner >= 0], minlength=count) / np.maximum(areas, 1)
-    kinds = np.where(visible >= _LABEL_SHARE, Kind.PERSON, np.where(visible > 0.02, Kind.IGNORE, Kind.NONE))
-    if generator.random() < 0.3:
-        canvas = cv2.GaussianBlur(canvas, (3, 3), 0)
-    image = np.clip(canvas, 0, 255).astype(np.uint8)
+        composition.add(feet_x[i], feet_y[i], person_height, generator)
+    kinds = kinds_of(composition.visible())
     keep = kinds != Kind.NONE
     return Sample(
-        image,
-        np.array(boxes, np.float32).reshape(-1, 4)[keep],
-        kinds[keep].astype(np.int64),
-        np.array(identities, np.int64)[keep],
+        composition.image(generator),
+        np.array(composition.boxes, np.float32).reshape(-1, 4)[keep],
+        kinds[keep],
+        np.array(composition.identities, np.int64)[keep],
         "cutouts",
         "crowd",
         f"crowd/{seed}",
@@ -147,43 +159,31 @@ def _shadow(
         region *= 1 - generator.uniform(0.1, 0.5) * np.clip(1 - rows**2 - columns**2, 0, 1)[..., None]
 
 
-def _paste(
-    canvas: npt.NDArray[np.float32],
-    owner: npt.NDArray[np.int32],
-    sprite: npt.NDArray[np.uint8],
-    left: int,
-    top: int,
-    number: int,
-) -> None:
-    height, width = canvas.shape[:2]
-    x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + sprite.shape[1], width), min(top + sprite.shape[0], height)
-    if x1 <= x0 or y1 <= y0:
-        return
-    part = sprite[y0 - top : y1 - top, x0 - left : x1 - left]
-    alpha = part[..., 3:].astype(np.float32) / 255
-    region = canvas[y0:y1, x0:x1]
-    region += alpha * (part[..., :3] - region)
-    owner[y0:y1, x0:x1][part[..., 3] > 127] = number
-
-
 _pool_cutouts: list[Cutout] = []
 
 
-def _load_in_worker(root: Path) -> None:
+def load_in_worker(root: Path) -> None:
+    """Read the cut-outs into this process."""
     cv2.setNumThreads(1)
     _pool_cutouts.extend(load_cutouts(root))
 
 
-def _compose_in_worker(job: tuple[npt.NDArray[np.uint8], int]) -> Sample:
-    return compose(job[0], _pool_cutouts, job[1])
+def _compose_in_worker(job: tuple[npt.NDArray[np.uint8], int, CrowdSettings]) -> Sample:
+    background, seed, settings = job
+    return compose(background, _pool_cutouts, seed, settings)
 
 
 def crowd_samples(
-    root: Path, count: int, backgrounds: list[npt.NDArray[np.uint8]], seed: int, workers: int, keep: Keep
+    root: Path,
+    count: int,
+    backgrounds: list[npt.NDArray[np.uint8]],
+    seed: int,
+    settings: CrowdSettings,
+    workers: int,
+    keep: Keep,
 ) -> Iterator[Sample]:
     """Yield the kept ones of `count` composed crowds; the cut-outs are read once in every worker process."""
-    with worker_pool(workers, _load_in_worker, root) as pool:
+    with worker_pool(workers, load_in_worker, root) as pool:
         kept = (i for i in range(count) if keep(i, f"crowd/{seed + i}"))
-        jobs = ((backgrounds[i % len(backgrounds)], seed + i) for i in kept)
+        jobs = ((backgrounds[i % len(backgrounds)], seed + i, settings) for i in kept)
         yield from pool.map(_compose_in_worker, jobs, chunksize=8)

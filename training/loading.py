@@ -71,4 +71,4 @@ def _load(root: Path, settings: TrainSettings, workers: int, keep: Keep) -> Iter
     if "crowd" in settings.sets:
         if not backgrounds:
             raise ConfigError("Crowds need pictures without people to stand before: add a set named background.")
-        yield from crowd_samples(root, settings.crowds, backgrounds, settings.seed, workers, keep)
+        yield from crowd_samples(root, settings.crowds, backgrounds, settings.seed, settings.crowd, workers, keep)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from training.augment import AugmentSettings
+from training.sprites import CrowdSettings
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class TrainSettings:
         workers: processes that decode and compose, over all training processes.
         seed: of everything random.
         augment: ranges of the augmentation.
+        crowd: how people are pasted over pictures.
     """
 
     architecture: str = "dla_34_lite"
@@ -50,3 +52,4 @@ class TrainSettings:
     workers: int = os.cpu_count() or 1
     seed: int = 1
     augment: AugmentSettings = field(default_factory=AugmentSettings)
+    crowd: CrowdSettings = field(default_factory=CrowdSettings)

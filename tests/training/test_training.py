@@ -8,10 +8,11 @@ from trainee import SIZE, blob_store, blobs
 
 from core.errors import SourceError
 from training.augment import Augmenter, AugmentSettings, Batch
-from training.compose import Cutout, compose
+from training.compose import compose
 from training.losses import FairMOTLoss, focal_loss, gaussian_radius, make_targets
 from training.samples import Kind, fitted, read_image, read_labels
 from training.settings import TrainSettings
+from training.sprites import CrowdSettings, Cutout
 from training.trainer import learning_rate
 
 
@@ -180,7 +181,7 @@ def test_identity_loss_stays_within_its_space():
 def test_composed_crowds_label_what_is_visible():
     person = np.zeros((120, 40, 4), np.uint8)
     person[..., 1:] = 255
-    crowd = compose(np.zeros((450, 800, 3), np.uint8), [Cutout(person, 5)], 11)
+    crowd = compose(np.zeros((450, 800, 3), np.uint8), [Cutout(person, 5)], 11, CrowdSettings())
     assert crowd.image.shape == (450, 800, 3)
     assert {Kind(kind) for kind in crowd.kinds} <= {Kind.PERSON, Kind.IGNORE}
     people = crowd.tlbr[crowd.kinds == Kind.PERSON]
@@ -188,7 +189,7 @@ def test_composed_crowds_label_what_is_visible():
     heights = people[:, 3] - people[:, 1]
     feet = people[:, 3]
     assert np.corrcoef(heights, feet)[0, 1] > 0.7  # one ground plane
-    again = compose(np.zeros((450, 800, 3), np.uint8), [Cutout(person, 5)], 11)
+    again = compose(np.zeros((450, 800, 3), np.uint8), [Cutout(person, 5)], 11, CrowdSettings())
     assert np.array_equal(again.image, crowd.image)
 
 
