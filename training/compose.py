@@ -10,12 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from training.samples import Keep, Kind, Sample, worker_pool
-from training.sprites import CrowdSettings, Cutout, jitter, load_cutouts, matched, posed, recoloured, softened
+from training.sprites import (
+    CrowdSettings,
+    Cutout,
+    jitter,
+    load_cutouts,
+    matched,
+    posed,
+    recoloured,
+    require_cutouts,
+    softened,
+)
 
 _SIZE = (800, 450)
 _LABEL_SHARE = 0.3  # people less visible than this become ignore regions
 _SEEN_SHARE = 0.02  # people less visible than this are not there
-_SMALLEST = 10  # px, lower people are not pasted
+SMALLEST = 10  # px, lower people are not pasted
 
 
 def kinds_of(visible: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -49,7 +59,7 @@ class Composition:
         settings = self._settings
         cutout = self._cutouts[int(generator.integers(len(self._cutouts)))]
         sprite = jitter(cutout.image, generator)
-        if person_height < _SMALLEST:
+        if person_height < SMALLEST:
             self._areas.append(0)
             self.boxes.append((0.0, 0.0, 0.0, 0.0))
             self.identities.append(-1)
@@ -159,18 +169,18 @@ def _shadow(
         region *= 1 - generator.uniform(0.1, 0.5) * np.clip(1 - rows**2 - columns**2, 0, 1)[..., None]
 
 
-_pool_cutouts: list[Cutout] = []
+pool_cutouts: list[Cutout] = []  # of a worker process
 
 
 def load_in_worker(root: Path) -> None:
     """Read the cut-outs into this process."""
     cv2.setNumThreads(1)
-    _pool_cutouts.extend(load_cutouts(root))
+    pool_cutouts.extend(load_cutouts(root))
 
 
 def _compose_in_worker(job: tuple[npt.NDArray[np.uint8], int, CrowdSettings]) -> Sample:
     background, seed, settings = job
-    return compose(background, _pool_cutouts, seed, settings)
+    return compose(background, pool_cutouts, seed, settings)
 
 
 def crowd_samples(
@@ -182,7 +192,12 @@ def crowd_samples(
     workers: int,
     keep: Keep,
 ) -> Iterator[Sample]:
-    """Yield the kept ones of `count` composed crowds; the cut-outs are read once in every worker process."""
+    """Yield the kept ones of `count` composed crowds; the cut-outs are read once in every worker process.
+
+    Raises:
+        SourceError: if there are no cut-outs.
+    """
+    require_cutouts(root)
     with worker_pool(workers, load_in_worker, root) as pool:
         kept = (i for i in range(count) if keep(i, f"crowd/{seed + i}"))
         jobs = ((backgrounds[i % len(backgrounds)], seed + i, settings) for i in kept)

@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from core.errors import ConfigError, suggestion
 from training.compose import crowd_samples
+from training.pasting import GroundPlane, fitted_plane, pasted_samples
 from training.samples import Keep, Sample, crop_sheets, fitted, folder_samples, rendered_samples, worker_pool
 from training.settings import TrainSettings
 
 HELD_OUT = "held_out"  # the group of held-out pictures
 
 # Sets that are made here; every other name of `TrainSettings.sets` is a folder.
-_MADE = ("crowd", "scene", "market1501")
+_MADE = ("crowd", "pasted", "scene", "market1501")
 
 
 def load_samples(root: Path, settings: TrainSettings, rank: int = 0, count: int = 1) -> list[Sample]:
@@ -27,7 +28,8 @@ def load_samples(root: Path, settings: TrainSettings, rank: int = 0, count: int 
     of their own, so that no classifier learns them.
 
     Raises:
-        ConfigError: if no set is named, a held-out scene does not exist, or crowds have no pictures to stand before.
+        ConfigError: if no set is named, a held-out scene does not exist, crowds have no pictures to stand before, or
+            pasted people no labelled frames to stand in.
         SourceError: if the pictures of a set are missing.
     """
     if not settings.sets:
@@ -55,14 +57,18 @@ def _load(root: Path, settings: TrainSettings, workers: int, keep: Keep) -> Iter
     Crowds stand before the pictures of the set `background`, if there is one, else before those without people.
     """
     backgrounds: list[npt.NDArray[np.uint8]] = []
+    frames: list[tuple[Sample, GroundPlane]] = []
     with worker_pool(workers, cv2.setNumThreads, 1) as pool:
         for group in settings.sets:
             if group in _MADE:
                 continue
             for sample in folder_samples(root, group, settings.side, pool, keep):
                 suits = group == "background" or ("background" not in settings.sets and not len(sample.kinds))
-                if suits and sample.scene not in settings.held_out:
+                trained = sample.scene not in settings.held_out
+                if suits and trained:
                     backgrounds.append(sample.image)
+                if "pasted" in settings.sets and trained and (plane := fitted_plane(sample)):
+                    frames.append((sample, plane))
                 yield sample
         if "scene" in settings.sets:
             yield from rendered_samples(settings.scenes, 12, backgrounds, settings.seed, pool, keep)
@@ -72,3 +78,10 @@ def _load(root: Path, settings: TrainSettings, workers: int, keep: Keep) -> Iter
         if not backgrounds:
             raise ConfigError("Crowds need pictures without people to stand before: add a set named background.")
         yield from crowd_samples(root, settings.crowds, backgrounds, settings.seed, settings.crowd, workers, keep)
+    if "pasted" in settings.sets:
+        if not frames:
+            raise ConfigError(
+                "Pasted people need labelled frames of level ground: add such a set, or leave out pasted."
+            )
+        jobs = (frames, settings.seed, settings.pasted_people, settings.crowd)
+        yield from pasted_samples(root, settings.pasted, *jobs, workers, keep)

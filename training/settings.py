@@ -17,7 +17,8 @@ class TrainSettings:
         architecture: a name of `export.networks.ARCHITECTURES`.
         size: width and height of the training pictures in pixels.
         sets: share of the drawn tiles by set. A set is a folder of the data with `images` and `labels_with_ids`, or
-            `crowd` (composed from cut-outs), `scene` (rendered), `market1501` (sheets of identity crops).
+            `crowd` (composed from cut-outs), `pasted` (frames of the other sets with cut-outs among their people),
+            `scene` (rendered), `market1501` (sheets of identity crops). What is not named is not made.
         held_out: scenes (`set/scene`, see `Sample.scene`) that are validated on and not trained on.
         steps: optimiser steps.
         batch: pictures a step, over all processes.
@@ -26,6 +27,8 @@ class TrainSettings:
         warmup: steps of linear warm-up.
         ema: decay of the averaged weights.
         crowds: pictures composed from cut-outs.
+        pasted: frames with pasted people.
+        pasted_people: most people pasted into one frame.
         scenes: rendered scenes, twelve frames each.
         sheets: sheets of identity crops.
         side: longest side of the stored pictures in pixels.
@@ -46,6 +49,8 @@ class TrainSettings:
     warmup: int = 400
     ema: float = 0.9995
     crowds: int = 3000
+    pasted: int = 1500
+    pasted_people: int = 8
     scenes: int = 80
     sheets: int = 150
     side: int = 800

@@ -41,6 +41,16 @@ class Cutout:
     identity: int
 
 
+def require_cutouts(root: Path) -> None:
+    """Say that cut-outs are missing before processes are started that would each fail.
+
+    Raises:
+        SourceError: if there are none.
+    """
+    if not any((root / "cutouts").glob("full_*.webp")) and not any((root / "pennfudan" / "masks").glob("*.png")):
+        raise SourceError(f"There are no cut-outs in {root / 'cutouts'}: unpack them there, or leave out such sets.")
+
+
 def load_cutouts(root: Path) -> list[Cutout]:
     """Read full-body cut-outs: `cutouts/full_*.webp` and the instances of `pennfudan/masks`.
 
