@@ -3,7 +3,10 @@
 
 #include <NvInferRuntime.h>
 
+#include <memory>
 #include <vector>
+
+#include "operation.h"
 
 namespace fairmot {
 
@@ -15,5 +18,20 @@ using CreatorInterface = nvinfer1::IPluginCreatorInterface;
 
 /// One creator per operation; they live as long as the library.
 std::vector<CreatorInterface*> const& creators();
+
+/// The same for one class of creators, which takes an operation.
+template <typename Creator>
+std::vector<CreatorInterface*> const& creatorsOf() {
+    static std::vector<std::unique_ptr<Creator>> owned;
+    static std::vector<CreatorInterface*> const list = [] {
+        std::vector<CreatorInterface*> result;
+        for (auto const& type : operationTypes()) {
+            owned.push_back(std::make_unique<Creator>(type));
+            result.push_back(owned.back().get());
+        }
+        return result;
+    }();
+    return list;
+}
 
 }  // namespace fairmot

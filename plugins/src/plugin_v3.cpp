@@ -146,18 +146,7 @@ class Creator final : public IPluginCreatorV3One {
 
 }  // namespace
 
-std::vector<CreatorInterface*> const& creators() {
-    static std::vector<std::unique_ptr<Creator>> owned;
-    static std::vector<CreatorInterface*> const list = [] {
-        std::vector<CreatorInterface*> result;
-        for (auto const& type : operationTypes()) {
-            owned.push_back(std::make_unique<Creator>(type));
-            result.push_back(owned.back().get());
-        }
-        return result;
-    }();
-    return list;
-}
+std::vector<CreatorInterface*> const& creators() { return creatorsOf<Creator>(); }
 
 }  // namespace fairmot
 
