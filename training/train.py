@@ -79,7 +79,7 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
     augmenter = Augmenter(store, settings.size, settings.augment, settings.seed + 7919 * processes.rank)
     network = build_network(settings.architecture).to(processes.device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loss = FairMOTLoss(network.head_sizes.embedding, store.spaces).to(processes.device)
+    loss = FairMOTLoss(network.head_sizes.embedding, store.spaces, settings.loss).to(processes.device)
     trainer = Trainer(settings, augmenter, network, loss, output, processes)
     if resume is not None:
         trainer.resume(resume)

@@ -148,7 +148,7 @@ class Trainer:
     def draw(self) -> tuple[Batch, Targets]:
         """Return the batch of the present step."""
         batch = self.augmenter.batch(self.batch, self.step)
-        return batch, make_targets(batch)
+        return batch, make_targets(batch, self.settings.loss.least_radius)
 
     def learn(self, batch: Batch, targets: Targets) -> None:
         """Take one optimiser step."""

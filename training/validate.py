@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -77,24 +77,31 @@ def average_precision(scores: FloatArray, hits: npt.NDArray[np.bool_], people: i
 class _Found:
     """What was found in the pictures so far, one entry a box or person."""
 
-    scores: list[FloatArray]
-    hits: list[npt.NDArray[np.bool_]]
-    heights: list[FloatArray]  # of all people
-    seen: list[npt.NDArray[np.bool_]]  # people matched by a box above the working threshold
+    scores: list[FloatArray] = field(default_factory=list)
+    hits: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+    sizes: list[FloatArray] = field(default_factory=list)  # height of the matched person, or else of the box
+    heights: list[FloatArray] = field(default_factory=list)  # of all people
+    seen: list[npt.NDArray[np.bool_]] = field(default_factory=list)  # people matched above the working threshold
 
     def add(self, boxes: FloatArray, scores: FloatArray, people: FloatArray, ignored: FloatArray) -> None:
         matched = match(boxes, people, ignored)
-        self.scores.append(scores[matched > -2])
-        self.hits.append(matched[matched > -2] >= 0)
+        counted = matched > -2
+        hits = matched[counted] >= 0
+        sizes = (boxes[:, 3] - boxes[:, 1])[counted]
+        sizes[hits] = (people[:, 3] - people[:, 1])[matched[counted][hits]]
+        self.scores.append(scores[counted])
+        self.hits.append(hits)
+        self.sizes.append(sizes)
         self.heights.append(people[:, 3] - people[:, 1])
         self.seen.append(np.isin(np.arange(len(people)), matched[scores > WORKING_THRESHOLD]))
 
     def summary(self) -> dict[str, float]:
-        scores, hits = np.concatenate(self.scores), np.concatenate(self.hits)
+        scores, hits, low = np.concatenate(self.scores), np.concatenate(self.hits), np.concatenate(self.sizes) < _SMALL
         seen, small = np.concatenate(self.seen), np.concatenate(self.heights) < _SMALL
         confident = hits[scores > WORKING_THRESHOLD]
         return {
             "ap": average_precision(scores, hits, len(seen)),
+            "ap_small": average_precision(scores[low], hits[low], int(small.sum())),
             "recall": float(seen.sum() / max(len(seen), 1)),
             "recall_small": float(seen[small].sum() / max(small.sum(), 1)),
             "precision": float(confident.sum() / max(len(confident), 1)),
@@ -117,11 +124,12 @@ def validate(network: nn.Module, augmenter: Augmenter, indices: Tensor) -> dict[
     """Score a network on pictures of the store at IoU 0.5.
 
     Returns:
-        `ap` (average precision), `recall` and `precision` at the working threshold, `recall_small` of people lower
-        than 40 px there, and what `separation` returns, if there are identities.
+        `ap` (average precision), `recall` and `precision` at the working threshold, `ap_small` and `recall_small` of
+        people lower than 40 px (and of false boxes lower than that), and what `separation` returns, if there are
+        identities.
     """
     network.eval()
-    found = _Found([], [], [], [])
+    found = _Found()
     embeddings, identities, scenes = [], [], []
     for chunk in torch.split(indices, 32):
         batch = augmenter.whole_batch(chunk)

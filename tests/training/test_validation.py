@@ -8,7 +8,7 @@ from trainee import SIZE, blob_store
 
 from training.augment import Augmenter, AugmentSettings
 from training.separation import separation
-from training.validate import average_precision, decode, iou, match, validate
+from training.validate import _Found, average_precision, decode, iou, match, validate
 
 
 def test_decode_reads_the_peak():
@@ -89,7 +89,18 @@ def test_validation_against_the_labels(people, apart, recall, auc):
     store = blob_store()
     store.scene_of[:] = 0
     scores = validate(Oracle(store, people, apart), Augmenter(store, SIZE, AugmentSettings(), 0), torch.arange(4))
-    assert scores["recall"] == scores["recall_small"] == scores["ap"] == recall
+    assert scores["recall"] == scores["recall_small"] == scores["ap"] == scores["ap_small"] == recall
     assert scores["precision"] == 1
     assert scores["identity_auc"] == auc
     assert (scores["identity_same"], scores["identity_different"]) == (4 * 6, 16 * 15 // 2 - 4 * 6)
+
+
+def test_small_people_are_scored_apart():
+    found = _Found()
+    people = np.array([[0, 0, 20, 50], [100, 0, 110, 30]], "f")
+    boxes = np.array([[100, 0, 110, 30], [0, 0, 20, 50], [200, 0, 210, 20], [300, 0, 330, 90]], "f")
+    found.add(boxes, np.array([0.9, 0.8, 0.7, 0.6], "f"), people, np.zeros((0, 4), "f"))
+    found.add(np.zeros((0, 4), "f"), np.zeros(0, "f"), people[1:], np.zeros((0, 4), "f"))
+    summary = found.summary()
+    assert summary["ap"] == pytest.approx(2 / 3)
+    assert summary["ap_small"] == summary["recall_small"] == 0.5  # the second picture's person was missed
