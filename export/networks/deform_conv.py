@@ -1,21 +1,32 @@
 """Modulated deformable convolution, DCNv2 (Zhu et al., "Deformable ConvNets v2", CVPR 2019).
 
-Three ways to compute the same function: torchvision's kernel where it is installed, plain PyTorch
-operators where it is not, and one standard ONNX `DeformConv` node while exporting.
+One function, and what computes it: while exporting one standard ONNX `DeformConv` node, on an NVIDIA GPU our Triton
+kernels if Triton is installed and builds there, else torchvision's kernel if it is installed, else plain PyTorch
+operators.
 """
 
 from __future__ import annotations
+
+import logging
+from functools import cache
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 try:
+    from export.networks import deform_conv_triton as _triton
+except ImportError:  # Triton comes with PyTorch for CUDA on Linux
+    _triton = None  # type: ignore[assignment]
+try:
     from torchvision.ops import deform_conv2d as _torchvision_deform_conv2d
 except (ImportError, RuntimeError):  # RuntimeError: built for another torch
     _torchvision_deform_conv2d = None
 
 _TAPS = 9  # of the 3x3 kernel
+_ALIGNED = 32  # channels that hold the 27 predicted ones: tensor cores take them by eights
+
+logger = logging.getLogger(__name__)
 
 
 def deform_conv2d_reference(
@@ -84,6 +95,20 @@ def _deform_conv2d_onnx(
     return result
 
 
+@cache
+def _triton_builds(device: torch.device) -> bool:
+    """Tell whether Triton makes kernels for a device: it needs a C compiler and Python's headers."""
+    if _triton is None or device.type != "cuda":
+        return False
+    x, predicted = torch.zeros(1, 1, 2, 2, device=device), torch.zeros(1, _ALIGNED, 2, 2, device=device)
+    try:
+        _triton.deform_conv2d_triton(x, predicted, x.new_zeros(1, 1, 3, 3), x.new_zeros(1))
+    except Exception as error:  # of the compiler, of the system's tools or of the driver
+        logger.warning("Triton builds no kernels here, so that deformable convolutions are slower: %s", error)
+        return False
+    return True
+
+
 class DeformConv2d(nn.Module):
     """A 3x3 DCNv2 layer, stride 1, that predicts its own offsets and mask (reference: `DCN` of DCNv2).
 
@@ -103,9 +128,12 @@ class DeformConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(n, c, h, w)` to `(n, c', h, w)`."""
+        exporting = torch.compiler.is_exporting()
+        if not exporting and x.dtype != torch.float64 and _triton_builds(x.device):
+            return _triton.deform_conv2d_triton(x, self._aligned_prediction(x), self.weight, self.bias)
         predicted = self.conv_offset_mask(x)
         offset, mask = predicted[:, : 2 * _TAPS], predicted[:, 2 * _TAPS :].sigmoid()
-        if torch.compiler.is_exporting():
+        if exporting:
             return _deform_conv2d_onnx(x, offset, mask, self.weight, self.bias)
         if _torchvision_deform_conv2d is None:
             return deform_conv2d_reference(x, offset, mask, self.weight, self.bias)
@@ -113,3 +141,10 @@ class DeformConv2d(nn.Module):
             x, offset, self.weight, self.bias, padding=1, mask=mask.contiguous()
         )
         return result
+
+    def _aligned_prediction(self, x: Tensor) -> Tensor:
+        """Return offsets and mask logits `(n, 27, h, w)` with channels of zeros behind them."""
+        more = _ALIGNED - 3 * _TAPS
+        weight = F.pad(self.conv_offset_mask.weight, (0, 0, 0, 0, 0, 0, 0, more))
+        bias = F.pad(self.conv_offset_mask.bias, (0, more))  # type: ignore[arg-type]
+        return F.conv2d(x, weight, bias, padding=1)

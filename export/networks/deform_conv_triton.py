@@ -1,0 +1,228 @@
+"""DCNv2 for training on a GPU: Triton kernels gather and scatter, matrix products do the rest.
+
+A 3x3 layer of stride 1 is the product of its weight with `columns`, the bilinear samples of every pixel and tap times
+their mask (Zhu et al., "Deformable ConvNets v2", CVPR 2019, equation 1). Everything lies channels last, so that a
+program reads and writes whole rows of channels. Columns are not kept for the backward pass: its kernel has the same
+samples in hand and writes them once more. Positions, weights and sums are float32 whatever the type of the maps.
+
+The gradient of the input is summed by atomic additions, whose order is not fixed: two equal steps on a GPU agree up to
+float32 rounding only.
+"""
+
+# Parameters of kernels are pointers and numbers of Triton's own types, constants are capitals by its custom.
+# ruff: noqa: N803
+# mypy: disable-error-code="import-not-found, import-untyped, no-untyped-def, untyped-decorator, no-any-return"
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Elements of a thread and warps of a program. Forwards 16 bytes of half precision are read and written at once,
+# backwards 16 bytes of float32 are added at once, and a warp alone sums over channels without a barrier.
+_COLUMNS = (8, 4)
+_GRADIENTS = (4, 1)
+_LARGEST_BLOCK = 128  # channels of a program at a time
+
+
+@triton.jit
+def _tap(predicted, pixel, inside, y, x, tap, height, width, STRIDE: tl.constexpr):
+    """Return where a tap samples: top and left cell, the fractions beyond them, and the mask."""
+    start = predicted + pixel.to(tl.int64) * STRIDE
+    move_y = tl.load(start + 2 * tap, mask=inside, other=0.0).to(tl.float32)
+    move_x = tl.load(start + 2 * tap + 1, mask=inside, other=0.0).to(tl.float32)
+    factor = tl.sigmoid(tl.load(start + 18 + tap, mask=inside, other=0.0).to(tl.float32))
+    # All is zero two cells outside, so nothing changes if what lies further stops there, and integers hold it.
+    y = tl.minimum(tl.maximum(y + tap // 3 - 1 + move_y, -2.0), height + 1.0)
+    x = tl.minimum(tl.maximum(x + tap % 3 - 1 + move_x, -2.0), width + 1.0)
+    top, left = tl.floor(y), tl.floor(x)
+    return top.to(tl.int32), left.to(tl.int32), y - top, x - left, factor
+
+
+@triton.jit
+def _columns_kernel(
+    x,
+    predicted,
+    columns,
+    pixels,
+    height,
+    width,
+    CHANNELS: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PIXELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    channel = (tl.program_id(1) * BLOCK + tl.arange(0, BLOCK))[None, :]
+    inside = pixel < pixels
+    first = pixel // (height * width) * (height * width)
+    pixel_y, pixel_x = pixel // width % height, pixel % width
+    for tap in range(9):
+        top, left, part_y, part_x, factor = _tap(predicted, pixel, inside, pixel_y, pixel_x, tap, height, width, STRIDE)
+        total = tl.zeros([PIXELS, BLOCK], tl.float32)
+        for corner in tl.static_range(4):
+            row, column = top + corner // 2, left + corner % 2
+            seen = inside & (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            share_y = part_y if corner // 2 else 1 - part_y
+            share_x = part_x if corner % 2 else 1 - part_x
+            cell = (first + row * width + column).to(tl.int64) * CHANNELS
+            value = tl.load(x + (cell[:, None] + channel), mask=seen[:, None] & (channel < CHANNELS), other=0.0)
+            total += (share_y * share_x * factor)[:, None] * value.to(tl.float32)
+        place = (pixel.to(tl.int64) * 9 + tap) * CHANNELS
+        tl.store(columns + (place[:, None] + channel), total, mask=inside[:, None] & (channel < CHANNELS))
+
+
+@triton.jit
+def _gradients_kernel(
+    x,
+    predicted,
+    grad_columns,
+    columns,
+    grad_x,
+    grad_predicted,
+    pixels,
+    height,
+    width,
+    CHANNELS: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PIXELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    inside = pixel < pixels
+    first = pixel // (height * width) * (height * width)
+    pixel_y, pixel_x = pixel // width % height, pixel % width
+    for tap in range(9):
+        top, left, part_y, part_x, factor = _tap(predicted, pixel, inside, pixel_y, pixel_x, tap, height, width, STRIDE)
+        place = (pixel.to(tl.int64) * 9 + tap) * CHANNELS
+        grad_factor = tl.zeros([PIXELS], tl.float32)
+        grad_move_y = tl.zeros([PIXELS], tl.float32)
+        grad_move_x = tl.zeros([PIXELS], tl.float32)
+        for block in range(0, CHANNELS, BLOCK):
+            channel = (block + tl.arange(0, BLOCK))[None, :]
+            known = inside[:, None] & (channel < CHANNELS)
+            grad = tl.load(grad_columns + (place[:, None] + channel), mask=known, other=0.0).to(tl.float32)
+            total = tl.zeros([PIXELS, BLOCK], tl.float32)
+            for corner in tl.static_range(4):
+                row, column = top + corner // 2, left + corner % 2
+                seen = inside & (row >= 0) & (row < height) & (column >= 0) & (column < width)
+                share_y = part_y if corner // 2 else 1 - part_y
+                share_x = part_x if corner % 2 else 1 - part_x
+                cell = (first + row * width + column).to(tl.int64) * CHANNELS
+                mask = seen[:, None] & (channel < CHANNELS)
+                value = tl.load(x + (cell[:, None] + channel), mask=mask, other=0.0).to(tl.float32)
+                share = (share_y * share_x * factor)[:, None]
+                total += share * value
+                tl.atomic_add(grad_x + (cell[:, None] + channel), share * grad, mask=mask, sem="relaxed")
+                # Of a corner all three gradients are the same sum over channels, each time with another factor.
+                dot = tl.sum(grad * value, 1)
+                grad_factor += share_y * share_x * dot
+                grad_move_y += (share_x if corner // 2 else -share_x) * dot
+                grad_move_x += (share_y if corner % 2 else -share_y) * dot
+            tl.store(columns + (place[:, None] + channel), total, mask=known)
+        start = grad_predicted + pixel.to(tl.int64) * STRIDE
+        tl.store(start + 2 * tap, grad_move_y * factor, mask=inside)
+        tl.store(start + 2 * tap + 1, grad_move_x * factor, mask=inside)
+        tl.store(start + 18 + tap, grad_factor * factor * (1 - factor), mask=inside)
+
+
+def _blocks(channels: int, elements: int, warps: int) -> tuple[int, int]:
+    """Return how many pixels and channels a program takes at a time."""
+    block = min(triton.next_power_of_2(channels), _LARGEST_BLOCK)
+    return 32 * warps * elements // block, block
+
+
+def _columns(x: Tensor, predicted: Tensor) -> Tensor:
+    """Return `(n h w, 9 c)` samples of `x` `(n, h, w, c)`, taps row by row, channels within a tap."""
+    count, height, width, channels = x.shape
+    pixels = count * height * width
+    columns = x.new_empty(pixels, 9 * channels)
+    size, block = _blocks(channels, *_COLUMNS)
+    grid = (triton.cdiv(pixels, size), triton.cdiv(channels, block))
+    _columns_kernel[grid](
+        x, predicted, columns, pixels, height, width, channels, predicted.shape[3], size, block, num_warps=_COLUMNS[1]
+    )
+    return columns
+
+
+def _gradients(x: Tensor, predicted: Tensor, grad_columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the columns again and the gradients of `x` (float32) and `predicted`."""
+    count, height, width, channels = x.shape
+    pixels = count * height * width
+    columns = torch.empty_like(grad_columns)
+    grad_x = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+    grad_predicted = torch.zeros_like(predicted)
+    size, block = _blocks(channels, *_GRADIENTS)
+    _gradients_kernel[(triton.cdiv(pixels, size),)](
+        x,
+        predicted,
+        grad_columns,
+        columns,
+        grad_x,
+        grad_predicted,
+        pixels,
+        height,
+        width,
+        channels,
+        predicted.shape[3],
+        size,
+        block,
+        num_warps=_GRADIENTS[1],
+    )
+    return columns, grad_x, grad_predicted
+
+
+class _DeformConv2d(torch.autograd.Function):
+    """Maps `(n, h, w, c)`, `(n, h, w, s)`, `(c', 9 c)` and `(c',)` to `(n, h, w, c')`, all dense and of one type."""
+
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cuda")
+    def forward(ctx: Any, x: Tensor, predicted: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, predicted, weight)
+        return F.linear(_columns(x, predicted), weight, bias).view(*x.shape[:3], -1)
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cuda")
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x, predicted, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        columns, grad_x, grad_predicted = _gradients(x, predicted, grad.view(-1, len(weight)) @ weight)
+        # One product would sum over so many pixels that few multiprocessors have work: one of each picture, then a sum.
+        grad = grad.flatten(1, 2)
+        grad_weight = torch.bmm(grad.transpose(1, 2), columns.view(*grad.shape[:2], -1))
+        grad_weight = grad_weight.sum(0, dtype=torch.float32).to(weight.dtype)
+        grad_bias = grad.sum((0, 1), dtype=torch.float32).to(weight.dtype)
+        return grad_x.to(x.dtype), grad_predicted, grad_weight, grad_bias
+
+
+def deform_conv2d_triton(x: Tensor, predicted: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Compute a 3x3 DCNv2 of stride and padding 1 from what its layer predicts; autocast holds as for a convolution.
+
+    The gradient of a sample between cells is that of `grid_sample`, with zeros outside.
+
+    Args:
+        x: `(n, c, h, w)`, best channels last.
+        predicted: `(n, s, h, w)`, first 18 offsets in pixels, (dy, dx) per tap, then 9 mask logits; more is ignored.
+        weight: `(c', c, 3, 3)`.
+        bias: `(c',)`.
+
+    Returns:
+        `(n, c', h, w)`, channels last.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
+    result: Tensor = _DeformConv2d.apply(  # type: ignore[no-untyped-call]
+        x.permute(0, 2, 3, 1).contiguous(),
+        predicted.permute(0, 2, 3, 1).contiguous(),
+        weight.permute(0, 2, 3, 1).flatten(1).contiguous(),
+        bias,
+    )
+    return result.permute(0, 3, 1, 2)
