@@ -13,6 +13,8 @@ from export.networks import STRIDE
 from training.augment import Batch
 from training.samples import Kind
 
+_CHUNK = 16  # pictures whose people are drawn at once, for memory
+
 
 @dataclass(frozen=True)
 class LossSettings:
@@ -89,11 +91,12 @@ def make_targets(batch: Batch, least_radius: int = 0) -> Targets:
     ignored = (batch.kinds == Kind.IGNORE)[..., None]
     in_columns = (x + 1 > tlbr[..., :1]) & (x < tlbr[..., 2:3]) & ignored
     in_rows = (y + 1 > tlbr[..., 1:2]) & (y < tlbr[..., 3:])
-    heatmap = torch.zeros(count, height, width, device=device)
-    weight = torch.ones(count, height, width, device=device)
-    for i in range(count):
-        heatmap[i] = (rows[i, :, :, None] * columns[i, :, None, :]).amax(0)
-        weight[i] = 1 - (in_rows[i, :, :, None] & in_columns[i, :, None, :]).any(0).float()
+    heatmaps, weights = [], []
+    for start in range(0, count, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        heatmaps.append((rows[part, :, :, None] * columns[part, :, None, :]).amax(1))
+        weights.append(~(in_rows[part, :, :, None] & in_columns[part, :, None, :]).any(1))
+    heatmap, weight = torch.cat(heatmaps), torch.cat(weights).float()
     weight = torch.where(heatmap == 1, torch.ones_like(weight), weight)
     chosen = (person | (batch.kinds == Kind.IDENTITY)).nonzero()
     picked, corners, middle = chosen.unbind(1), tlbr[chosen.unbind(1)], center[chosen.unbind(1)]

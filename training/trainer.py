@@ -43,8 +43,10 @@ class Average(nn.Module):
         mine: list[Tensor] = list(self.network.parameters())
         theirs: list[Tensor] = list(network.parameters())
         torch._foreach_lerp_(mine, theirs, 1 - decay)
-        for buffer, value in zip(self.network.buffers(), network.buffers(), strict=True):
-            buffer.copy_(value)
+        buffers = list(zip(self.network.buffers(), network.buffers(), strict=True))
+        for kind in {buffer.dtype for buffer, _ in buffers}:  # those of one type are copied at once
+            pairs = [pair for pair in buffers if pair[0].dtype == kind]
+            torch._foreach_copy_([pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
