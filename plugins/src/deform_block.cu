@@ -9,12 +9,21 @@ constexpr int kEntries = 9;     // taps
 // A tile whose shared memory serves the offset convolution of the same pixels first.
 template <typename Base>
 struct BlockTile : Base {
-    static constexpr int stage_bytes = (Base::block_m + kPredicted) * kStage * 2;
+    // The tile and one pixel around it, 8 channels (16 bytes) a pixel, row by row; then the next 8 of 64 channels. An
+    // odd number of 16 bytes apart, the eight pieces of one pixel, which are written at once, lie in different banks.
+    static constexpr int halo_width = kTileWidth + 2;
+    static constexpr int halo_pixels = halo_width * (Base::block_m / kTileWidth + 2);
+    static constexpr int halo_pitch = (halo_pixels | 1) * 16;
+    static constexpr int halo_bytes = kStage / kVector * halo_pitch;
+    static constexpr int tap_bytes = kPredicted * kStage * 2;  // weights of one tap for 64 channels
+    static constexpr int group_bytes = kEntries * tap_bytes + halo_bytes;
     static constexpr int product_bytes = Base::shared_bytes(kEntries);
-    static constexpr int bytes = product_bytes > 3 * stage_bytes ? product_bytes : 3 * stage_bytes;
-    static constexpr int ring = bytes / stage_bytes > 4 ? 4 : bytes / stage_bytes;  // stages at once
-    // A warp's share; without warp groups, the first two warps of a row of warps have 16 columns each.
-    static constexpr int predicted_n = Base::grouped ? kPredicted / Base::groups_n / 8 : 2;
+    static constexpr int slots = product_bytes >= 2 * group_bytes ? 2 : 1;  // groups of 64 channels at once
+    static constexpr int bytes = product_bytes > group_bytes ? product_bytes : group_bytes;
+    // A warp has all outputs or, without warp groups, 16 of them; the warps that this leaves share the sums.
+    static constexpr int predicted_n = Base::grouped ? kPredicted / 8 : 2;
+    static constexpr int parts = Base::grouped ? Base::groups_n : Base::warps_n / 2;
+    static_assert(Base::block_m <= 64, "one product has all pixels");
 };
 
 namespace {
@@ -31,139 +40,161 @@ __device__ __forceinline__ int prediction(int m, int channel) {
     return m * kPredicted + ((channel + m) & (kPredicted - 1));
 }
 
-// The offset convolution, a product like the other with columns at whole positions, which are copied. Leaves the sums
-// of this block's stages in `predictions`, which overlaps what it used.
+// The offset convolution. The tile and the pixels around it are copied once for each group of 64 channels; what a tap
+// reads is the tile moved by it. Leaves the sums of this block's share in `predictions`, which overlaps what it used.
 template <typename T, bool kDense>
 __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsigned char* shared, float* predictions) {
     Product const& product = p.product;
     Geometry const& g = product.geometry;
-    half* const columns = reinterpret_cast<half*>(shared);          // ring x (block_m, 64)
-    half* const weights = columns + T::ring * T::block_m * kStage;  // ring x (32, 64)
+    unsigned char* const weights = shared;                                     // slots x 9 x (32, 64)
+    unsigned char* const halos = weights + T::slots * kEntries * T::tap_bytes;  // slots x 8 x (halo_pixels, 8)
+
+    // The blocks of a cluster share the taps of all groups; one after the other, so that few groups are in two blocks.
+    int const products = (product.vectors + 7) / 8 * kEntries;
+    int const begin = products * w.rank / w.ranks;
+    int const end = products * (w.rank + 1) / w.ranks;
+    int const first_group = begin / kEntries;
+    int const groups = (end - 1) / kEntries + 1 - first_group;
 
     int image, row, column;
-    w.locate(w.own_row, image, row, column);
-    int const vectors = product.vectors;
-    int tap = (w.begin * 8 + w.piece) / vectors;
-    int vector = w.begin * 8 + w.piece - tap * vectors;
-    half const* from_weights =
-        p.offset_weight + (static_cast<int64_t>(w.begin) * kPredicted + w.own_row) * kStage + w.piece * kVector;
-    unsigned char const* const origin = product.x + (static_cast<int64_t>(image) * g.height + row) * w.row_bytes +
-                                        column * static_cast<int>(w.pixel_bytes);
-    // Rows of the tile that this thread copies are kStep rows of the map apart, in one column. Bit `tap` says whether
-    // that tap of the row's pixel is inside the map.
-    constexpr int kStep = T::rows / kTileWidth;
-    unsigned inside[T::items];
-    unsigned const across = (column > 0 && column <= g.width ? 0111u : 0u) | (column < g.width ? 0222u : 0u) |
-                            (column + 1 < g.width ? 0444u : 0u);
+    w.locate(0, image, row, column);
+    // Commits three times: the halo with the upper row of taps, the middle row, the lower row.
+    auto fetch = [&](int index) {
+        int const slot = index % T::slots;
+        int const group = first_group + index;
+        int const vector = group * 8 + w.piece;
+        bool const exists = kDense || vector < product.vectors;
+        if (index < groups) {
+            unsigned char* const to = halos + slot * T::halo_bytes + w.piece * T::halo_pitch + w.own_row * 16;
 #pragma unroll
-    for (int i = 0; i < T::items; ++i) {
-        int const y = row + i * kStep;
-        inside[i] = across & ((y > 0 && y <= g.height ? 07u : 0u) | (y < g.height ? 070u : 0u) |
-                              (y + 1 < g.height ? 0700u : 0u));
-    }
-    auto fetch = [&](int slot) {
-        int const tap_y = (tap * 11) >> 5;  // tap / 3
-        int const across_and_down = (tap_y - 1) * static_cast<int>(w.row_bytes) +
-                                    (tap - tap_y * 3 - 1) * static_cast<int>(w.pixel_bytes) + vector * 16;
-        unsigned char const* from = origin + across_and_down;
-        half* const to = columns + slot * T::block_m * kStage + w.own_place;
-#pragma unroll
-        for (int i = 0; i < T::items; ++i) {
-            copy_async_cached(to + i * T::rows * kStage, from, inside[i] >> tap & 1);
-            from += kStep * w.row_bytes;
-        }
-#pragma unroll
-        for (int i = 0; i < (kPredicted + T::rows - 1) / T::rows; ++i) {
-            if (kPredicted % T::rows == 0 || w.own_row + i * T::rows < kPredicted) {
-                copy_async(weights + slot * kPredicted * kStage + w.own_place + i * T::rows * kStage,
-                           from_weights + i * T::rows * kStage, 1);
+            for (int i = 0; i < (T::halo_pixels + T::rows - 1) / T::rows; ++i) {
+                int const pixel = w.own_row + i * T::rows;
+                int const y = row - 1 + pixel / T::halo_width;
+                int const x = column - 1 + pixel % T::halo_width;
+                bool const inside = y >= 0 && y < g.height && x >= 0 && x < g.width;
+                unsigned const from = (image * g.height + y) * w.row_bytes + x * w.pixel_bytes + vector * 16;
+                if (pixel < T::halo_pixels) {
+                    copy_async_cached(to + i * T::rows * 16, product.x + from, exists && inside);
+                }
             }
         }
-        from_weights += kPredicted * kStage;
-        vector += 8;
-        if constexpr (kDense) {
-            bool const wraps = vector >= vectors;
-            vector -= wraps ? vectors : 0;
-            tap += wraps;
-        } else {
-            while (vector >= vectors) {
-                vector -= vectors;
-                ++tap;
+        int const first_tap = begin - group * kEntries;
+        int const last_tap = end - group * kEntries;
+#pragma unroll 1
+        for (int tap_row = 0; tap_row < kEntries; tap_row += 3) {
+#pragma unroll 1
+            for (int tap = max(tap_row, first_tap); tap < min(tap_row + 3, last_tap); ++tap) {
+                int const piece = tap * product.vectors + vector;  // of a row of the packed weights
+                half const* const from =
+                    p.offset_weight + (piece / 8 * kPredicted + w.own_row) * kStage + piece % 8 * kVector;
+                half* const to =
+                    reinterpret_cast<half*>(weights + (slot * kEntries + tap) * T::tap_bytes) + w.own_place;
+                // The outputs of the padding are never read, whatever they hold.
+#pragma unroll
+                for (int i = 0; i < (3 * kEntries + T::rows - 1) / T::rows; ++i) {
+                    if (w.own_row + i * T::rows < 3 * kEntries) {
+                        copy_async(to + i * T::rows * kStage, from + i * T::rows * kStage, exists);
+                    }
+                }
             }
+            copies_commit();
         }
     };
 
+    // The warps of one row of warps share the columns and the steps of 16 channels.
+    int const part = T::grouped ? w.warp_n : w.warp_n / 2;
+    int const first_column = T::grouped ? 0 : w.warp_n % 2 * 16;
     float sums[T::tiles_m][T::predicted_n][4] = {};
+    int const own_pixel = w.warp_m * T::tiles_m * 16 + (w.lane & 15);
+    uint32_t const left_place = shared_address(halos) + (part * 2 + (w.lane >> 4)) * T::halo_pitch +
+                                (own_pixel / kTileWidth * T::halo_width + own_pixel % kTileWidth) * 16;
+    uint32_t const right_place =
+        shared_address(weights) +
+        swizzled(first_column + (w.lane & 7) + ((w.lane >> 4) << 3), part * 2 + ((w.lane >> 3) & 1)) * 2;
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-    uint64_t const left_matrix = matrix_descriptor(shared_address(columns + w.warp_m / 4 * 64 * kStage));
-    uint64_t const right_matrix = matrix_descriptor(shared_address(weights + w.warp_n * T::predicted_n * 8 * kStage));
+    uint64_t const left_matrix =
+        plain_descriptor(shared_address(halos) + part * 2 * T::halo_pitch, T::halo_width * 16, T::halo_pitch);
+    uint64_t const right_matrix = matrix_descriptor(shared_address(weights) + part * 32);
 #endif
-    bool const works = T::grouped || w.warp_n < 2;
-    // As many stages at once as there is room for: the fence between copies and product waits for all copies anyway.
-    for (int first = w.begin; first < w.end; first += T::ring) {
-        int const count = min(T::ring, w.end - first);
-        if (first > w.begin) {
-            __syncthreads();  // all have left the stages before
-        }
-        for (int slot = 0; slot < count; ++slot) {
-            fetch(slot);
-        }
-        copies_commit();
-        copies_wait();
+    auto multiply_row = [&](int index, auto row_of_taps) {
+        constexpr int tap_row = decltype(row_of_taps)::value;
+        int const slot = index % T::slots;
+        int const group = first_group + index;
+        copies_wait<T::slots * 3 - 1 - tap_row / 3>();
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
         publish_writes();
 #endif
         __syncthreads();
+        int const last_tap = min(tap_row + 3, end - group * kEntries);
+#pragma unroll 1
+        for (int tap = max(tap_row, begin - group * kEntries); tap < last_tap; ++tap) {
+            int const left_offset = slot * T::halo_bytes + (tap_row / 3 * T::halo_width + tap - tap_row) * 16;
+            int const right_offset = (slot * kEntries + tap) * T::tap_bytes;
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-        if constexpr (T::grouped) {
-            for (int slot = 0; slot < count; ++slot) {
+            if constexpr (T::grouped) {
                 group_begin();
-                uint64_t const left = left_matrix + slot * (T::columns_bytes >> 4);
-                uint64_t const right = right_matrix + slot * (kPredicted * kStage * 2 >> 4);
+            }
+#endif
 #pragma unroll
-                for (int step = 0; step < kStage / 16; ++step) {
-                    WarpGroup<T::predicted_n * 8>::multiply(sums[0], left + step * 2, right + step * 2);
+            for (int step = 0; step < kStage / 16; step += T::parts) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+                if constexpr (T::grouped) {
+                    WarpGroup<kPredicted>::multiply(sums[0],
+                                                    left_matrix + ((left_offset + step * 2 * T::halo_pitch) >> 4),
+                                                    right_matrix + ((right_offset + step * 32) >> 4));
+                    continue;
                 }
+#endif
+                uint32_t right[4];
+                load_matrices(right, (right_place + right_offset) ^ (step * 32));
+#pragma unroll
+                for (int m = 0; m < T::tiles_m; ++m) {
+                    uint32_t left[4];
+                    load_matrices(left, left_place + left_offset + (step * T::halo_pitch + m * T::halo_width * 16) * 2);
+                    multiply(sums[m][0], left, right[0], right[1]);
+                    multiply(sums[m][1], left, right[2], right[3]);
+                }
+            }
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+            if constexpr (T::grouped) {
                 group_commit();
             }
-            group_wait();
-        }
 #endif
-        if constexpr (!T::grouped) {
-            for (int slot = 0; works && slot < count; ++slot) {
-                half* const a = columns + slot * T::block_m * kStage;
-                half* const b = weights + slot * kPredicted * kStage;
-                uint32_t const left_place =
-                    shared_address(a + swizzled(w.warp_m * T::tiles_m * 16 + (w.lane & 15), w.lane >> 4));
-                uint32_t const right_place = shared_address(
-                    b + swizzled(w.warp_n * 16 + (w.lane & 7) + ((w.lane >> 4) << 3), (w.lane >> 3) & 1));
-#pragma unroll
-                for (int step = 0; step < kStage / 16; ++step) {
-                    uint32_t right[4];
-                    load_matrices(right, right_place ^ (step * 32));
-#pragma unroll
-                    for (int m = 0; m < T::tiles_m; ++m) {
-                        uint32_t left[4];
-                        load_matrices(left, (left_place ^ (step * 32)) + m * 16 * kStage * 2);
-                        multiply(sums[m][0], left, right[0], right[1]);
-                        multiply(sums[m][1], left, right[2], right[3]);
-                    }
-                }
+        }
+    };
+#pragma unroll 1
+    for (int index = -T::slots; index < groups; ++index) {
+        if (index >= 0) {
+            multiply_row(index, std::integral_constant<int, 0>{});
+            multiply_row(index, std::integral_constant<int, 3>{});
+            multiply_row(index, std::integral_constant<int, 6>{});
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+            if constexpr (T::grouped) {
+                group_wait();
+            }
+#endif
+            if (index + T::slots < groups) {
+                __syncthreads();  // all have left what comes next
             }
         }
+        fetch(index + T::slots);
     }
-    __syncthreads();
-    if (works) {
 #pragma unroll
-        for (int m = 0; m < T::tiles_m; ++m) {
+    for (int turn = 0; turn < T::parts; ++turn) {
+        __syncthreads();
+        if (part == turn) {
 #pragma unroll
-            for (int n = 0; n < T::predicted_n; ++n) {
-                int const at = (w.warp_m * T::tiles_m + m) * 16 + (w.lane >> 2);
-                int const channel = (w.warp_n * T::predicted_n + n) * 8 + (w.lane & 3) * 2;
-                predictions[prediction(at, channel)] = sums[m][n][0];
-                predictions[prediction(at, channel + 1)] = sums[m][n][1];
-                predictions[prediction(at + 8, channel)] = sums[m][n][2];
-                predictions[prediction(at + 8, channel + 1)] = sums[m][n][3];
+            for (int m = 0; m < T::tiles_m; ++m) {
+#pragma unroll
+                for (int n = 0; n < T::predicted_n; ++n) {
+#pragma unroll
+                    for (int i = 0; i < 4; ++i) {
+                        int const at = (w.warp_m * T::tiles_m + m) * 16 + (w.lane >> 2) + i / 2 * 8;
+                        int const channel = first_column + n * 8 + (w.lane & 3) * 2 + i % 2;
+                        float& prediction_at = predictions[prediction(at, channel)];
+                        prediction_at = turn > 0 ? prediction_at + sums[m][n][i] : sums[m][n][i];
+                    }
+                }
             }
         }
     }

@@ -28,7 +28,11 @@ __device__ __forceinline__ void copy_async_cached(void* to, void const* from, un
 
 __device__ __forceinline__ void copies_commit() { asm volatile("cp.async.commit_group;"); }
 
-__device__ __forceinline__ void copies_wait() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
+// Waits for all committed copies but the latest `pending` groups.
+template <int pending = 0>
+__device__ __forceinline__ void copies_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
+}
 
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t address) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -128,6 +132,16 @@ struct WarpGroup<128> {
 __device__ __forceinline__ uint64_t matrix_descriptor(uint32_t address) {
     constexpr uint64_t kEightRows = 8 * kStage * 2;  // bytes
     return (static_cast<uint64_t>(1) << 62) | ((kEightRows >> 4) << 32) | (static_cast<uint64_t>(1) << 16) |
+           ((address & 0x3ffff) >> 4);
+}
+
+// Not permuted: eight rows of one 16-byte piece lie side by side (128 bytes at any multiple of 16); the next eight rows
+// are `rows_stride` bytes on, the next piece `piece_stride`. PTX ISA, "Strides" of the matrices of wgmma: for K-major
+// operands that are not swizzled the leading dimension's offset (bits 16 to 29) goes from one core matrix to the next
+// along K, the stride dimension's (bits 32 to 45) along M or N; CUTLASS's mma_traits_sm90_gmma.hpp says the same of
+// LayoutType::INTERLEAVE: ((8,m),(T,2)):((1T,SBO),(1,LBO)).
+__device__ __forceinline__ uint64_t plain_descriptor(uint32_t address, uint32_t rows_stride, uint32_t piece_stride) {
+    return (static_cast<uint64_t>(rows_stride >> 4) << 32) | (static_cast<uint64_t>(piece_stride >> 4) << 16) |
            ((address & 0x3ffff) >> 4);
 }
 
