@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from export.networks.deform_conv import triton_builds
 from training.photometric import PhotometricSettings, photometric, uniform
 from training.samples import Kind
 from training.store import Store
+
+with suppress(ImportError):  # then `triton_builds` nowhere
+    from training.sampling_triton import sample_triton
 
 _TILES = 4
 _CHUNK = 16  # pictures sampled at once, for memory
@@ -65,6 +70,13 @@ class Batch:
     kinds: Tensor
     identities: Tensor
     class_range: Tensor
+
+
+def _inverse(matrices: Tensor) -> Tensor:
+    """Invert affine maps `(..., 2, 3)`; `torch.linalg.inv` would let the host wait for the GPU."""
+    (a, b, c), (d, e, f) = (row.unbind(-1) for row in matrices.unbind(-2))
+    rows = torch.stack((e, -b, b * f - c * e, -d, a, c * d - a * f), -1) / (a * e - b * d)[..., None]
+    return rows.reshape(matrices.shape)
 
 
 class Augmenter:
@@ -166,20 +178,22 @@ class Augmenter:
 
     def _sample(self, sources: Tensor, corners: Tensor, forward: Tensor) -> Tensor:
         """Return pictures `(n, 3, h, w)` in [0, 1]: bilinear, at twice the resolution, then averaged."""
+        inverse = _inverse(forward)
+        pixels = self.store.pixels
+        if triton_builds(pixels.device):
+            return sample_triton(pixels, self.store.sizes, sources, corners, inverse, self.size, _BORDER)
         width, height = self.size
-        device = self.store.pixels.device
+        device = pixels.device
         x = (torch.arange(2 * width, device=device) + 0.5) / 2
         y = ((torch.arange(2 * height, device=device) + 0.5) / 2)[:, None]
         images = []
         for chunk in torch.split(torch.arange(len(sources), device=device), _CHUNK):
-            corner, matrix = corners[chunk], forward[chunk]
+            corner = corners[chunk]
             tile = (x >= corner[:, 0, 2, None, None]).long() + 2 * (y >= corner[:, 0, 3, None, None]).long()
-            linear = torch.linalg.inv(matrix[..., :2])
-            shift = -(linear @ matrix[..., 2:])
             row = torch.arange(len(chunk), device=device)[:, None, None]
-            inverse = torch.cat((linear, shift), -1).flatten(2)[row, tile]
-            u = inverse[..., 0] * x + inverse[..., 1] * y + inverse[..., 2]
-            v = inverse[..., 3] * x + inverse[..., 4] * y + inverse[..., 5]
+            matrix = inverse[chunk].flatten(2)[row, tile]
+            u = matrix[..., 0] * x + matrix[..., 1] * y + matrix[..., 2]
+            v = matrix[..., 3] * x + matrix[..., 4] * y + matrix[..., 5]
             sampled = self._bilinear(sources[chunk][row, tile], u, v)
             images.append(F.avg_pool2d(sampled, 2))
         return torch.cat(images)

@@ -96,15 +96,15 @@ def _deform_conv2d_onnx(
 
 
 @cache
-def _triton_builds(device: torch.device) -> bool:
-    """Tell whether Triton makes kernels for a device: it needs a C compiler and Python's headers."""
+def triton_builds(device: torch.device) -> bool:
+    """Tell whether Triton is installed and makes kernels for a device: it needs a C compiler and Python's headers."""
     if _triton is None or device.type != "cuda":
         return False
     x, predicted = torch.zeros(1, 1, 2, 2, device=device), torch.zeros(1, _ALIGNED, 2, 2, device=device)
     try:
         _triton.deform_conv2d_triton(x, predicted, x.new_zeros(1, 1, 3, 3), x.new_zeros(1))
     except Exception as error:  # of the compiler, of the system's tools or of the driver
-        logger.warning("Triton builds no kernels here, so that deformable convolutions are slower: %s", error)
+        logger.warning("Triton builds no kernels here, so that training is slower: %s", error)
         return False
     return True
 
@@ -129,7 +129,7 @@ class DeformConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(n, c, h, w)` to `(n, c', h, w)`."""
         exporting = torch.compiler.is_exporting()
-        if not exporting and x.dtype != torch.float64 and _triton_builds(x.device):
+        if not exporting and x.dtype != torch.float64 and triton_builds(x.device):
             return _triton.deform_conv2d_triton(x, self._aligned_prediction(x), self.weight, self.bias)
         predicted = self.conv_offset_mask(x)
         offset, mask = predicted[:, : 2 * _TAPS], predicted[:, 2 * _TAPS :].sigmoid()

@@ -7,7 +7,7 @@ import torch
 from trainee import SIZE, blob_store, blobs
 
 from core.errors import SourceError
-from training.augment import Augmenter, AugmentSettings, Batch
+from training.augment import Augmenter, AugmentSettings, Batch, _inverse
 from training.compose import compose
 from training.losses import FairMOTLoss, LossSettings, focal_loss, gaussian_radius, giou_loss, make_targets
 from training.samples import Kind, fitted, read_image, read_labels
@@ -233,3 +233,11 @@ def test_schedule():
     assert rates[9] == 1
     assert rates[100] == pytest.approx(0.01)
     assert max(rates) == 1
+
+
+def test_inverse_of_affine_maps():
+    matrices = torch.randn(50, 4, 2, 3, dtype=torch.float64)
+    points = torch.randn(50, 4, 2, 1, dtype=torch.float64)
+    inverse = _inverse(matrices)
+    moved = matrices[..., :2] @ points + matrices[..., 2:]
+    assert torch.allclose(inverse[..., :2] @ moved + inverse[..., 2:], points, atol=1e-6)

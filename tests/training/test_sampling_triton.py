@@ -1,0 +1,40 @@
+"""Sampling by the Triton kernel against PyTorch's operators: on a GPU, or on the CPU in Triton's interpreter."""
+
+import os
+
+import pytest
+import torch
+from trainee import SIZE, blob_store
+
+from training import augment
+from training.augment import Augmenter, AugmentSettings
+
+pytest.importorskip("triton", reason="Triton is not installed")
+from training.sampling_triton import sample_triton
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param(
+            "cpu", marks=pytest.mark.skipif(not INTERPRETED, reason="the interpreter wants TRITON_INTERPRET=1")
+        ),
+        pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(INTERPRETED, reason="interpreted on the CPU")]),
+    ],
+)
+def test_mosaics_and_whole_pictures(device, monkeypatch):
+    store = blob_store().to(torch.device(device))
+    augmenter = Augmenter(store, SIZE, AugmentSettings(rotation=0.3), 0)
+    augmenter.generator.manual_seed(1)
+    sources = torch.multinomial(store.weights, 3 * 4, True, generator=augmenter.generator).view(3, 4)
+    corners = augmenter._tiles(3, store.pixels.device)
+    forward = augmenter._affine(sources, corners)
+    inverse = augment._inverse(forward)
+    found = sample_triton(store.pixels, store.sizes, sources, corners, inverse, SIZE, augment._BORDER)
+    monkeypatch.setattr(augment, "triton_builds", lambda device: False)
+    expected = augmenter._sample(sources, corners, forward)
+    # On the very edge of a picture rounding decides what is outside.
+    assert ((found - expected).abs() > 1e-4).float().mean() < 1e-3
+    assert float(expected.std()) > 0.1
