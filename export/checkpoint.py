@@ -56,14 +56,17 @@ def head_sizes(weights: Mapping[str, Tensor]) -> HeadSizes:
     Raises:
         ModelError: if a head is missing or boxes are not given by four distances.
     """
-    missing = [key for key in ("hm.0.weight", "hm.2.weight", "wh.2.weight", "reg.2.weight") if key not in weights]
+    needed = ("hm.0.weight", "hm.2.weight", "wh.0.weight", "wh.2.weight", "reg.2.weight")
+    missing = [key for key in needed if key not in weights]
     if missing:
         raise ModelError(f"The checkpoint is not FairMOT's: it lacks {', '.join(missing)}.")
+    hidden, box_hidden = (weights[f"{head}.0.weight"].shape[0] for head in ("hm", "wh"))
     sizes = HeadSizes(
         classes=weights["hm.2.weight"].shape[0],
         box=weights["wh.2.weight"].shape[0],
         embedding=weights["id.2.weight"].shape[0] if "id.2.weight" in weights else 0,
-        hidden=weights["hm.0.weight"].shape[0],
+        hidden=hidden,
+        box_hidden=0 if box_hidden == hidden else box_hidden,
     )
     if sizes.box != 4:
         raise ModelError(

@@ -88,20 +88,26 @@ class Tree(nn.Module):
 
 
 class DLA(nn.Module):
-    """The backbone: `forward` returns the feature maps of all six levels, strides 1 to 32."""
+    """The backbone: `forward` returns the feature maps of all six levels.
 
-    def __init__(self, channels: Sequence[int] = DLA34_CHANNELS) -> None:
+    Args:
+        channels: of the six levels.
+        stem_stride: 2 lets the first convolution halve the resolution instead of level 1, so that nothing is
+            computed at full resolution; FairMOT's is 1.
+    """
+
+    def __init__(self, channels: Sequence[int] = DLA34_CHANNELS, stem_stride: int = 1) -> None:
         super().__init__()
-        self.base_layer = conv_block(3, channels[0], 7)
+        self.base_layer = conv_block(3, channels[0], 7, stem_stride)
         self.level0 = conv_block(channels[0], channels[0], 3)
-        self.level1 = conv_block(channels[0], channels[1], 3, 2)
+        self.level1 = conv_block(channels[0], channels[1], 3, 2 // stem_stride)
         self.level2 = Tree(1, channels[1], channels[2], 2)
         self.level3 = Tree(2, channels[2], channels[3], 2, level_root=True)
         self.level4 = Tree(2, channels[3], channels[4], 2, level_root=True)
         self.level5 = Tree(1, channels[4], channels[5], 2, level_root=True)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Map images `(n, 3, h, w)` to six maps `(n, channels[i], h / 2**i, w / 2**i)`."""
+        """Map images `(n, 3, h, w)` to six maps `(n, channels[i], h / 2**i, w / 2**i)`, the first like the stem's."""
         x = self.base_layer(x)
         maps = []
         for level in (self.level0, self.level1, self.level2, self.level3, self.level4, self.level5):
@@ -179,20 +185,48 @@ class Pyramid(nn.Module):
 
 
 class DLASeg(Network):
-    """DLA with the deformable neck."""
+    """DLA with the deformable neck.
 
-    def __init__(self, heads: HeadSizes, channels: Sequence[int] = DLA34_CHANNELS) -> None:
+    Args:
+        heads: sizes of the heads.
+        channels: of the six levels of the backbone.
+        stem_stride: of the backbone's first convolution.
+        plain: layers of the neck that are plain 3x3 convolutions, by their names or the beginnings of these.
+        skip: whether level 1, at stride 2, joins what the final aggregation starts from.
+    """
+
+    def __init__(
+        self,
+        heads: HeadSizes,
+        channels: Sequence[int] = DLA34_CHANNELS,
+        *,
+        stem_stride: int = 1,
+        plain: Sequence[str] = (),
+        skip: bool = False,
+    ) -> None:
         super().__init__(heads)
-        self.base = DLA(channels)
+        self.base = DLA(channels, stem_stride)
         self.dla_up = Pyramid(channels[_FIRST_LEVEL:], Aggregation)
         merged = channels[_FIRST_LEVEL:_LAST_LEVEL]
         self.ida_up = Aggregation(merged[0], merged, [2**i for i in range(len(merged))])
+        self.skip = conv_block(channels[_FIRST_LEVEL - 1], merged[0], 3, 2) if skip else None
+        self._make_plain(plain)
         self._add_heads(merged[0])
+
+    def _make_plain(self, names: Sequence[str]) -> None:
+        for name, layer in list(self.named_modules()):
+            if isinstance(layer, DeformBlock) and name.startswith(tuple(names)):
+                out_channels, in_channels = layer.conv.weight.shape[:2]
+                owner, _, child = name.rpartition(".")
+                setattr(self.get_submodule(owner), child, conv_block(in_channels, out_channels, 3))
 
     def features(self, images: Tensor) -> Tensor:
         """Map images `(n, 3, h, w)` to features `(n, c, h / 4, w / 4)`."""
-        levels = self.dla_up(self.base(images)[_FIRST_LEVEL:])
-        result: Tensor = self.ida_up(levels[: _LAST_LEVEL - _FIRST_LEVEL])[-1]
+        maps = self.base(images)
+        levels = self.dla_up(maps[_FIRST_LEVEL:])[: _LAST_LEVEL - _FIRST_LEVEL]
+        if self.skip is not None:
+            levels[0] = levels[0] + self.skip(maps[_FIRST_LEVEL - 1])
+        result: Tensor = self.ida_up(levels)[-1]
         return result
 
 

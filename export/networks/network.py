@@ -22,12 +22,14 @@ class HeadSizes:
         box: channels of `wh`: 4 for left, top, right, bottom.
         embedding: channels of `id`; 0 leaves the head out.
         hidden: channels between the two convolutions of every head.
+        box_hidden: the same for `wh` and `reg`; 0 means as in `hidden`.
     """
 
     classes: int = 1
     box: int = 4
     embedding: int = 128
     hidden: int = 256
+    box_hidden: int = 0
 
 
 def _head(in_channels: int, hidden_channels: int, out_channels: int) -> nn.Sequential:
@@ -55,10 +57,10 @@ class Network(nn.Module, ABC):
         sizes = self.head_sizes
         self.hm = _head(channels, sizes.hidden, sizes.classes)
         nn.init.constant_(self.hm[2].bias, _HEATMAP_PRIOR)  # type: ignore[arg-type]
-        self.wh = _head(channels, sizes.hidden, sizes.box)
+        self.wh = _head(channels, sizes.box_hidden or sizes.hidden, sizes.box)
         if sizes.embedding:
             self.id = _head(channels, sizes.hidden, sizes.embedding)
-        self.reg = _head(channels, sizes.hidden, 2)
+        self.reg = _head(channels, sizes.box_hidden or sizes.hidden, 2)
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
