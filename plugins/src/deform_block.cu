@@ -104,7 +104,14 @@ __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsign
     // The warps of one row of warps share the columns and the steps of 16 channels.
     int const part = T::grouped ? w.warp_n : w.warp_n / 2;
     int const first_column = T::grouped ? 0 : w.warp_n % 2 * 16;
+    int const own_column = first_column + (w.lane & 3) * 2;
     float sums[T::tiles_m][T::predicted_n][4] = {};
+    float2 bias[T::predicted_n];  // comes while the copies are under way
+#pragma unroll
+    for (int n = 0; n < T::predicted_n; ++n) {
+        bool const adds = w.rank == 0 && part == 0;  // one of those who share the sums
+        bias[n] = adds ? *reinterpret_cast<float2 const*>(p.offset_bias + own_column + n * 8) : make_float2(0.0f, 0.0f);
+    }
     int const own_pixel = w.warp_m * T::tiles_m * 16 + (w.lane & 15);
     uint32_t const left_place = shared_address(halos) + (part * 2 + (w.lane >> 4)) * T::halo_pitch +
                                 (own_pixel / kTileWidth * T::halo_width + own_pixel % kTileWidth) * 16;
@@ -190,9 +197,8 @@ __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsign
 #pragma unroll
                     for (int i = 0; i < 4; ++i) {
                         int const at = (w.warp_m * T::tiles_m + m) * 16 + (w.lane >> 2) + i / 2 * 8;
-                        int const channel = first_column + n * 8 + (w.lane & 3) * 2 + i % 2;
-                        float& prediction_at = predictions[prediction(at, channel)];
-                        prediction_at = turn > 0 ? prediction_at + sums[m][n][i] : sums[m][n][i];
+                        float& sum = predictions[prediction(at, own_column + n * 8 + i % 2)];
+                        sum = sums[m][n][i] + (turn > 0 ? sum : i % 2 ? bias[n].y : bias[n].x);
                     }
                 }
             }
@@ -208,24 +214,19 @@ __global__ void __launch_bounds__(T::threads, T::blocks) deform_block(BlockParam
     float* const partial = reinterpret_cast<float*>(shared);  // (block_m, 32): sums of this block's stages
     float* total = partial;                                   // of all blocks of the cluster
     predict(p, worker, shared, partial);
-    worker.fetch_weights(0);  // into what lies behind the columns
 
 #if __CUDA_ARCH__ >= 900
-    auto const cluster = cooperative_groups::this_cluster();
     if (worker.ranks > 1) {
         // Each block adds up some pixels and hands the sums to all.
+        auto const cluster = cooperative_groups::this_cluster();
         total = partial + T::block_m * kPredicted;
         cluster.sync();
-        int const share = T::block_m / worker.ranks * kPredicted;
+        int const share = T::block_m * kPredicted / 4 / worker.ranks;
         for (int i = worker.rank * share + threadIdx.x; i < (worker.rank + 1) * share; i += T::threads) {
-            float sum = 0.0f;
+            float4 const sum = sum_of_blocks(reinterpret_cast<float4*>(partial) + i, worker.ranks);
 #pragma unroll 1
             for (int other = 0; other < worker.ranks; ++other) {
-                sum += *cluster.map_shared_rank(partial + i, other);
-            }
-#pragma unroll 1
-            for (int other = 0; other < worker.ranks; ++other) {
-                *cluster.map_shared_rank(total + i, other) = sum;
+                *cluster.map_shared_rank(reinterpret_cast<float4*>(total) + i, other) = sum;
             }
         }
         cluster.sync();
@@ -235,6 +236,7 @@ __global__ void __launch_bounds__(T::threads, T::blocks) deform_block(BlockParam
 #else
     __syncthreads();
 #endif
+    worker.fetch_weights(0);  // late: the barriers of a cluster would wait for it
 
     Geometry const& g = p.product.geometry;
     int const m = threadIdx.x % T::block_m;
@@ -248,10 +250,9 @@ __global__ void __launch_bounds__(T::threads, T::blocks) deform_block(BlockParam
     for (int i = 0; i < (kEntries + kStep - 1) / kStep; ++i) {
         int const entry = threadIdx.x / T::block_m + i * kStep;
         if (entry < kEntries) {
-            float const delta_y = total[prediction(m, 2 * entry)] + __ldg(p.offset_bias + 2 * entry);
-            float const delta_x = total[prediction(m, 2 * entry + 1)] + __ldg(p.offset_bias + 2 * entry + 1);
-            float const logit =
-                total[prediction(m, 2 * kEntries + entry)] + __ldg(p.offset_bias + 2 * kEntries + entry);
+            float const delta_y = total[prediction(m, 2 * entry)];
+            float const delta_x = total[prediction(m, 2 * entry + 1)];
+            float const logit = total[prediction(m, 2 * kEntries + entry)];
             worker.place_tap(entry, m, valid, image, row, column, delta_y, delta_x, logistic(logit));
         }
     }

@@ -45,6 +45,36 @@ __device__ __forceinline__ uint32_t blend(uint32_t a, uint32_t b, uint32_t c, ui
     return *reinterpret_cast<uint32_t const*>(&sum);
 }
 
+#if __CUDA_ARCH__ >= 900
+// The sum of what the blocks of the cluster have at one place of their shared memory. Several are read before the first
+// is used, as the way to another multiprocessor is long.
+__device__ __forceinline__ float4 sum_of_blocks(float4 const* own, int ranks) {
+    constexpr int kAtOnce = 4;
+    float4 const zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    auto const cluster = cooperative_groups::this_cluster();
+    float4 sum = zero;
+#pragma unroll 1
+    for (int first = 0; first < ranks; first += kAtOnce) {
+        float4 parts[kAtOnce];
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) {
+            parts[i] = first + i < ranks ? *cluster.map_shared_rank(own, first + i) : zero;
+        }
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) {
+            sum.x += parts[i].x, sum.y += parts[i].y, sum.z += parts[i].z, sum.w += parts[i].w;
+        }
+    }
+    return sum;
+}
+
+// Returns when all blocks of the cluster have come here, which have used what they read by then. It does not wait for
+// their writes, unlike cluster.sync().
+__device__ __forceinline__ void leave_cluster() {
+    asm volatile("barrier.cluster.arrive.relaxed;\n\tbarrier.cluster.wait;" ::: "memory");
+}
+#endif
+
 template <int kBlockM_, int kBlockN_, int kWarpsM_, int kWarpsN_, int kBlocks_>
 struct Tile {
     static constexpr int block_m = kBlockM_;  // pixels
@@ -311,9 +341,8 @@ struct Worker {
         // The blocks of a cluster have the sums of some stages each; every one adds up and writes its share of the
         // rows.
 #if __CUDA_ARCH__ >= 900
-        auto const cluster = cooperative_groups::this_cluster();
         if (ranks > 1) {
-            cluster.sync();
+            cooperative_groups::this_cluster().sync();
         } else {
             __syncthreads();
         }
@@ -331,21 +360,17 @@ struct Worker {
                 if (row_pixel[row] < 0) {
                     continue;
                 }
-                float4 low = bias_low;
-                float4 high = bias_high;
-                float* const own = result + row * T::result_stride + thread % kPieces * kVector;
-#pragma unroll 1
-                for (int other = 0; other < ranks; ++other) {
+                float4 const* const own =
+                    reinterpret_cast<float4 const*>(result + row * T::result_stride + thread % kPieces * kVector);
 #if __CUDA_ARCH__ >= 900
-                    float const* const part = ranks > 1 ? cluster.map_shared_rank(own, other) : own;
+                float4 low = ranks > 1 ? sum_of_blocks(own, ranks) : own[0];
+                float4 high = ranks > 1 ? sum_of_blocks(own + 1, ranks) : own[1];
 #else
-                    float const* const part = own;
+                float4 low = own[0];
+                float4 high = own[1];
 #endif
-                    float4 const a = *reinterpret_cast<float4 const*>(part);
-                    float4 const b = *reinterpret_cast<float4 const*>(part + 4);
-                    low.x += a.x, low.y += a.y, low.z += a.z, low.w += a.w;
-                    high.x += b.x, high.y += b.y, high.z += b.z, high.w += b.w;
-                }
+                low.x += bias_low.x, low.y += bias_low.y, low.z += bias_low.z, low.w += bias_low.w;
+                high.x += bias_high.x, high.y += bias_high.y, high.z += bias_high.z, high.w += bias_high.w;
                 float const floor = p.relu ? 0.0f : -INFINITY;
                 uint4 const packed = make_uint4(packed_pair(low.x, low.y, floor), packed_pair(low.z, low.w, floor),
                                                 packed_pair(high.x, high.y, floor), packed_pair(high.z, high.w, floor));
@@ -355,7 +380,7 @@ struct Worker {
         }
 #if __CUDA_ARCH__ >= 900
         if (ranks > 1) {
-            cluster.sync();  // nobody may leave while others read its shared memory
+            leave_cluster();  // nobody may leave while others read its shared memory
         }
 #endif
     }
