@@ -13,7 +13,7 @@ from torch import Tensor
 _PIXELS = 256  # of a program
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("pixels", "width", "height", "side"))
 def _sample_kernel(
     store, sizes, sources, corners, inverse, images, pixels, width, height, side, border, PIXELS: tl.constexpr
 ):

@@ -109,6 +109,11 @@ def triton_builds(device: torch.device) -> bool:
     return True
 
 
+def takes_triton(x: Tensor) -> bool:
+    """Tell whether our Triton kernels compute a layer of `x`; they sum in float32, so float64 is not for them."""
+    return not torch.compiler.is_exporting() and x.dtype != torch.float64 and triton_builds(x.device)
+
+
 class DeformConv2d(nn.Module):
     """A 3x3 DCNv2 layer, stride 1, that predicts its own offsets and mask (reference: `DCN` of DCNv2).
 
@@ -128,12 +133,11 @@ class DeformConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(n, c, h, w)` to `(n, c', h, w)`."""
-        exporting = torch.compiler.is_exporting()
-        if not exporting and x.dtype != torch.float64 and triton_builds(x.device):
+        if takes_triton(x):
             return _triton.deform_conv2d_triton(x, self._aligned_prediction(x), self.weight, self.bias)
         predicted = self.conv_offset_mask(x)
         offset, mask = predicted[:, : 2 * _TAPS], predicted[:, 2 * _TAPS :].sigmoid()
-        if exporting:
+        if torch.compiler.is_exporting():
             return _deform_conv2d_onnx(x, offset, mask, self.weight, self.bias)
         if _torchvision_deform_conv2d is None:
             return deform_conv2d_reference(x, offset, mask, self.weight, self.bias)

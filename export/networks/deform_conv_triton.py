@@ -29,6 +29,7 @@ from torch.autograd.function import once_differentiable
 _COLUMNS = (8, 4)
 _GRADIENTS = (4, 1)
 _LARGEST_BLOCK = 128  # channels of a program at a time
+_SIZES = ("pixels", "height", "width")  # other sizes take no new build
 
 
 @triton.jit
@@ -45,7 +46,7 @@ def _tap(predicted, pixel, inside, y, x, tap, height, width, STRIDE: tl.constexp
     return top.to(tl.int32), left.to(tl.int32), y - top, x - left, factor
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _columns_kernel(
     x,
     predicted,
@@ -78,7 +79,7 @@ def _columns_kernel(
         tl.store(columns + (place[:, None] + channel), total, mask=inside[:, None] & (channel < CHANNELS))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _gradients_kernel(
     x,
     predicted,

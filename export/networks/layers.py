@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor, nn
 
-from export.networks.deform_conv import DeformConv2d
+from export.networks.deform_conv import DeformConv2d, takes_triton
+
+with suppress(ImportError):  # then nothing takes Triton
+    from export.networks.upsampling_triton import enlarge_triton
 
 
 class BasicBlock(nn.Module):
@@ -79,11 +84,24 @@ def conv_block(in_channels: int, out_channels: int, kernel_size: int, stride: in
     )
 
 
-def upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
+class Upsampling(nn.ConvTranspose2d):
+    """A transposed convolution of every channel by itself that enlarges maps by an even factor."""
+
+    def __init__(self, channels: int, factor: int) -> None:
+        super().__init__(
+            channels, channels, 2 * factor, stride=factor, padding=factor // 2, groups=channels, bias=False
+        )
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map `(n, c, h, w)` to `(n, c, f h, f w)`."""
+        if takes_triton(x):
+            return enlarge_triton(x, self.weight)
+        return super().forward(x, output_size)
+
+
+def upsampling(channels: int, factor: int) -> Upsampling:
     """Return a per-channel transposed convolution that starts as bilinear interpolation by `factor`."""
-    layer = nn.ConvTranspose2d(
-        channels, channels, 2 * factor, stride=factor, padding=factor // 2, groups=channels, bias=False
-    )
+    layer = Upsampling(channels, factor)
     center = (2 * factor - 1) / 2
     ramp = 1 - (torch.arange(2 * factor) - center).abs() / factor
     with torch.no_grad():
