@@ -76,7 +76,7 @@ class Trainer:
     """One training run.
 
     Batches depend on seed, rank and step alone and nothing else is random, so a run that is resumed from its
-    checkpoint goes on as if it had not stopped.
+    checkpoint goes on as if it had not stopped; on a GPU up to rounding, for gradients are summed there in any order.
     """
 
     settings: TrainSettings
