@@ -220,10 +220,12 @@ def deform_conv2d_triton(x: Tensor, predicted: Tensor, weight: Tensor, bias: Ten
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
-    result: Tensor = _DeformConv2d.apply(  # type: ignore[no-untyped-call]
-        x.permute(0, 2, 3, 1).contiguous(),
-        predicted.permute(0, 2, 3, 1).contiguous(),
-        weight.permute(0, 2, 3, 1).flatten(1).contiguous(),
-        bias,
-    )
+    # Triton launches on the present device.
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+        result: Tensor = _DeformConv2d.apply(  # type: ignore[no-untyped-call]
+            x.permute(0, 2, 3, 1).contiguous(),
+            predicted.permute(0, 2, 3, 1).contiguous(),
+            weight.permute(0, 2, 3, 1).flatten(1).contiguous(),
+            bias,
+        )
     return result.permute(0, 3, 1, 2)

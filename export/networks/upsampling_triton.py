@@ -161,7 +161,7 @@ def enlarge_triton(x: Tensor, weight: Tensor) -> Tensor:
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     taps = weight.squeeze(1).permute(1, 2, 0).contiguous()
-    result: Tensor = _Enlarge.apply(  # type: ignore[no-untyped-call]
-        x.permute(0, 2, 3, 1).contiguous(), taps
-    )
+    # Triton launches on the present device.
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+        result: Tensor = _Enlarge.apply(x.permute(0, 2, 3, 1).contiguous(), taps)  # type: ignore[no-untyped-call]
     return result.permute(0, 3, 1, 2)
