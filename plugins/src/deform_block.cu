@@ -46,7 +46,7 @@ template <typename T, bool kDense>
 __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsigned char* shared, float* predictions) {
     Product const& product = p.product;
     Geometry const& g = product.geometry;
-    unsigned char* const weights = shared;                                     // slots x 9 x (32, 64)
+    unsigned char* const weights = shared;                                      // slots x 9 x (32, 64)
     unsigned char* const halos = weights + T::slots * kEntries * T::tap_bytes;  // slots x 8 x (halo_pixels, 8)
 
     // The blocks of a cluster share the taps of all groups; one after the other, so that few groups are in two blocks.
@@ -211,7 +211,7 @@ __global__ void __launch_bounds__(T::threads, T::blocks) deform_block(BlockParam
     extern __shared__ __align__(1024) unsigned char shared[];
     static_assert(2 * T::block_m * kPredicted * 4 <= 2 * T::columns_bytes, "predictions fit over the columns");
     Worker<T, kDense> worker(p.product, shared);
-    float* const partial = reinterpret_cast<float*>(shared);  // (block_m, 32): sums of this block's stages
+    float* const partial = reinterpret_cast<float*>(shared);  // (block_m, 32): this block's share of the sums
     float* total = partial;                                   // of all blocks of the cluster
     predict(p, worker, shared, partial);
 
