@@ -70,6 +70,7 @@ class Benchmark:
         if not plain.is_file():
             onnx.save(with_plain_convolutions(onnx.load(self.model.path)), plain)
         self._plain = ModelInfo.read(plain)
+        deform_conv._triton = None  # PyTorch's rows are what its users have, without our training kernels
 
     def say(self, line: str = "") -> None:
         """Print a line, and keep it for the file."""
@@ -84,16 +85,17 @@ class Benchmark:
         """Return what a row runs."""
         return self._plain if row == FLOOR else self.model
 
-    def settings_of(self, row: str) -> BuildSettings:
-        """Return what the plan of a row is built for."""
+    def settings_of(self, row: str, profiled: bool) -> BuildSettings:
+        """Return what the plan of a row is built for; one for TensorRT's profiler has batch 1 and one stream."""
         precision, dcn = _ROWS[row]
-        batches = (1,) if self.batch == 1 else (1, self.batch)
         assert dcn != "auto"
-        return BuildSettings(self.model.size, batches, precision, dcn)
+        if profiled:
+            return BuildSettings(self.model.size, (1,), precision, dcn, aux_streams=0)
+        return BuildSettings(self.model.size, (1,) if self.batch == 1 else (1, self.batch), precision, dcn)
 
-    def plan(self, row: str) -> Plan:
-        """Return the plan of a row, built if that is allowed."""
-        model, settings = self.model_of(row), self.settings_of(row)
+    def plan(self, row: str, *, profiled: bool = False) -> Plan:
+        """Return the plan of a row, built if that is allowed; see `settings_of`."""
+        model, settings = self.model_of(row), self.settings_of(row, profiled)
         path = plan_path(model, file_sha256(model.path), settings, this_host(settings))
         if self.options.no_build and not path.is_file():
             raise RuntimeError("its plan is not built")
@@ -284,8 +286,8 @@ def layers(benchmark: Benchmark) -> None:
         ours, theirs = tables[OURS], tables[NVIDIAS]
         benchmark.say("\n## Deformable convolutions by TensorRT's profiler, batch 1, ms\n")
         benchmark.say(
-            "Ours hold the offset convolution and the ReLU too. With reformats: with the layers that convert inputs "
-            "and outputs between formats.\n"
+            "By plans for batch 1 alone, without auxiliary streams. Ours hold the offset convolution and the ReLU too. "
+            "With reformats: with the layers that convert inputs and outputs between formats.\n"
         )
         benchmark.say("| layer | ours | with reformats | NVIDIA's | with reformats | NVIDIA's / ours |")
         benchmark.say("|---|---|---|---|---|---|")
@@ -299,7 +301,7 @@ def layers(benchmark: Benchmark) -> None:
         benchmark.say(f"| all {len(ours)} | {text} | {sums[2] / max(sums[0], 1e-9):.2f} |")
     for row in benchmark.rows(OURS, NVIDIAS, NATIVE, FLOOR):
         with guarded(benchmark, row):
-            times = layer_times(benchmark.plan(row), 1, benchmark.options.runs)
+            times = layer_times(benchmark.plan(row, profiled=True), 1, benchmark.options.runs)
             slowest = sorted(times.items(), key=lambda item: -item[1])[:12]
             benchmark.say(f"\n{row}: {len(times)} layers, {sum(times.values()):.3f} ms in sum, the slowest:")
             for name, value in slowest:
@@ -308,7 +310,8 @@ def layers(benchmark: Benchmark) -> None:
 
 def _deformable_layers(benchmark: Benchmark, row: str) -> list[tuple[str, float, float]]:
     """Return name, own time, and time with the reformats around, of every deformable convolution of a plan."""
-    plan, settings = benchmark.plan(row), benchmark.settings_of(row)
+    plan = benchmark.plan(row, profiled=True)
+    settings = plan.settings
     graph = prepare(onnx.load(benchmark.model.path), plan.size, settings.batches, settings.precision, settings.dcn)
     kinds = ("DeformConvBlock", "FusedDeformConv", "DeformConv", "ModulatedDeformConv2d")
     times = layer_times(plan, 1, benchmark.options.runs)

@@ -2,7 +2,7 @@
 
 `python -m engine build MODEL.onnx` builds the engine of a model ahead of its first use. A model that was made
 elsewhere (a DCNv2 node is fine) gets one too, with its own input and outputs in float32; it cannot track.
-`python -m engine inspect PLAN` lists the layers of a built engine, their formats and times.
+`python -m engine inspect PLAN` lists the layers of a built engine, their formats and, with --times, times.
 """
 
 from __future__ import annotations
@@ -32,11 +32,22 @@ def _parser() -> argparse.ArgumentParser:
         help="deformable convolutions by this project's plugin, by native layers where it cannot be built (slower), or "
         "by NVIDIA's plugin for comparison (plugin)",
     )
+    build.add_argument(
+        "--aux-streams",
+        type=int,
+        default=3,
+        metavar="N",
+        help="let branches of the network run beside each other on up to N more streams; `inspect --times` needs 0 (3)",
+    )
     build.add_argument("-o", "--output", type=Path, help="the plan file to write (where the engine looks for it)")
     build.set_defaults(run=_build)
     inspect = commands.add_parser("inspect", help="list layers, number formats and times of a built engine")
     inspect.add_argument("plan", type=Path, help="a file of `python -m engine build`")
-    inspect.add_argument("--times", action="store_true", help="run it and add the time of every layer")
+    inspect.add_argument(
+        "--times",
+        action="store_true",
+        help="run it and add the time of every layer; needs a plan built with --aux-streams 0",
+    )
     inspect.add_argument("--batch", type=int, help="images at once for --times (the first that it was built for)")
     inspect.add_argument("--runs", type=int, default=50, help="runs that --times takes the median of (50)")
     inspect.set_defaults(run=_inspect)
@@ -47,7 +58,9 @@ def _build(options: argparse.Namespace) -> None:
     from engine.foreign import read_for_build
     from engine.plan import BuildSettings
 
-    settings = BuildSettings(_size(options.size), _batches(options.batch), options.precision, options.dcn)
+    settings = BuildSettings(
+        _size(options.size), _batches(options.batch), options.precision, options.dcn, options.aux_streams
+    )
     model = read_for_build(options.model, settings.size, settings.batches)
     model.check_size(settings.size or model.size)
     _check_tensorrt()

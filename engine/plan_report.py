@@ -28,6 +28,7 @@ def print_plan(plan: Plan, times: Mapping[str, float] | None = None) -> None:
         "input": f"{plan.size[0]}x{plan.size[1]}, batch {', '.join(map(str, settings.batches))}",
         "precision": settings.precision,
         "deformable convolutions": settings.dcn,
+        "auxiliary streams": f"at most {settings.aux_streams}" if settings.aux_streams else "none",
         "built on": f"{host.gpu} (sm_{major}{minor}), TensorRT {host.tensorrt}, plugins {host.plugins or 'none'}",
         "engine": f"{len(plan.engine) / 1e6:.1f} MB, {len(plan.layers)} layers",
     }

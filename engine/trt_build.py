@@ -180,6 +180,7 @@ class _Builder:
         free, _ = torch.cuda.mem_get_info()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, min(_WORKSPACE, free // 2))
         config.clear_flag(trt.BuilderFlag.TF32)
+        config.max_aux_streams = settings.aux_streams
         if self._optimization_level is not None:
             config.builder_optimization_level = self._optimization_level
         if not STRONGLY_TYPED:

@@ -40,7 +40,7 @@ def layer_times(plan: Plan, batch: int, runs: int) -> dict[str, float]:
     Profiling inserts events between the layers, so their sum is more than the time of the network in use.
 
     Args:
-        plan: built on this machine.
+        plan: built on this machine, without auxiliary streams: the profiler reports nothing for an engine that has any.
         batch: one of its batch sizes.
         runs: how many runs the median is over.
 
@@ -49,10 +49,15 @@ def layer_times(plan: Plan, batch: int, runs: int) -> dict[str, float]:
 
     Raises:
         ConfigError: if there is no usable GPU or the plugins are missing.
-        ModelError: if the plan does not belong here or fails.
+        ModelError: if the plan does not belong here, has auxiliary streams, or fails.
     """
     gpu = Gpu.open()
     engine = load_engine(plan)
+    if engine.num_aux_streams > 0:
+        raise ModelError(
+            "TensorRT cannot time the layers of a plan that runs some of them on auxiliary streams: build it again "
+            "with `python -m engine build --aux-streams 0`."
+        )
     context = engine.create_execution_context()
     if engine.num_optimization_profiles > 1:
         context.set_optimization_profile_async(plan.settings.batches.index(batch), gpu.handle)

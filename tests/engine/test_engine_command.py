@@ -54,6 +54,7 @@ def test_inspect_lists_facts_and_layers(plan_file: Path, capsys: pytest.CaptureF
     assert main(["inspect", str(plan_file)]) == 0
     printed = capsys.readouterr().out
     assert "input: 96x64, batch 1, 4" in printed
+    assert "auxiliary streams: at most 3\n" in printed
     assert "built on: NVIDIA H200 (sm_90), TensorRT 8.6.0, plugins abc123" in printed
     rows = [line.split() for line in printed.splitlines()]
     assert ["stem", "+", "relu", "CaskConvolution", "half", "HWC8", "half", "HWC8"] in rows
@@ -81,6 +82,8 @@ def test_without_a_gpu(
         (["--batch", "1,x"], "for example 1,4,8"),
         (["--batch", "0"], "at least 1"),
         (["--batch", "2,2"], "different numbers"),
+        (["--aux-streams", "-1"], "0 to 16, not -1"),
+        (["--aux-streams", "100"], "0 to 16, not 100"),
     ],
 )
 def test_wrong_options(model_file: Path, extra: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,8 +108,10 @@ def test_times_for_a_batch_that_is_not_there(plan_file: Path, capsys: pytest.Cap
     assert "built for (1, 4)" in capsys.readouterr().err
 
 
-def test_a_plan_of_one_batch_prints_one(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_of_one_batch_and_stream_says_so(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = Plan.read(plan_file)
-    replace(plan, settings=BuildSettings((96, 64))).write(plan_file)
+    replace(plan, settings=BuildSettings((96, 64), aux_streams=0)).write(plan_file)
     main(["inspect", str(plan_file)])
-    assert "batch 1\n" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "batch 1\n" in printed
+    assert "auxiliary streams: none\n" in printed

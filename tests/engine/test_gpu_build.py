@@ -148,7 +148,9 @@ def test_an_fp32_engine_is_one(plans):
 
 
 def test_inspect_shows_layers_and_times(plans, capsys):
-    assert main(["inspect", str(plans(batches=(1, 4))), "--times", "--batch", "4", "--runs", "5"]) == 0
+    path = plans(batches=(1, 4), aux_streams=0)
+    assert load_engine(Plan.read(path)).num_aux_streams == 0
+    assert main(["inspect", str(path), "--times", "--batch", "4", "--runs", "5"]) == 0
     printed = capsys.readouterr().out
     total = re.search(r"sum of the layers: ([\d.]+) ms", printed)
     assert total
@@ -156,12 +158,28 @@ def test_inspect_shows_layers_and_times(plans, capsys):
     assert re.search(r"^proj.*half HWC8.* \d\.\d+$", printed, re.MULTILINE), printed
 
 
+def test_times_of_a_plan_with_auxiliary_streams_are_refused(plans, capsys):
+    path = plans(batches=(1, 4))
+    streams = load_engine(Plan.read(path)).num_aux_streams
+    assert streams <= 3
+    if streams == 0:
+        pytest.skip("TensorRT runs this network on one stream here")
+    assert main(["inspect", str(path)]) == 0
+    capsys.readouterr()
+    assert main(["inspect", str(path), "--times"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.strip().splitlines()) == 1
+    assert captured.err.strip().endswith("build it again with `python -m engine build --aux-streams 0`.")
+
+
 def test_the_command_builds(model, tmp_path, capsys, plans):
     plans(batches=(1, 4))  # its timings help this one
     path = tmp_path / "b.plan"
-    assert main(["build", str(model.path), "--precision", "fp32", "--dcn", "plugin", "-o", str(path)]) == 0
+    options = ["--precision", "fp32", "--dcn", "plugin", "--aux-streams", "1", "-o", str(path)]
+    assert main(["build", str(model.path), *options]) == 0
     assert capsys.readouterr().out.strip() == str(path)
-    assert Plan.read(path).settings == BuildSettings((96, 64), (1,), "fp32", "plugin")
+    assert Plan.read(path).settings == BuildSettings((96, 64), (1,), "fp32", "plugin", aux_streams=1)
 
 
 def test_the_cache(model, plans):

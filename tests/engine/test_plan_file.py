@@ -22,7 +22,7 @@ from engine.trt_graph import VERSION, prepare
 from engine.trt_layers import Layer, faults, read_layers
 
 HOST = Host("NVIDIA H200", (9, 0), "8.6.0", "abc123")
-SETTINGS = BuildSettings((96, 64), (1, 4))
+SETTINGS = BuildSettings((96, 64), (1, 4), aux_streams=2)
 LAYERS = (
     Layer("stem + relu", "CaskConvolution", ("half HWC8",), ("half HWC8",), "sm80_xmma"),
     Layer("proj", "PluginV2", ("half HWC8", "half HWC8"), ("half HWC8",)),
@@ -82,14 +82,16 @@ def test_a_missing_file(tmp_path: Path) -> None:
         Plan.read(tmp_path)
 
 
-@pytest.mark.parametrize("missing", ["model", "settings", "host", "layers", "graph_version"])
+@pytest.mark.parametrize("missing", ["model", "settings", "settings/aux_streams", "host", "layers", "graph_version"])
 def test_a_header_of_another_version(plan: Plan, tmp_path: Path, missing: str) -> None:
     path = tmp_path / "a.plan"
     plan.write(path)
     magic, _, rest = path.read_bytes().partition(b"\n")
     length = int.from_bytes(rest[:4], "little")
     header = json.loads(rest[4 : 4 + length])
-    del header[missing]
+    *parents, last = missing.split("/")
+    holder = header[parents[0]] if parents else header
+    del holder[last]
     text = json.dumps(header).encode()
     path.write_bytes(magic + b"\n" + len(text).to_bytes(4, "little") + text + rest[4 + length :])
     with pytest.raises(ModelError, match="another version of this program: build it again"):
@@ -134,6 +136,7 @@ def test_the_cache_tells_everything_apart(model: ModelInfo, monkeypatch: pytest.
             replace(SETTINGS, precision="fp32"),
             replace(SETTINGS, dcn="native"),
             replace(SETTINGS, size=(128, 64)),
+            replace(SETTINGS, aux_streams=0),
         )
         for host in (
             HOST,
@@ -142,7 +145,7 @@ def test_the_cache_tells_everything_apart(model: ModelInfo, monkeypatch: pytest.
             replace(HOST, plugins="x"),
         )
     }
-    assert len(paths) == 2 * 5 * 4
+    assert len(paths) == 2 * 6 * 4
     assert all(path.parent == tmp_path / "engines" and path.name.startswith("tiny-fp") for path in paths)
     own_size = plan_path(model, "a", replace(SETTINGS, size=None), HOST)
     assert own_size == plan_path(model, "a", SETTINGS, HOST)
@@ -157,6 +160,8 @@ def test_the_cache_tells_everything_apart(model: ModelInfo, monkeypatch: pytest.
         ({"batches": (4, 1, 4)}, "different numbers"),
         ({"precision": "int8"}, 'fp16 or fp32, not "int8"'),
         ({"dcn": "mine"}, "plugin or native or nvidia"),
+        ({"aux_streams": -1}, r"aux-streams must be 0 to 16, not -1\."),
+        ({"aux_streams": 17}, "not 17"),
     ],
 )
 def test_settings_out_of_range(values: dict, words: str) -> None:
