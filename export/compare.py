@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from core.records import Detections, FloatArray
 from engine.decode import HeadOutputs, decode
@@ -20,8 +22,7 @@ class OutputDifference:
         name: of the output.
         relative: length of the difference over the length of the reference, both as one vector.
         maximum: largest difference of any element.
-        ties: heatmap cells left out: peaks in one result only, where the reference's 3x3 maximum is greater than the
-            cell by less than the tolerance, so that rounding decides which is the peak.
+        ties: heatmap cells left out, see `tied_peaks`.
     """
 
     name: str
@@ -39,13 +40,14 @@ class DetectionDifference:
     """How the detections of one image differ from the reference's.
 
     Attributes:
-        expected: number in the reference.
-        found: number found.
+        expected: number in the reference, without the tied ones.
+        found: number found, without the tied ones.
         matched: pairs of the two whose boxes lie within a cell of each other.
         edge: largest distance of an edge in a pair, in pixels of the network's input.
         score: largest difference of the scores in a pair.
         cosines: of the embeddings in each pair; empty for a model without.
         unmatched: scores of those without a partner on the other side.
+        tied: scores of those left out because rounding decided on which side they are, see `tied_peaks`.
     """
 
     expected: int
@@ -55,6 +57,7 @@ class DetectionDifference:
     score: float
     cosines: FloatArray
     unmatched: tuple[float, ...]
+    tied: tuple[float, ...]
 
     def __str__(self) -> str:
         text = f"{self.matched} of {self.expected} detections matched, {self.found} found"
@@ -63,21 +66,42 @@ class DetectionDifference:
         if self.cosines.size:
             text += f", cosine at least {self.cosines.min():.6f}, mean {self.cosines.mean():.6f}"
         if self.unmatched:
-            text += f"; scores without a partner: {', '.join(f'{score:.3f}' for score in self.unmatched)}"
+            text += f"; scores without a partner: {_list(self.unmatched)}"
+        if self.tied:
+            text += f"; scores of tied peaks left out: {_list(self.tied)}"
         return text
 
 
+def tied_peaks(
+    results: FloatArray, reference: FloatArray, heat: FloatArray | None, tolerance: float
+) -> npt.NDArray[np.bool_]:
+    """Return the cells that are peaks in one of two heatmaps only because rounding decided so.
+
+    Each heatmap is within a tolerance of what it should be, so two neighbours that should differ by less may both be
+    the peak, or either.
+
+    Args:
+        results: heatmap `(n, classes, rows, columns)` of the network to judge, 0 where a cell is not a peak.
+        reference: what it is compared with, likewise.
+        heat: what both should be before the suppression of what is not a peak; None for raw heads, which suppress
+            nothing and have no ties.
+        tolerance: by less than it a tied cell is below the greatest of its 3x3 neighbourhood, or above all the others.
+    """
+    if heat is None:
+        return np.zeros(reference.shape, np.bool_)
+    tied: npt.NDArray[np.bool_] = ((results == 0) != (reference == 0)) & _nearly_peaks(heat, tolerance)
+    return tied
+
+
 def compare_outputs(
-    results: HeadOutputs, reference: HeadOutputs, heat: FloatArray | None, tolerance: float
+    results: HeadOutputs, reference: HeadOutputs, tied: npt.NDArray[np.bool_]
 ) -> list[OutputDifference]:
     """Compare every output.
 
     Args:
         results: of the network to judge.
         reference: what they should be.
-        heat: the reference's heatmap after the sigmoid, before the suppression of what is not a peak; None for raw
-            heads, which suppress nothing.
-        tolerance: see `OutputDifference.ties`.
+        tied: cells of the heatmap to leave out, see `tied_peaks`.
     """
     differences = []
     for name, result, wanted in zip(HeadOutputs._fields, results, reference, strict=True):
@@ -85,8 +109,7 @@ def compare_outputs(
             continue
         error = result.astype(np.float64) - wanted
         ties = 0
-        if name == "heatmap" and heat is not None:
-            tied = ((result == 0) != (wanted == 0)) & _nearly_peaks(heat, tolerance)
+        if name == "heatmap":
             error[tied] = 0
             ties = int(tied.sum())
         relative = np.linalg.norm(error) / max(float(np.linalg.norm(wanted.astype(np.float64))), 1e-30)
@@ -94,7 +117,7 @@ def compare_outputs(
     return differences
 
 
-def _nearly_peaks(heat: FloatArray, tolerance: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def _nearly_peaks(heat: FloatArray, tolerance: float) -> npt.NDArray[np.bool_]:
     """Return where a value is less than `tolerance` below its 3x3 maximum, or above all that surrounds it by less."""
     padded = np.pad(heat, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
     rows, columns = heat.shape[2:]
@@ -103,27 +126,39 @@ def _nearly_peaks(heat: FloatArray, tolerance: float) -> np.ndarray[tuple[int, .
         for right in range(3):
             if (down, right) != (1, 1):
                 np.maximum(around, padded[:, :, down : down + rows, right : right + columns], out=around)
-    near: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = np.abs(heat - around) < tolerance
+    near: npt.NDArray[np.bool_] = np.abs(heat - around) < tolerance
     return near
 
 
 def compare_detections(
-    results: HeadOutputs, reference: HeadOutputs, stride: int, raw_heads: bool, threshold: float = 0.4
+    results: HeadOutputs,
+    reference: HeadOutputs,
+    tied: npt.NDArray[np.bool_],
+    stride: int,
+    raw_heads: bool,
+    threshold: float = 0.4,
 ) -> list[DetectionDifference]:
     """Decode both and compare the detections of each image box by box.
 
     Args:
         results: of the network to judge.
         reference: what they should be.
+        tied: cells of the heatmap whose detections are left out, see `tied_peaks`.
         stride: input pixels per cell.
         raw_heads: see `engine.decode.decode`.
         threshold: detections score above it.
     """
-    both = [decode(heads, threshold, 500, raw_heads) for heads in (reference, results)]
-    return [_compare(wanted, found, stride) for wanted, found in zip(*both, strict=True)]
+    rest = [np.where(tied, np.float32(-np.inf), heads.heatmap) for heads in (reference, results)]
+    wanted = decode(reference._replace(heatmap=rest[0]), threshold, 500, raw_heads)
+    found = decode(results._replace(heatmap=rest[1]), threshold, 500, raw_heads)
+    peaks = np.maximum(reference.heatmap, results.heatmap)  # a tied cell is 0 in one of them
+    return [
+        _compare(wanted[image], found[image], peaks[image][tied[image] & (peaks[image] > threshold)], stride)
+        for image in range(len(peaks))
+    ]
 
 
-def _compare(wanted: Detections, found: Detections, stride: int) -> DetectionDifference:
+def _compare(wanted: Detections, found: Detections, tied: FloatArray, stride: int) -> DetectionDifference:
     """Pair detections of one class that are each other's nearest, and measure the pairs."""
     apart = np.abs(wanted.tlbr[:, None].astype(np.float64) - found.tlbr[None]).max(axis=2, initial=0)
     apart[wanted.class_ids[:, None] != found.class_ids[None]] = np.inf
@@ -146,4 +181,9 @@ def _compare(wanted: Detections, found: Detections, stride: int) -> DetectionDif
         score=float(np.abs(wanted.scores[rows] - found.scores[columns]).max(initial=0)),
         cosines=cosines,
         unmatched=(*wanted.scores[left[0]].tolist(), *found.scores[left[1]].tolist()),
+        tied=tuple(tied.tolist()),
     )
+
+
+def _list(scores: Iterable[float]) -> str:
+    return ", ".join(f"{score:.3f}" for score in scores)

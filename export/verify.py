@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F  # noqa: N812
 
 from core.records import ByteArray, FloatArray
 from engine.letterbox import Preprocessor
 from engine.model import INPUT, ModelInfo
 from engine.ort import open_session, usable_cores
+from export.compare import tied_peaks
 from export.networks import Network
 from export.onnx_model import ExportedNetwork
 
@@ -28,8 +28,7 @@ class OutputError:
         name: of the output.
         maximum: largest error of any element.
         mean: over all elements.
-        ties: heatmap cells left out: peaks in one result only, where the reference's 3x3 maximum and
-            the cell differ by less than the tolerance, so that rounding decides which is the peak.
+        ties: heatmap cells left out, see `export.compare.tied_peaks`.
     """
 
     name: str
@@ -67,9 +66,7 @@ def verify(network: Network, path: Path, image: ByteArray) -> list[OutputError]:
         difference = np.abs(result - wanted) / np.maximum(1, np.abs(wanted))
         tied = np.zeros(difference.shape, bool)
         if name == "heatmap" and not model.raw_heads:
-            heat = heads["hm"].sigmoid()
-            near = ((F.max_pool2d(heat, 3, 1, 1) - heat) < TOLERANCE).numpy()
-            tied = ((result == 0) != (wanted == 0)) & near
+            tied = tied_peaks(result, wanted, heads["hm"].sigmoid().numpy(), TOLERANCE)
         kept: npt.NDArray[np.floating] = difference[~tied]
         errors.append(OutputError(name, float(kept.max(initial=0)), float(kept.mean()), int(tied.sum())))
     return errors
