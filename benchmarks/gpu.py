@@ -1,6 +1,7 @@
 """dla_34 on one GPU, this project's engine beside what one would use instead: `python benchmarks/gpu.py FOLDER`.
 
-FOLDER is what `python -m benchmarks.widened FOLDER` made; plans are built into the cache where they are missing.
+FOLDER is what `python -m benchmarks.widened FOLDER --weights HALF.onnx` made (it says where HALF.onnx is from); plans
+are built into the cache where they are missing.
 Parts (`--parts`): `build` the plans of all parts but `layers` and no more; `network` alone (random images that take
 turns, CUDA graphs where they work, events of the GPU); `frame`, a decoded picture in memory to detections on the host;
 `file`, a 1080p H.264 file to MOTChallenge text; `kernels`, letterbox and decoding with 200 people; `layers`, deformable

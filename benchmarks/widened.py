@@ -1,10 +1,14 @@
-"""Makes what `benchmarks.gpu` measures: `python -m benchmarks.widened FOLDER`. Needs no GPU.
+"""Makes what `benchmarks.gpu` measures: `python -m benchmarks.widened FOLDER --weights HALF.onnx`. Needs no GPU.
 
-`FOLDER/dla_34.pth` and `.onnx`: FairMOT's network with the weights of the bundled `dla_34_lite`, which has the same
-layers with half the channels. Every channel is there several times (Chen et al., "Net2Net", arXiv:1511.05641, section
-3.1) and what it gave is shared between its copies in random parts, so that the large network computes what the small
-one does: real detections and embeddings for the association and for the numeric comparison, at the large one's cost.
+`FOLDER/dla_34.pth` and `.onnx`: FairMOT's network with the weights of HALF.onnx, a trained network of the same layers
+with half the channels. Every channel is there several times (Chen et al., "Net2Net", arXiv:1511.05641, section 3.1) and
+what it gave is shared between its copies in random parts, so that the large network computes what the small one does:
+real detections and embeddings for the association and for the numeric comparison, at the large one's cost.
 `FOLDER/street.mp4`: the rendered scene in 1920x1080, H.264.
+
+The bundled network has layers of its own; the one before it was such a half and is in the repository's history:
+
+    git show 1049b16:weights/dla_34_lite.onnx > HALF.onnx
 """
 
 from __future__ import annotations
@@ -17,12 +21,13 @@ from pathlib import Path
 import av
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from engine.model import BUNDLED_WEIGHTS
-from export.networks import build_network
-from export.networks.network import Network
+from core.errors import ModelError, UserError
+from export.networks import Network, build_network
+from export.networks.dla import Tree
 from export.onnx_model import save, to_onnx
 from video.scene import Scene
 
@@ -30,29 +35,21 @@ SIZE = (1088, 608)
 PEOPLE = 40
 
 
-def widened_network(weights: Path = BUNDLED_WEIGHTS, architecture: str = "dla_34", seed: int = 1) -> Network:
-    """Return a network that computes what an exported narrower one of the same layers does.
+def widened_network(weights: Path) -> Network:
+    """Return a `dla_34` that computes what an exported narrower one of the same layers does.
 
-    Args:
-        weights: the exported model.
-        architecture: of the wide network.
-        seed: of the parts in which copies of a channel share what one gave.
+    Raises:
+        ModelError: if the file cannot be read or its layers are not those of `dla_34` with fewer channels.
     """
-    narrow = {
-        tensor.name.removeprefix("network.").removesuffix(".half"): torch.from_numpy(
-            numpy_helper.to_array(tensor).astype("float32")
-        )
-        for tensor in onnx.load(weights).graph.initializer
-        if tensor.name.startswith("network.")
-    }
-    network = build_network(architecture).eval()
+    narrow = _exported_weights(weights)
+    network = build_network("dla_34").eval()
+    layers = _layers(network)
+    _check(weights, narrow, layers)
     norms = _norms(network)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(1)  # of the parts in which copies of a channel share what one gave
     with torch.no_grad():
-        for name, module in network.named_modules():
-            weight = getattr(module, "weight", None)
-            if weight is None or isinstance(module, nn.BatchNorm2d) or f"{name}.weight" not in narrow:
-                continue  # what no output uses is not exported
+        for name, module in layers.items():
+            weight: Tensor = module.weight  # type: ignore[assignment]
             weight.copy_(_widened(narrow[f"{name}.weight"], weight.shape, generator))
             bias = narrow.get(f"{name}.bias")
             norm = norms.get(name)
@@ -66,6 +63,56 @@ def widened_network(weights: Path = BUNDLED_WEIGHTS, architecture: str = "dla_34
             elif bias is not None:
                 module.bias.copy_(_repeated(bias, module.bias.shape[0]))
     return network
+
+
+def _exported_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        model = onnx.load(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
+    except DecodeError as error:
+        raise ModelError(f"{path} is not an ONNX file.") from error
+    return {
+        tensor.name.removeprefix("network.").removesuffix(".half"): torch.from_numpy(
+            numpy_helper.to_array(tensor).astype("float32")
+        )
+        for tensor in model.graph.initializer
+        if tensor.name.startswith("network.")
+    }
+
+
+def _layers(network: Network) -> dict[str, nn.Module]:
+    """Return the layers that an exported file holds: all that outputs use, without the folded BatchNorm."""
+    unused = {
+        f"{path}.project.0" for path, tree in network.named_modules() if isinstance(tree, Tree) and tree.levels > 1
+    }
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if hasattr(module, "weight") and not isinstance(module, nn.BatchNorm2d) and name not in unused
+    }
+
+
+def _check(path: Path, narrow: dict[str, Tensor], layers: dict[str, nn.Module]) -> None:
+    kernels = {f"{name}.weight": tuple(layer.weight.shape) for name, layer in layers.items()}  # type: ignore[operator]
+    found = {name: tuple(weight.shape) for name, weight in narrow.items() if name.endswith(".weight")}
+    fault = next((f"has {name}" for name in found if name not in kernels), None)
+    fault = fault or next((f"lacks {name}" for name in kernels if name not in found), None)
+    fault = fault or next(
+        (f"has {name} {found[name]}" for name, wide in kernels.items() if not _divides(found[name], wide)), None
+    )
+    if fault:
+        raise ModelError(
+            f"{path} {fault}, so it is no dla_34 with a part of its channels; git show "
+            "1049b16:weights/dla_34_lite.onnx gives one."
+        )
+
+
+def _divides(shape: tuple[int, ...], wide: tuple[int, ...]) -> bool:
+    """Whether whole copies of a kernel's channels fill the wide one."""
+    return shape[2:] == wide[2:] and not any(
+        few == 0 or many % few for few, many in zip(shape[:2], wide[:2], strict=True)
+    )
 
 
 def _norms(network: Network) -> dict[str, nn.BatchNorm2d]:
@@ -113,10 +160,15 @@ def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--weights", type=Path, required=True, metavar="HALF.onnx", help="of the narrower network")
     parser.add_argument("--frames", type=int, default=500, help="of the video; 0 makes none (500)")
     options = parser.parse_args()
+    try:
+        network = widened_network(options.weights)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
     options.folder.mkdir(parents=True, exist_ok=True)
-    network = widened_network()
     torch.save({"epoch": 0, "state_dict": network.state_dict()}, options.folder / "dla_34.pth")
     save(to_onnx(network, "dla_34", SIZE, ["person"]), options.folder / "dla_34.onnx")
     if options.frames:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from core.errors import ConfigError, suggestion
-from export.networks.dla import DLA34_CHANNELS, DLASeg, DLASegV0
+from export.networks.dla import DLASeg, DLASegV0
 from export.networks.network import HeadSizes, Network
 from export.networks.resnet import ResDCN, ResFPNDCN, ResPlain
 
@@ -17,50 +17,22 @@ class _Architecture:
     heads: HeadSizes = field(default_factory=HeadSizes)
 
 
-def _dla(heads: HeadSizes, width: float) -> Network:
-    return DLASeg(heads, [round(channels * width) for channels in DLA34_CHANNELS])
+def _lite(heads: HeadSizes) -> Network:
+    """Return the bundled network: a DLA-34 for CPUs with a quarter of FairMOT's parameters.
 
+    With all channels of FairMOT's halved, the deformable layers at stride 4 took most of the neck's time on a CPU:
+    sampling makes such a layer five times as slow as a plain 3x3 convolution. So only six of the 16 are left, on maps
+    of stride 8 and more, and the stem halves the resolution at once. The time saved goes into 64 channels at stride 4
+    and a skip from stride 2, both for small people: trained for 2500 steps like the halved network, average precision
+    on held-out pictures rose from 0.682 to 0.714, for people below 40 px from 0.304 to 0.353.
+    """
+    plain = ("dla_up.ida_2", "dla_up.ida_1.node", "ida_up.node")  # the nodes at stride 8 as well
+    return DLASeg(heads, (16, 32, 64, 64, 128, 224), stem_stride=2, plain=plain, skip=True)
 
-_LITE_HEADS = HeadSizes(embedding=64, hidden=64, box_hidden=32)
-
-# Candidates to follow dla_34_lite at no more CPU time than about its own; those that lose are to be removed again.
-# ONNX Runtime takes five times as long for a 3x3 DCNv2 layer as for a plain one, so it stays where maps are small and
-# in the last node. What that saves goes into the levels that small people are seen in.
-_LITE_VARIANTS: dict[str, _Architecture] = {
-    "dla_34_lite_skip": _Architecture(
-        lambda heads: DLASeg(heads, (8, 16, 32, 64, 128, 256), skip=True),
-        _LITE_HEADS,
-    ),
-    "dla_34_lite_fast": _Architecture(
-        lambda heads: DLASeg(
-            heads, (16, 32, 32, 64, 128, 256), stem_stride=2, plain=("dla_up.ida_2", "ida_up.node_1"), skip=True
-        ),
-        _LITE_HEADS,
-    ),
-    "dla_34_lite_wide48": _Architecture(
-        lambda heads: DLASeg(
-            heads, (16, 32, 48, 80, 128, 224), stem_stride=2, plain=("dla_up.ida_2", "ida_up.node_1"), skip=True
-        ),
-        _LITE_HEADS,
-    ),
-    # Wider still, without DCNv2 at stride 4.
-    "dla_34_lite_wide64": _Architecture(
-        lambda heads: DLASeg(
-            heads,
-            (16, 32, 64, 64, 128, 224),
-            stem_stride=2,
-            plain=("dla_up.ida_2", "dla_up.ida_1.node", "ida_up.node"),
-            skip=True,
-        ),
-        _LITE_HEADS,
-    ),
-}
 
 ARCHITECTURES: dict[str, _Architecture] = {
     "dla_34": _Architecture(DLASeg),
-    # Half the channels, a quarter of the arithmetic: for machines without a GPU.
-    "dla_34_lite": _Architecture(lambda heads: _dla(heads, 0.5), HeadSizes(embedding=64, hidden=64)),
-    **_LITE_VARIANTS,
+    "dla_34_lite": _Architecture(_lite, HeadSizes(embedding=64, hidden=64, box_hidden=32)),
     "dlav0_34": _Architecture(DLASegV0),
     "resdcn_18": _Architecture(lambda heads: ResDCN(heads, 18)),
     "resdcn_34": _Architecture(lambda heads: ResDCN(heads, 34)),

@@ -179,11 +179,11 @@ def test_command(own_data, recipe, tmp_path, monkeypatch):
 def test_recipe_of_the_bundled_weights():
     parser = command_parser()
     recipe = Path(__file__).resolve().parents[2] / "configs" / "train_lite.yaml"
-    flags = ["--data", "d", "--output", "o", "--settings.augment.photometric.jpeg", "0.3"]
+    flags = ["--data", "d", "--output", "o", "--settings.augment.photometric.jpeg", "0.5"]
     settings = parser.instantiate(parser.parse_args(["--config", str(recipe), *flags])).settings
     assert sum(settings.sets.values()) == pytest.approx(1)
-    assert settings.augment.photometric.motion == 0
-    assert settings.augment.photometric.jpeg == 0.3
+    assert settings.augment.photometric.motion == 0.12
+    assert settings.augment.photometric.jpeg == 0.5
 
 
 # Two processes through torchrun: they draw different batches, share gradients, end with the same weights.
