@@ -5,8 +5,13 @@ their mask (Zhu et al., "Deformable ConvNets v2", CVPR 2019, equation 1). Everyt
 program reads and writes whole rows of channels. Columns are not kept for the backward pass: its kernel has the same
 samples in hand and writes them once more. Positions, weights and sums are float32 whatever the type of the maps.
 
-The gradient of the input is summed by atomic additions, whose order is not fixed: two equal steps on a GPU agree up to
-float32 rounding only.
+The gradient of the input is summed by atomic additions, whose order is not fixed, but in fixed point: every
+contribution is rounded once to a multiple of 2^-25 of the power of two above the largest gradient of a column, and no
+sum is rounded before the last addition, so that two equal steps on a GPU agree to the bit. A multiple lies in two
+float32 digits that hold integers, for a GPU adds four float32 at once but only one integer. At most 2^12, a digit takes
+2^12 contributions of the largest size before a sum leaves the integers that float32 holds, 2^24. Nine are usual, since
+the bilinear weights of a tap are at most 1, and so are masks; gradients of that size on thousands of taps in one cell
+would only round sums, as float32 always does, in an order that is not fixed.
 """
 
 # Parameters of kernels are pointers and numbers of Triton's own types, constants are capitals by its custom.
@@ -30,6 +35,11 @@ _COLUMNS = (8, 4)
 _GRADIENTS = (4, 1)
 _LARGEST_BLOCK = 128  # channels of a program at a time
 _SIZES = ("pixels", "height", "width")  # other sizes take no new build
+
+# Digits of the fixed-point sums: the largest contribution is below 2^12 units of the coarse digit, and a unit of it is
+# 2^13 of the fine one, which is at most half a coarse unit. So both digits of a contribution are at most 2^12.
+_COARSE = 2.0**12
+_FINE = 2.0**13
 
 
 @triton.jit
@@ -79,24 +89,36 @@ def _columns_kernel(
         tl.store(columns + (place[:, None] + channel), total, mask=inside[:, None] & (channel < CHANNELS))
 
 
+@triton.jit
+def _add(coarse, fine, value, mask, FINE: tl.constexpr):
+    """Add scaled values to fixed-point sums; all additions are exact, so their order has no effect."""
+    digit = tl.floor(value + 0.5)
+    tl.atomic_add(coarse, digit, mask=mask, sem="relaxed")
+    tl.atomic_add(fine, tl.floor((value - digit) * FINE + 0.5), mask=mask, sem="relaxed")
+
+
 @triton.jit(do_not_specialize=_SIZES)
 def _gradients_kernel(
     x,
     predicted,
     grad_columns,
+    scale,
     columns,
-    grad_x,
+    coarse,
+    fine,
     grad_predicted,
     pixels,
     height,
     width,
     CHANNELS: tl.constexpr,
     STRIDE: tl.constexpr,
+    FINE: tl.constexpr,
     PIXELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     inside = pixel < pixels
+    unit = tl.load(scale)
     first = pixel // (height * width) * (height * width)
     pixel_y, pixel_x = pixel // width % height, pixel % width
     for tap in range(9):
@@ -109,6 +131,7 @@ def _gradients_kernel(
             channel = (block + tl.arange(0, BLOCK))[None, :]
             known = inside[:, None] & (channel < CHANNELS)
             grad = tl.load(grad_columns + (place[:, None] + channel), mask=known, other=0.0).to(tl.float32)
+            scaled = grad * unit
             total = tl.zeros([PIXELS, BLOCK], tl.float32)
             for corner in tl.static_range(4):
                 row, column = top + corner // 2, left + corner % 2
@@ -120,7 +143,7 @@ def _gradients_kernel(
                 value = tl.load(x + (cell[:, None] + channel), mask=mask, other=0.0).to(tl.float32)
                 share = (share_y * share_x * factor)[:, None]
                 total += share * value
-                tl.atomic_add(grad_x + (cell[:, None] + channel), share * grad, mask=mask, sem="relaxed")
+                _add(coarse + (cell[:, None] + channel), fine + (cell[:, None] + channel), share * scaled, mask, FINE)
                 # Of a corner all three gradients are the same sum over channels, each time with another factor.
                 dot = tl.sum(grad * value, 1)
                 grad_factor += share_y * share_x * dot
@@ -157,25 +180,33 @@ def _gradients(x: Tensor, predicted: Tensor, grad_columns: Tensor) -> tuple[Tens
     count, height, width, channels = x.shape
     pixels = count * height * width
     columns = torch.empty_like(grad_columns)
-    grad_x = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+    # The power of two below the largest gradient are its exponent's bits; infinity, also for NaN, is kept finite here,
+    # and a value that is not finite makes NaN where it is added.
+    largest = torch.linalg.vector_norm(grad_columns, torch.inf).float()
+    power = (largest.view(torch.int32) & 0x7F800000).view(torch.float32).clamp(2.0**-100, 2.0**127)
+    coarse, fine = torch.zeros(2, *x.shape, dtype=torch.float32, device=x.device)
     grad_predicted = torch.zeros_like(predicted)
     size, block = _blocks(channels, *_GRADIENTS)
     _gradients_kernel[(triton.cdiv(pixels, size),)](
         x,
         predicted,
         grad_columns,
+        _COARSE / 2 / power,
         columns,
-        grad_x,
+        coarse,
+        fine,
         grad_predicted,
         pixels,
         height,
         width,
         channels,
         predicted.shape[3],
+        _FINE,
         size,
         block,
         num_warps=_GRADIENTS[1],
     )
+    grad_x = coarse.add_(fine, alpha=1 / _FINE).mul_(power / (_COARSE / 2))
     return columns, grad_x, grad_predicted
 
 

@@ -11,7 +11,7 @@ import torch
 from export.networks.deform_conv import DeformConv2d, deform_conv2d_reference
 
 pytest.importorskip("triton", reason="Triton is not installed")
-from export.networks.deform_conv_triton import deform_conv2d_triton
+from export.networks.deform_conv_triton import _gradients, deform_conv2d_triton
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 CPU = pytest.param("cpu", marks=pytest.mark.skipif(not INTERPRETED, reason="the interpreter wants TRITON_INTERPRET=1"))
@@ -70,6 +70,77 @@ def test_layout_of_the_result(device):
     last = torch.channels_last
     inputs = x.to(memory_format=last), predicted.to(memory_format=last), weight.to(memory_format=last), bias
     assert torch.equal(deform_conv2d_triton(*inputs), deform_conv2d_triton(x, predicted, weight, bias))
+
+
+def scattered(seed, device, height=5, width=6, channels=24):
+    """What `_gradients` takes: two maps, sampled between cells by many taps, and gradients of very different sizes."""
+    x, predicted, _, _ = case(seed, 2, channels, height, width, 1, 1.5)
+    sizes = 10 ** torch.empty(2, height, width, 9, channels).uniform_(-6, 0)
+    grad = torch.randn(sizes.shape) * sizes
+    return x.permute(0, 2, 3, 1).to(device), predicted.permute(0, 2, 3, 1).to(device), grad.to(device)
+
+
+def gradient_of_x(x, predicted, grad):
+    return _gradients(x.contiguous(), predicted.contiguous(), grad.reshape(-1, 9 * x.shape[3]).contiguous())[1]
+
+
+@pytest.mark.parametrize("device", [CPU, GPU])
+def test_sums_in_the_opposite_order_are_equal(device):
+    """Everything mirrored, its contributions are the same, but come in another order."""
+    x, predicted, grad = scattered(1, device)
+    moves, mask = predicted[..., :18].unflatten(3, (9, 2)), predicted[..., 18:]
+    mirrored = torch.cat((-moves.flip(1, 2, 3).flatten(3), mask.flip(1, 2, 3)), 3)
+    expected = gradient_of_x(x, predicted, grad)
+    assert torch.equal(gradient_of_x(x.flip(1, 2), mirrored, grad.flip(1, 2, 3)).flip(1, 2), expected)
+    swapped = gradient_of_x(*(tensor.flip(0) for tensor in (x, predicted, grad))).flip(0)
+    assert torch.equal(swapped, expected)
+
+
+@pytest.mark.parametrize("device", [CPU, GPU])
+def test_fixed_point_equals_float64(device):
+    """Every sum is within half a unit of each of its contributions, however different these are."""
+    x, predicted, grad = scattered(2, device)
+    count, height, width, channels = x.shape
+    exact = x.permute(0, 3, 1, 2).double().requires_grad_()
+    weight = torch.eye(9 * channels, dtype=torch.float64, device=device).view(-1, 9, channels).transpose(1, 2)
+    weight = weight.reshape(-1, channels, 3, 3)  # hands on the columns as they are
+    columns = reference(exact, predicted.permute(0, 3, 1, 2).double(), weight, None)
+    grad_columns = grad.reshape(count, height, width, -1).permute(0, 3, 1, 2).double()
+    (theirs,) = torch.autograd.grad(columns, exact, grad_columns)
+    error = (gradient_of_x(x, predicted, grad).double() - theirs.permute(0, 2, 3, 1)).abs()
+    largest = float(grad.abs().max())
+    # A unit is at most 2^-24 of the largest; what is left is the float32 rounding of shares, masks and the result.
+    assert float(error.max()) <= 36 * largest * 2**-25 + float(theirs.abs().max()) * 2**-21
+    assert float(error.mean()) <= 6 * largest * 2**-25 + float(theirs.abs().mean()) * 2**-21
+
+
+@pytest.mark.parametrize("device", [CPU, GPU])
+@pytest.mark.parametrize("scale", [2.0**-60, 2.0**100])
+def test_gradients_of_any_size(device, scale):
+    x, predicted, grad = scattered(3, device)
+    assert torch.equal(gradient_of_x(x, predicted, grad * scale), gradient_of_x(x, predicted, grad) * scale)
+
+
+@pytest.mark.parametrize("device", [CPU, GPU])
+def test_gradients_of_nothing_and_not_a_number(device):
+    x, predicted, grad = scattered(4, device)
+    assert torch.equal(gradient_of_x(x, predicted, grad * 0), torch.zeros_like(x))
+    for value in (torch.nan, torch.inf):
+        grad[0, 2, 3, 4, 7] = value  # the middle tap
+        predicted[0, 2, 3, 8:10] = 0.25
+        found = gradient_of_x(x, predicted, grad).isnan().nonzero().tolist()
+        assert found == [[0, row, column, 7] for row in (2, 3) for column in (3, 4)]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gpu_repeats_to_the_bit(dtype):
+    inputs = [tensor.to("cuda", dtype) for tensor in case(5, 8, 64, 40, 72, 64, 2.0, 5)]
+    grad = torch.randn(8, 64, 40, 72, device="cuda").to(dtype)
+    first = derivatives(deform_conv2d_triton, inputs, grad)
+    for _ in range(5):
+        again = derivatives(deform_conv2d_triton, inputs, grad)
+        assert all(torch.equal(a, b) for a, b in zip(again, first, strict=True))
 
 
 @pytest.mark.gpu
