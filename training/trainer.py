@@ -76,7 +76,10 @@ class Trainer:
     """One training run.
 
     Batches depend on seed, rank and step alone and nothing else is random, so a run that is resumed from its
-    checkpoint goes on as if it had not stopped; on a GPU up to rounding, for gradients are summed there in any order.
+    checkpoint goes on as if it had not stopped, and two equal runs are equal to the bit: on a CPU, and on a GPU after
+    `training.train.repeat_to_the_bit` where Triton's kernels run, on the same kind of machine with the same software.
+    Other kernels of deformable convolutions sum their gradients in any order. Several GPUs average gradients in an
+    order that NCCL chooses by their number and links.
     """
 
     settings: TrainSettings
