@@ -102,7 +102,7 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
 
 def test_every_pattern_of_the_bundled_model_is_found(bundled):
     found = operators(prepare(bundled, SIZE))
-    assert found["DeformConvBlock"] == 16
+    assert found["DeformConvBlock"] == operators(bundled)["DeformConv"] > 0
     assert found["UpsampleAdd"] == 8
     assert found["NormalizeEmbedding"] == 1
     gone = ("DeformConv", "ConvTranspose", "Slice", "Expand", "Shape", "Reshape", "ReduceL2")
@@ -141,7 +141,7 @@ def test_forms_that_the_parser_of_tensorrt_8_6_takes(bundled, precision, dcn):
         assert {attribute.name for attribute in node.attribute} <= set(schema.attributes)
     names = {node.name for node in model.graph.node}
     assert len(names) == len(model.graph.node)
-    assert {"network.hm.0", "network.ida_up.node_1.conv"} <= names
+    assert {"network.hm.0", "network.ida_up.proj_1.conv"} <= names
 
 
 def types(model: onnx.ModelProto) -> dict[str, int]:
@@ -172,7 +172,7 @@ def test_native_coordinates_are_single_precision(bundled):
     kinds = types(model)
     producers = {output: node for node in model.graph.node for output in node.output}
     samplings = [node for node in model.graph.node if node.op_type == "GridSample"]
-    assert len(samplings) == 16
+    assert len(samplings) == operators(bundled)["DeformConv"] > 0
     for node in samplings:
         waiting, seen = [node.input[1]], []
         while waiting:
