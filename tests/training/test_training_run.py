@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from trainee import make_trainer, write_folder
@@ -15,6 +16,7 @@ from training.loading import HELD_OUT, load_samples
 from training.measure import constant_batch_speed, costliest_operations
 from training.progress import plot, read_log
 from training.settings import TrainSettings
+from training.store import identities_of
 from training.train import command_parser, main
 from training.validate import validate
 
@@ -124,6 +126,17 @@ def test_own_folder(own_data):
     assert len(samples) == 6
     assert {sample.scene for sample in samples} == {"mine/camera0", "mine/camera1"}
     assert all(len(sample.tlbr) == 4 for sample in samples)
+
+
+def test_workers_do_not_change_what_is_loaded(own_data):
+    settings = [TrainSettings(sets={"mine": 0.5, "scene": 0.5}, scenes=2, workers=workers) for workers in (1, 3)]
+    one, three = (load_samples(own_data, chosen) for chosen in settings)
+    assert len(one) == len(three) == 6 + 2 * 12
+    assert identities_of(one) == identities_of(three)
+    for a, b in zip(one, three, strict=True):
+        assert (a.space, a.group, a.scene) == (b.space, b.group, b.scene)
+        for name in ("image", "tlbr", "kinds", "identities"):
+            assert np.array_equal(getattr(a, name), getattr(b, name))
 
 
 def test_processes_share_pictures(own_data):
