@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from dataclasses import asdict
@@ -26,24 +25,10 @@ from training.measure import constant_batch_speed, costliest_operations
 from training.progress import plot, read_log
 from training.settings import TrainSettings
 from training.store import Store, identities_of
-from training.trainer import Trainer
+from training.trainer import Trainer, repeat_to_the_bit
 from training.validate import validate
 
 log = logging.getLogger(__name__)
-
-
-def repeat_to_the_bit() -> None:
-    """Let equal steps on one GPU be equal to the bit; to be called before the first of them.
-
-    What else a step takes sums in a fixed order by itself, if Triton's kernels compute the deformable convolutions.
-    `torch.use_deterministic_algorithms` is left alone: it would replace the interpolation of pictures, which nothing is
-    derived through, by many slow operations.
-    """
-    # One workspace for all products (manual of cuBLAS, "Results reproducibility"), as large as PyTorch's own.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # By trial, another algorithm may win in each run. Without trials steps were measured no slower.
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
 
 
 def train(data: Path, output: Path, settings: TrainSettings, resume: Path | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,6 +27,20 @@ _SAVE_SECONDS = 60.0
 _LARGEST_GRADIENT = 10.0
 
 Check = Callable[[nn.Module], dict[str, float]]
+
+
+def repeat_to_the_bit() -> None:
+    """Let equal steps on one GPU be equal to the bit; to be called before the first of them.
+
+    What else a step takes sums in a fixed order by itself, if Triton's kernels compute the deformable convolutions.
+    `torch.use_deterministic_algorithms` is left alone: it would replace the interpolation of pictures, which nothing is
+    derived through, by many slow operations.
+    """
+    # One workspace for all products (manual of cuBLAS, "Results reproducibility"), as large as PyTorch's own.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # By trial, another algorithm may win in each run. Without trials steps were measured no slower.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
 
 
 class Average(nn.Module):
@@ -77,7 +92,7 @@ class Trainer:
 
     Batches depend on seed, rank and step alone and nothing else is random, so a run that is resumed from its
     checkpoint goes on as if it had not stopped, and two equal runs are equal to the bit: on a CPU, and on a GPU after
-    `training.train.repeat_to_the_bit` where Triton's kernels run, on the same kind of machine with the same software.
+    `repeat_to_the_bit` where Triton's kernels run, on the same kind of machine with the same software.
     Other kernels of deformable convolutions sum their gradients in any order. Several GPUs average gradients in an
     order that NCCL chooses by their number and links.
     """
