@@ -88,13 +88,15 @@ class Augmenter:
         self.settings = settings
         self.seed = seed
         self.generator = torch.Generator(store.pixels.device)
+        # On a GPU cumulative sums of many floats are rounded otherwise in each run, and torch.multinomial makes one.
+        self._limits = store.weights.cpu().double().cumsum(0).to(store.weights.device)
 
     def batch(self, count: int, step: int) -> Batch:
         """Return the augmented batch of a training step."""
         self.generator.manual_seed(self.seed + 1_000_003 * step)
         device = self.store.pixels.device
-        sources = torch.multinomial(self.store.weights, count * _TILES, True, generator=self.generator)
-        sources = sources.view(count, _TILES)
+        lots = torch.rand(count, _TILES, generator=self.generator, device=device, dtype=torch.float64)
+        sources = torch.searchsorted(self._limits, lots * self._limits[-1], right=True).clamp(max=len(self._limits) - 1)
         corners = self._tiles(count, device)
         forward = self._affine(sources, corners)
         images = photometric(self._sample(sources, corners, forward), self.settings.photometric, self.generator)

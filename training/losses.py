@@ -16,21 +16,6 @@ from training.samples import Kind
 _CHUNK = 16  # pictures whose people are drawn at once, for memory
 
 
-@dataclass(frozen=True)
-class LossSettings:
-    """Where the losses may differ from FairMOT's; the defaults are FairMOT's.
-
-    Attributes:
-        giou: weight of one less the generalised intersection over union (Rezatofighi et al., CVPR 2019) beside the L1
-            loss of the four distances.
-        least_radius: of a Gaussian in cells. FairMOT's is 0 for people lower than about 25 px, whose neighbouring cells
-            then count as wrong as any.
-    """
-
-    giou: float = 0.0
-    least_radius: int = 0
-
-
 @dataclass(eq=False)
 class Targets:
     """What the heads should say.
@@ -72,8 +57,8 @@ def gaussian_radius(size: Tensor, overlap: float = 0.7) -> Tensor:
     return ((b * b + 16 * overlap * (1 - overlap) * area).sqrt() - b) / 2
 
 
-def make_targets(batch: Batch, least_radius: int = 0) -> Targets:
-    """Draw heatmap, weights and regression targets of a batch; `least_radius` as in `LossSettings`."""
+def make_targets(batch: Batch) -> Targets:
+    """Draw heatmap, weights and regression targets of a batch."""
     count, _, height, width = batch.images.shape
     height, width = height // STRIDE, width // STRIDE
     device = batch.images.device
@@ -82,8 +67,7 @@ def make_targets(batch: Batch, least_radius: int = 0) -> Targets:
     cell = center.floor()
     person = batch.kinds == Kind.PERSON
     size = (tlbr[..., 2:] - tlbr[..., :2]).clamp(min=0).ceil()
-    radius = gaussian_radius(size).floor().clamp(min=least_radius)
-    sigma = ((2 * radius + 1) / 6)[..., None]
+    sigma = ((2 * gaussian_radius(size).floor() + 1) / 6)[..., None]
     x, y = torch.arange(width, device=device), torch.arange(height, device=device)
     # A Gaussian over cells is the product of its row and its column.
     columns = torch.exp(-((x - cell[..., :1]) ** 2) / (2 * sigma**2)) * person[..., None]
@@ -127,40 +111,16 @@ def focal_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return -(torch.where(positive, at_peak, elsewhere) * weight).sum() / positive.sum().clamp(min=1)
 
 
-def giou_loss(distances: Tensor, target: Tensor) -> Tensor:
-    """Return one less the generalised intersection over union of boxes around one centre.
-
-    Args:
-        distances: `(p, 4)` left, top, right, bottom distances from the centre.
-        target: the same of the true boxes, none negative.
-
-    Returns:
-        `(p,)`, 0 to 2.
-    """
-    distances = distances.clamp(min=0)
-    inner = torch.minimum(distances, target)
-    outer = torch.maximum(distances, target)
-
-    def area(box: Tensor) -> Tensor:
-        return (box[:, 0] + box[:, 2]) * (box[:, 1] + box[:, 3])
-
-    overlap, hull = area(inner), area(outer).clamp(min=1e-6)
-    union = (area(distances) + area(target) - overlap).clamp(min=1e-6)
-    return 1 - overlap / union + (hull - union) / hull
-
-
 class FairMOTLoss(nn.Module):
     """Detection and identity losses, balanced by learnt uncertainties (Kendall et al., CVPR 2018).
 
     Args:
         embedding: length of the embedding.
         spaces: `(s, 2)` ranges of classes; a softmax never crosses them.
-        settings: where it differs from the paper.
     """
 
-    def __init__(self, embedding: int, spaces: Tensor, settings: LossSettings = LossSettings()) -> None:
+    def __init__(self, embedding: int, spaces: Tensor) -> None:
         super().__init__()
-        self.settings = settings
         self.classifier = nn.Linear(embedding, max(int(spaces.max()), 1))
         # Reference start values (FairMOT, `mot.py`).
         self.detection_uncertainty = nn.Parameter(torch.tensor(-1.85))
@@ -179,15 +139,11 @@ class FairMOTLoss(nn.Module):
         offset_loss = ((offset - targets.offset).abs().mean(1) * detect).sum() / people
         identity = self._identity_loss(outputs["id"].float()[picture, :, row, column], targets)
         detection = heatmap + 0.1 * box_loss + offset_loss
-        parts = {"heatmap": heatmap, "box": box_loss, "offset": offset_loss, "identity": identity}
-        if self.settings.giou:
-            parts["giou"] = (giou_loss(box, targets.box) * detect).sum() / people
-            detection = detection + self.settings.giou * parts["giou"]
         s_detection, s_identity = self.detection_uncertainty, self.identity_uncertainty
         total = 0.5 * (
             torch.exp(-s_detection) * detection + torch.exp(-s_identity) * identity + s_detection + s_identity
         )
-        return total, parts
+        return total, {"heatmap": heatmap, "box": box_loss, "offset": offset_loss, "identity": identity}
 
     def _identity_loss(self, embedding: Tensor, targets: Targets) -> Tensor:
         known = targets.identities >= 0

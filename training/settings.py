@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass, field
 
 from training.augment import AugmentSettings
-from training.losses import LossSettings
 from training.sprites import CrowdSettings
 
 
@@ -37,7 +36,6 @@ class TrainSettings:
         seed: of everything random.
         augment: ranges of the augmentation.
         crowd: how people are pasted over pictures.
-        loss: where the losses differ from FairMOT's.
     """
 
     architecture: str = "dla_34_lite"
@@ -60,4 +58,3 @@ class TrainSettings:
     seed: int = 1
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     crowd: CrowdSettings = field(default_factory=CrowdSettings)
-    loss: LossSettings = field(default_factory=LossSettings)

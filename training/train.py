@@ -55,7 +55,6 @@ def train(data: Path, output: Path, settings: TrainSettings, resume: Path | None
 def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | None, processes: Processes) -> None:
     torch.manual_seed(settings.seed)
     repeat_to_the_bit()
-    torch.set_float32_matmul_precision("high")
     start = time.perf_counter()
     samples = load_samples(data, settings, processes.rank, processes.count)
     held_out = [i for i, sample in enumerate(samples) if sample.group == HELD_OUT]
@@ -79,7 +78,7 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
     augmenter = Augmenter(store, settings.size, settings.augment, settings.seed + 7919 * processes.rank)
     network = build_network(settings.architecture).to(processes.device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loss = FairMOTLoss(network.head_sizes.embedding, store.spaces, settings.loss).to(processes.device)
+    loss = FairMOTLoss(network.head_sizes.embedding, store.spaces).to(processes.device)
     trainer = Trainer(settings, augmenter, network, loss, output, processes)
     if resume is not None:
         trainer.resume(resume)

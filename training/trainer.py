@@ -168,7 +168,7 @@ class Trainer:
     def draw(self) -> tuple[Batch, Targets]:
         """Return the batch of the present step."""
         batch = self.augmenter.batch(self.batch, self.step)
-        return batch, make_targets(batch, self.settings.loss.least_radius)
+        return batch, make_targets(batch)
 
     def learn(self, batch: Batch, targets: Targets) -> None:
         """Take one optimiser step."""

@@ -9,7 +9,7 @@ from trainee import SIZE, blob_store, blobs
 from core.errors import SourceError
 from training.augment import Augmenter, AugmentSettings, Batch, _inverse
 from training.compose import compose
-from training.losses import FairMOTLoss, LossSettings, focal_loss, gaussian_radius, giou_loss, make_targets
+from training.losses import FairMOTLoss, focal_loss, gaussian_radius, make_targets
 from training.samples import Kind, fitted, read_image, read_labels
 from training.settings import TrainSettings
 from training.sprites import CrowdSettings, Cutout
@@ -164,39 +164,6 @@ def test_focal_loss_by_hand():
     expected = 0.25 * np.log(2) * (1 + 0.5**4)
     assert float(focal_loss(logits, target, torch.ones(1, 1, 2))) == pytest.approx(expected, rel=1e-5)
     assert float(focal_loss(logits, target, torch.tensor([[[1.0, 0.0]]]))) == pytest.approx(0.25 * np.log(2), rel=1e-5)
-
-
-def test_small_people_get_the_least_radius():
-    small = batch_of([[20, 20, 26, 38]], [Kind.PERSON])
-    heatmaps = [make_targets(small, radius).heatmap[0] for radius in (0, 1)]
-    # exp(-1 / (2 sigma**2)) beside the centre, sigma (2 r + 1) / 6.
-    assert heatmaps[0].flatten().topk(2).values[1] == pytest.approx(np.exp(-18), rel=1e-4)
-    assert heatmaps[1].flatten().topk(2).values[1] == pytest.approx(np.exp(-2), rel=1e-4)
-    large = batch_of([[20, 20, 44, 90]], [Kind.PERSON])
-    assert torch.equal(make_targets(large, 1).heatmap, make_targets(large).heatmap)
-
-
-def test_giou_loss_by_hand():
-    same = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-    assert float(giou_loss(same, same)) == pytest.approx(0, abs=1e-6)
-    # 2 by 2 against 4 by 4 around one centre: IoU 1/4, the hull is the union.
-    assert float(giou_loss(torch.ones(1, 4), 2 * torch.ones(1, 4))) == pytest.approx(0.75)
-    # 2 by 1 and 1 by 2 crossing: overlap 1, union 3, hull 4.
-    crossing = giou_loss(torch.tensor([[1.0, 0.5, 1.0, 0.5]]), torch.tensor([[0.5, 1.0, 0.5, 1.0]]))
-    assert float(crossing) == pytest.approx(1 - 1 / 3 + 1 / 4)
-
-
-def test_giou_adds_to_the_box_loss():
-    targets = make_targets(batch_of([[20, 20, 44, 60]], [Kind.PERSON], [1]))
-    outputs = {"hm": torch.zeros(1, 1, 24, 32), "wh": torch.zeros(1, 4, 24, 32), "reg": torch.zeros(1, 2, 24, 32)}
-    outputs |= {"wh": outputs["wh"] + targets.box[0, :, None, None] / 2, "id": torch.randn(1, 4, 24, 32)}
-    loss = FairMOTLoss(4, torch.tensor([[0, 3]]))
-    without, parts = loss(outputs, targets)
-    assert set(parts) == {"heatmap", "box", "offset", "identity"}
-    loss.settings = LossSettings(giou=2.0)
-    total, parts = loss(outputs, targets)
-    assert float(parts["giou"]) == pytest.approx(0.75)
-    assert float((total - without).detach()) == pytest.approx(0.5 * np.exp(1.85) * 2 * 0.75, rel=1e-4)
 
 
 def test_identity_loss_stays_within_its_space():
