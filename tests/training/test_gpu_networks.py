@@ -25,7 +25,7 @@ def outputs_and_gradients(network, images):
     network.zero_grad()
     outputs = network(images)
     sum(output.square().mean() for output in outputs.values()).backward()
-    gradients = {name: p.grad.cpu() for name, p in network.named_parameters() if p.grad is not None}
+    gradients = {name: p.grad.to("cpu", copy=True) for name, p in network.named_parameters() if p.grad is not None}
     return {name: output.detach().cpu() for name, output in outputs.items()}, gradients
 
 
@@ -59,7 +59,7 @@ def trained(folder, steps):
     settings = TrainSettings(size=(256, 192), steps=steps, batch=8, warmup=2)
     store = blob_store().to(device)
     network = build_moved_network().to(device).to(memory_format=torch.channels_last)
-    loss = FairMOTLoss(network.head_sizes.embedding, store.spaces, settings.loss).to(device)
+    loss = FairMOTLoss(network.head_sizes.embedding, store.spaces).to(device)
     augmenter = Augmenter(store, settings.size, AugmentSettings(minimum_height=4), settings.seed)
     trainer = Trainer(settings, augmenter, network, loss, folder, Processes(device))
     sums = []
