@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
+import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
 from app.signals import ended_by_signals
 
@@ -24,5 +28,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(sys.argv[1:] if arguments is None else arguments)
 
 
+def leave(code: int) -> NoReturn:
+    """End the process, without taking Python down first where a thread still waits for a stream that is silent.
+
+    PyAV asks Python several times a second whether such a read has timed out, which crashes once Python is gone.
+    """
+    if any(thread.name == "prefetch" for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
