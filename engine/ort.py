@@ -145,8 +145,8 @@ def open_session(path: Path, threads: int, graph: onnx.ModelProto | None = None)
             if "DeformConv" not in str(error):
                 raise
         _log.info(
-            "ONNX Runtime %s has no DeformConv on the CPU, so GridSample stands in for it: the same results, about "
-            "3 times slower than with Python 3.11 and a current onnxruntime",
+            "ONNX Runtime %s has no DeformConv on the CPU, so GridSample stands in for it: the same results, "
+            "slower than with Python 3.11 and a current onnxruntime",
             onnxruntime.__version__,
         )
         rewritten = deform_conv_to_grid_sample(onnx.load(path) if graph is None else graph)
