@@ -29,12 +29,12 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from export.networks.triton_blocks import SIZES, blocks
+
 # Elements of a thread and warps of a program. Forwards 16 bytes of half precision are read and written at once,
 # backwards 16 bytes of float32 are added at once, and a warp alone sums over channels without a barrier.
 _COLUMNS = (8, 4)
 _GRADIENTS = (4, 1)
-_LARGEST_BLOCK = 128  # channels of a program at a time
-_SIZES = ("pixels", "height", "width")  # other sizes take no new build
 
 # Digits of the fixed-point sums: the largest contribution is below 2^12 units of the coarse digit, and a unit of it is
 # 2^13 of the fine one, which is at most half a coarse unit. So both digits of a contribution are at most 2^12.
@@ -56,7 +56,17 @@ def _tap(predicted, pixel, inside, y, x, tap, height, width, STRIDE: tl.constexp
     return top.to(tl.int32), left.to(tl.int32), y - top, x - left, factor
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit
+def _corner(first, inside, top, left, part_y, part_x, height, width, CORNER: tl.constexpr):
+    """Return one of the four cells around a sample, whether it is on the map, and its shares down and across."""
+    row, column = top + CORNER // 2, left + CORNER % 2
+    seen = inside & (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    share_y = part_y if CORNER // 2 else 1 - part_y
+    share_x = part_x if CORNER % 2 else 1 - part_x
+    return (first + row * width + column).to(tl.int64), seen, share_y, share_x
+
+
+@triton.jit(do_not_specialize=SIZES)
 def _columns_kernel(
     x,
     predicted,
@@ -78,11 +88,8 @@ def _columns_kernel(
         top, left, part_y, part_x, factor = _tap(predicted, pixel, inside, pixel_y, pixel_x, tap, height, width, STRIDE)
         total = tl.zeros([PIXELS, BLOCK], tl.float32)
         for corner in tl.static_range(4):
-            row, column = top + corner // 2, left + corner % 2
-            seen = inside & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            share_y = part_y if corner // 2 else 1 - part_y
-            share_x = part_x if corner % 2 else 1 - part_x
-            cell = (first + row * width + column).to(tl.int64) * CHANNELS
+            cell, seen, share_y, share_x = _corner(first, inside, top, left, part_y, part_x, height, width, corner)
+            cell *= CHANNELS
             value = tl.load(x + (cell[:, None] + channel), mask=seen[:, None] & (channel < CHANNELS), other=0.0)
             total += (share_y * share_x * factor)[:, None] * value.to(tl.float32)
         place = (pixel.to(tl.int64) * 9 + tap) * CHANNELS
@@ -97,7 +104,7 @@ def _add(coarse, fine, value, mask, FINE: tl.constexpr):
     tl.atomic_add(fine, tl.floor((value - digit) * FINE + 0.5), mask=mask, sem="relaxed")
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def _gradients_kernel(
     x,
     predicted,
@@ -134,11 +141,8 @@ def _gradients_kernel(
             scaled = grad * unit
             total = tl.zeros([PIXELS, BLOCK], tl.float32)
             for corner in tl.static_range(4):
-                row, column = top + corner // 2, left + corner % 2
-                seen = inside & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-                share_y = part_y if corner // 2 else 1 - part_y
-                share_x = part_x if corner % 2 else 1 - part_x
-                cell = (first + row * width + column).to(tl.int64) * CHANNELS
+                cell, seen, share_y, share_x = _corner(first, inside, top, left, part_y, part_x, height, width, corner)
+                cell *= CHANNELS
                 mask = seen[:, None] & (channel < CHANNELS)
                 value = tl.load(x + (cell[:, None] + channel), mask=mask, other=0.0).to(tl.float32)
                 share = (share_y * share_x * factor)[:, None]
@@ -156,18 +160,12 @@ def _gradients_kernel(
         tl.store(start + 18 + tap, grad_factor * factor * (1 - factor), mask=inside)
 
 
-def _blocks(channels: int, elements: int, warps: int) -> tuple[int, int]:
-    """Return how many pixels and channels a program takes at a time."""
-    block = min(triton.next_power_of_2(channels), _LARGEST_BLOCK)
-    return 32 * warps * elements // block, block
-
-
 def _columns(x: Tensor, predicted: Tensor) -> Tensor:
     """Return `(n h w, 9 c)` samples of `x` `(n, h, w, c)`, taps row by row, channels within a tap."""
     count, height, width, channels = x.shape
     pixels = count * height * width
     columns = x.new_empty(pixels, 9 * channels)
-    size, block = _blocks(channels, *_COLUMNS)
+    size, block = blocks(channels, *_COLUMNS)
     grid = (triton.cdiv(pixels, size), triton.cdiv(channels, block))
     _columns_kernel[grid](
         x, predicted, columns, pixels, height, width, channels, predicted.shape[3], size, block, num_warps=_COLUMNS[1]
@@ -186,7 +184,7 @@ def _gradients(x: Tensor, predicted: Tensor, grad_columns: Tensor) -> tuple[Tens
     power = (largest.view(torch.int32) & 0x7F800000).view(torch.float32).clamp(2.0**-100, 2.0**127)
     coarse, fine = torch.zeros(2, *x.shape, dtype=torch.float32, device=x.device)
     grad_predicted = torch.zeros_like(predicted)
-    size, block = _blocks(channels, *_GRADIENTS)
+    size, block = blocks(channels, *_GRADIENTS)
     _gradients_kernel[(triton.cdiv(pixels, size),)](
         x,
         predicted,

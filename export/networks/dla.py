@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from export.networks.layers import BasicBlock, DeformBlock, conv_block, upsampling
+from export.networks.layers import BasicBlock, DeformBlock, Upsampling, conv_block
 from export.networks.network import HeadSizes, Network
 
 DLA34_CHANNELS = (16, 32, 64, 128, 256, 512)
@@ -123,7 +123,7 @@ class Aggregation(nn.Module):
         super().__init__()
         for i in range(1, len(channels)):
             self.add_module(f"proj_{i}", DeformBlock(channels[i], out_channels))
-            self.add_module(f"up_{i}", upsampling(out_channels, factors[i]))
+            self.add_module(f"up_{i}", Upsampling(out_channels, factors[i]))
             self.add_module(f"node_{i}", DeformBlock(out_channels, out_channels))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -142,7 +142,7 @@ class AggregationV0(nn.Module):
         super().__init__()
         for i, (count, factor) in enumerate(zip(channels, factors, strict=True)):
             self.add_module(f"proj_{i}", nn.Identity() if count == out_channels else conv_block(count, out_channels, 1))
-            self.add_module(f"up_{i}", nn.Identity() if factor == 1 else upsampling(out_channels, factor))
+            self.add_module(f"up_{i}", nn.Identity() if factor == 1 else Upsampling(out_channels, factor))
             if i:
                 self.add_module(f"node_{i}", conv_block(2 * out_channels, out_channels, 3))
 

@@ -85,25 +85,19 @@ def conv_block(in_channels: int, out_channels: int, kernel_size: int, stride: in
 
 
 class Upsampling(nn.ConvTranspose2d):
-    """A transposed convolution of every channel by itself that enlarges maps by an even factor."""
+    """A transposed convolution of every channel by itself that enlarges maps by an even factor, at first bilinearly."""
 
     def __init__(self, channels: int, factor: int) -> None:
         super().__init__(
             channels, channels, 2 * factor, stride=factor, padding=factor // 2, groups=channels, bias=False
         )
+        center = (2 * factor - 1) / 2
+        ramp = 1 - (torch.arange(2 * factor) - center).abs() / factor
+        with torch.no_grad():
+            self.weight.copy_((ramp[:, None] * ramp).expand_as(self.weight))
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map `(n, c, h, w)` to `(n, c, f h, f w)`."""
         if takes_triton(x):
             return enlarge_triton(x, self.weight)
         return super().forward(x, output_size)
-
-
-def upsampling(channels: int, factor: int) -> Upsampling:
-    """Return a per-channel transposed convolution that starts as bilinear interpolation by `factor`."""
-    layer = Upsampling(channels, factor)
-    center = (2 * factor - 1) / 2
-    ramp = 1 - (torch.arange(2 * factor) - center).abs() / factor
-    with torch.no_grad():
-        layer.weight.copy_((ramp[:, None] * ramp).expand_as(layer.weight))
-    return layer

@@ -18,13 +18,13 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from export.networks.triton_blocks import SIZES, blocks
+
 _ELEMENTS = 8  # of a thread
 _WARPS = 4
-_LARGEST_BLOCK = 128  # channels of a program
-_SIZES = ("pixels", "height", "width")  # other sizes take no new build
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def _enlarge_kernel(
     x,
     weight,
@@ -56,7 +56,7 @@ def _enlarge_kernel(
     tl.store(result + (place[:, None] + channel), total, mask=inside[:, None] & (channel < CHANNELS))
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def _gradients_kernel(
     x,
     weight,
@@ -95,12 +95,6 @@ def _gradients_kernel(
     tl.store(grad_x + place, total, mask=mask)
 
 
-def _blocks(channels: int, elements: int) -> tuple[int, int]:
-    """Return how many pixels and channels a program takes."""
-    block = min(triton.next_power_of_2(channels), _LARGEST_BLOCK)
-    return 32 * _WARPS * elements // block, block
-
-
 class _Enlarge(torch.autograd.Function):
     """Maps `(n, h, w, c)` and `(2 f, 2 f, c)` to `(n, f h, f w, c)`, all dense."""
 
@@ -111,7 +105,7 @@ class _Enlarge(torch.autograd.Function):
         factor = len(weight) // 2
         result = x.new_empty(count, height * factor, width * factor, channels)
         pixels = count * height * width * factor * factor
-        size, block = _blocks(channels, _ELEMENTS)
+        size, block = blocks(channels, _ELEMENTS, _WARPS)
         _enlarge_kernel[(triton.cdiv(pixels, size), triton.cdiv(channels, block))](
             x, weight, result, pixels, height, width, channels, factor, size, block, num_warps=_WARPS
         )
@@ -126,7 +120,7 @@ class _Enlarge(torch.autograd.Function):
         count, height, width, channels = x.shape
         factor = len(weight) // 2
         pixels = count * height * width
-        size, block = _blocks(channels, 2 * _ELEMENTS)
+        size, block = blocks(channels, 2 * _ELEMENTS, _WARPS)
         programs = triton.cdiv(pixels, size)
         grad_x = torch.empty_like(x)
         sums = weight.new_empty(programs, *weight.shape, dtype=torch.float32)
