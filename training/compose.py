@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ from training.sprites import (
     require_cutouts,
     softened,
 )
+
+Job = TypeVar("Job")
 
 _SIZE = (800, 450)
 _LABEL_SHARE = 0.3  # people less visible than this become ignore regions
@@ -172,10 +175,20 @@ def _shadow(
 pool_cutouts: list[Cutout] = []  # of a worker process
 
 
-def load_in_worker(root: Path) -> None:
-    """Read the cut-outs into this process."""
+def _load_in_worker(root: Path) -> None:
     cv2.setNumThreads(1)
     pool_cutouts.extend(load_cutouts(root))
+
+
+def made_in_workers(root: Path, make: Callable[[Job], Sample], jobs: Iterable[Job], workers: int) -> Iterator[Sample]:
+    """Yield what `make` gives for each job, in their order; processes of a pool call it, with `pool_cutouts` read.
+
+    Raises:
+        SourceError: if there are no cut-outs.
+    """
+    require_cutouts(root)
+    with worker_pool(workers, _load_in_worker, root) as pool:
+        yield from pool.map(make, jobs, chunksize=8)
 
 
 def _compose_in_worker(job: tuple[npt.NDArray[np.uint8], int, CrowdSettings]) -> Sample:
@@ -192,13 +205,11 @@ def crowd_samples(
     workers: int,
     keep: Keep,
 ) -> Iterator[Sample]:
-    """Yield the kept ones of `count` composed crowds; the cut-outs are read once in every worker process.
+    """Return the kept ones of `count` composed crowds.
 
     Raises:
-        SourceError: if there are no cut-outs.
+        SourceError: if there are no cut-outs, at the first crowd.
     """
-    require_cutouts(root)
-    with worker_pool(workers, load_in_worker, root) as pool:
-        kept = (i for i in range(count) if keep(i, f"crowd/{seed + i}"))
-        jobs = ((backgrounds[i % len(backgrounds)], seed + i, settings) for i in kept)
-        yield from pool.map(_compose_in_worker, jobs, chunksize=8)
+    kept = (i for i in range(count) if keep(i, f"crowd/{seed + i}"))
+    jobs = ((backgrounds[i % len(backgrounds)], seed + i, settings) for i in kept)
+    return made_in_workers(root, _compose_in_worker, jobs, workers)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from training.compose import SMALLEST, Composition, kinds_of, load_in_worker, pool_cutouts
-from training.samples import Keep, Kind, Sample, worker_pool
-from training.sprites import CrowdSettings, Cutout, require_cutouts
+from training.compose import SMALLEST, Composition, kinds_of, made_in_workers, pool_cutouts
+from training.samples import Keep, Kind, Sample
+from training.sprites import CrowdSettings, Cutout
 
 _FEWEST = 4  # labels that a plane is fitted to
 _SPREAD = 0.05  # of the picture's height, least range of the feet that tells near from far
@@ -141,13 +141,11 @@ def pasted_samples(
     workers: int,
     keep: Keep,
 ) -> Iterator[Sample]:
-    """Yield the kept ones of `count` frames with pasted people.
+    """Return the kept ones of `count` frames with pasted people.
 
     Raises:
-        SourceError: if there are no cut-outs.
+        SourceError: if there are no cut-outs, at the first frame.
     """
-    require_cutouts(root)
-    with worker_pool(workers, load_in_worker, root) as pool:
-        kept = (i for i in range(count) if keep(i, f"pasted/{seed + i}"))
-        jobs = ((*frames[i % len(frames)], seed + i, most, settings) for i in kept)
-        yield from pool.map(_paste_in_worker, jobs, chunksize=8)
+    kept = (i for i in range(count) if keep(i, f"pasted/{seed + i}"))
+    jobs = ((*frames[i % len(frames)], seed + i, most, settings) for i in kept)
+    return made_in_workers(root, _paste_in_worker, jobs, workers)

@@ -67,19 +67,23 @@ def read_image(path: Path, longest: int) -> npt.NDArray[np.uint8]:
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise SourceError(f"Cannot read the training image {path}.")
+    return _shrunk(np.asarray(image, np.uint8), longest)[0]
+
+
+def _shrunk(image: npt.NDArray[np.uint8], longest: int) -> tuple[npt.NDArray[np.uint8], float]:
+    """Return the picture with at most `longest` pixels a side, and the scale that this took."""
     scale = longest / max(image.shape[:2])
-    if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return np.asarray(image, np.uint8)
+    if scale >= 1:
+        return image, 1.0
+    return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8), scale
 
 
 def fitted(sample: Sample, longest: int) -> Sample:
     """Return the sample, shrunk by area averaging to at most `longest` pixels a side."""
-    scale = longest / max(sample.image.shape[:2])
-    if scale >= 1:
+    image, scale = _shrunk(sample.image, longest)
+    if image is sample.image:
         return sample
-    image = cv2.resize(sample.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return replace(sample, image=np.asarray(image, np.uint8), tlbr=(sample.tlbr * scale).astype(np.float32))
+    return replace(sample, image=image, tlbr=(sample.tlbr * scale).astype(np.float32))
 
 
 def read_labels(
