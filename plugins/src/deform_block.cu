@@ -58,7 +58,6 @@ __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsign
 
     int image, row, column;
     w.locate(0, image, row, column);
-    // Commits three times: the halo with the upper row of taps, the middle row, the lower row.
     auto fetch = [&](int index) {
         int const slot = index % T::slots;
         int const group = first_group + index;
@@ -78,27 +77,21 @@ __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsign
                 }
             }
         }
-        int const first_tap = begin - group * kEntries;
-        int const last_tap = end - group * kEntries;
 #pragma unroll 1
-        for (int tap_row = 0; tap_row < kEntries; tap_row += 3) {
-#pragma unroll 1
-            for (int tap = max(tap_row, first_tap); tap < min(tap_row + 3, last_tap); ++tap) {
-                int const piece = tap * product.vectors + vector;  // of a row of the packed weights
-                half const* const from =
-                    p.offset_weight + (piece / 8 * kPredicted + w.own_row) * kStage + piece % 8 * kVector;
-                half* const to =
-                    reinterpret_cast<half*>(weights + (slot * kEntries + tap) * T::tap_bytes) + w.own_place;
-                // The outputs of the padding are never read, whatever they hold.
+        for (int tap = max(0, begin - group * kEntries); tap < min(kEntries, end - group * kEntries); ++tap) {
+            int const piece = tap * product.vectors + vector;  // of a row of the packed weights
+            half const* const from =
+                p.offset_weight + (piece / 8 * kPredicted + w.own_row) * kStage + piece % 8 * kVector;
+            half* const to = reinterpret_cast<half*>(weights + (slot * kEntries + tap) * T::tap_bytes) + w.own_place;
+            // The outputs of the padding are never read, whatever they hold.
 #pragma unroll
-                for (int i = 0; i < (3 * kEntries + T::rows - 1) / T::rows; ++i) {
-                    if (w.own_row + i * T::rows < 3 * kEntries) {
-                        copy_async(to + i * T::rows * kStage, from + i * T::rows * kStage, exists);
-                    }
+            for (int i = 0; i < (3 * kEntries + T::rows - 1) / T::rows; ++i) {
+                if (w.own_row + i * T::rows < 3 * kEntries) {
+                    copy_async(to + i * T::rows * kStage, from + i * T::rows * kStage, exists);
                 }
             }
-            copies_commit();
         }
+        copies_commit();
     };
 
     // The warps of one row of warps share the columns and the steps of 16 channels.
@@ -123,19 +116,17 @@ __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsign
         plain_descriptor(shared_address(halos) + part * 2 * T::halo_pitch, T::halo_width * 16, T::halo_pitch);
     uint64_t const right_matrix = matrix_descriptor(shared_address(weights) + part * 32);
 #endif
-    auto multiply_row = [&](int index, auto row_of_taps) {
-        constexpr int tap_row = decltype(row_of_taps)::value;
+    auto multiply_group = [&](int index) {
         int const slot = index % T::slots;
         int const group = first_group + index;
-        copies_wait<T::slots * 3 - 1 - tap_row / 3>();
+        copies_wait<T::slots - 1>();
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
         publish_writes();
 #endif
         __syncthreads();
-        int const last_tap = min(tap_row + 3, end - group * kEntries);
 #pragma unroll 1
-        for (int tap = max(tap_row, begin - group * kEntries); tap < last_tap; ++tap) {
-            int const left_offset = slot * T::halo_bytes + (tap_row / 3 * T::halo_width + tap - tap_row) * 16;
+        for (int tap = max(0, begin - group * kEntries); tap < min(kEntries, end - group * kEntries); ++tap) {
+            int const left_offset = slot * T::halo_bytes + (tap / 3 * T::halo_width + tap % 3) * 16;
             int const right_offset = (slot * kEntries + tap) * T::tap_bytes;
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
             if constexpr (T::grouped) {
@@ -168,18 +159,16 @@ __device__ void predict(BlockParams const& p, Worker<T, kDense> const& w, unsign
             }
 #endif
         }
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+        if constexpr (T::grouped) {
+            group_wait();
+        }
+#endif
     };
 #pragma unroll 1
     for (int index = -T::slots; index < groups; ++index) {
         if (index >= 0) {
-            multiply_row(index, std::integral_constant<int, 0>{});
-            multiply_row(index, std::integral_constant<int, 3>{});
-            multiply_row(index, std::integral_constant<int, 6>{});
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-            if constexpr (T::grouped) {
-                group_wait();
-            }
-#endif
+            multiply_group(index);
             if (index + T::slots < groups) {
                 __syncthreads();  // all have left what comes next
             }
