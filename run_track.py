@@ -23,8 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         130 or 143 after Ctrl-C or SIGTERM.
     """
     with ended_by_signals():
-        from app.command import run  # here, because it takes a second in which Ctrl-C should work too
-
+        try:
+            from app.command import run  # here, because it takes a second in which Ctrl-C should work too
+        except ImportError as error:
+            print(f"error: {error}; `pip install -e .` installs what is needed (see README.md).", file=sys.stderr)
+            return 1
         return run(sys.argv[1:] if arguments is None else arguments)
 
 

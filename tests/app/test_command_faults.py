@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,3 +166,12 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path, weights: Path) -> No
     assert len(complete) >= 50
     assert report["frames"] == len(complete)
     assert material.count_frames(folder / "tracked.mp4") == len(complete)
+
+
+def test_packages_that_are_not_installed(tmp_path: Path) -> None:
+    script = material.ROOT / "run_track.py"
+    done = subprocess.run(  # -S: without site-packages
+        [sys.executable, "-S", str(script), "demo"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 1
+    material.check_sentence(done.stderr, r"No module named '\w+'; `pip install -e \.` installs")
