@@ -10,6 +10,7 @@ import tensorrt as trt
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.trt_fusion import pack_weight
 from engine.trt_session import TensorRTLogger
 from export.networks.deform_conv import deform_conv2d_reference
 from plugins import library
@@ -19,7 +20,6 @@ LAYERS = ((64, 152, 272), (128, 76, 136), (256, 38, 68))
 """Channels, rows and columns of maps in dla_34 at 1088x608."""
 
 _TAPS = 9
-_STAGE = 64  # of the packed weight, see plugins/src/deform_conv.h
 
 
 class Layer:
@@ -47,9 +47,6 @@ class Layer:
 
     def ours(self) -> torch.Tensor:
         """Return the result of `FusedDeformConv`."""
-        k = self.weight.permute(0, 2, 3, 1).reshape(self.channels, -1)  # tap by tap, then channels
-        k = torch.nn.functional.pad(k, (0, -k.shape[1] % _STAGE))
-        packed = k.reshape(self.channels, -1, _STAGE).permute(1, 0, 2).contiguous()
         predicted = torch.cat([self.offset, self.logits], dim=1)
         node = helper.make_node(
             "FusedDeformConv",
@@ -62,7 +59,7 @@ class Layer:
             offset_group=1,
             relu=0,
         )
-        constants = {"weight": packed.numpy(), "bias": self.bias.float().numpy()}
+        constants = {"weight": pack_weight(self.weight.numpy()), "bias": self.bias.float().numpy()}
         return _run(node, {"x": self.x, "predicted": predicted}, constants, self.x.shape, trt.TensorFormat.HWC8)
 
     def nvidias(self) -> torch.Tensor:

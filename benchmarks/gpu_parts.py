@@ -8,10 +8,11 @@ import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import onnx
 import torch
@@ -22,12 +23,12 @@ from benchmarks.gpu_kernels import time_kernels
 from benchmarks.gpu_networks import INPUTS, EagerRunner, GraphRunner, Runner, TensorRTRunner, Times, time_network
 from benchmarks.plain_graph import with_plain_convolutions
 from core import Detections, Frame, StageClock
-from engine import EngineSettings, ModelInfo
+from engine import EngineSettings, ModelInfo, trt_graph
 from engine.base import DeformableConvolution, Precision
 from engine.plan import BuildSettings, Plan
 from engine.plan_cache import file_sha256, plan_path
 from engine.tensorrt_engine import TensorRTEngine
-from engine.trt_build import cached_plan
+from engine.trt_build import build_plan, cached_plan
 from engine.trt_graph import prepare
 from engine.trt_session import this_host
 from engine.trt_times import layer_times
@@ -36,12 +37,13 @@ from export.networks import deform_conv
 from export.networks.network import Network
 from video import open_source
 
-OURS, NVIDIAS, NATIVE, FULL, FLOOR = (
+OURS, NVIDIAS, NATIVE, FULL, FLOOR, PLAIN_GRAPH = (
     "TensorRT FP16, our plugins",
     "TensorRT FP16, NVIDIA's DCN plugin",
     "TensorRT FP16, native layers for DCN",
     "TensorRT FP32, our plugins",
     "TensorRT FP16, plain 3x3 convolutions (the floor)",
+    "TensorRT FP16, our DCN alone, the rest as exported",
 )
 _WARM_UP = 5
 _ROWS: dict[str, tuple[Precision, DeformableConvolution]] = {
@@ -70,6 +72,7 @@ class Benchmark:
         if not plain.is_file():
             onnx.save(with_plain_convolutions(onnx.load(self.model.path)), plain)
         self._plain = ModelInfo.read(plain)
+        self._floor: dict[int, Times] = {}
         deform_conv._triton = None  # PyTorch's rows are what its users have, without our training kernels
 
     def say(self, line: str = "") -> None:
@@ -80,6 +83,25 @@ class Benchmark:
     def network(self) -> Network:
         """Return the network in PyTorch."""
         return load_network(self.options.folder / "dla_34.pth", None)[1].eval()
+
+    def floor(self, batch: int) -> Times | None:
+        """Return the times of the floor's network, None if its row is not asked for or failed."""
+        if batch not in self._floor and self.rows(FLOOR):
+            with guarded(self, f"{FLOOR}, batch {batch}"):
+                self._floor[batch] = self.time(TensorRTRunner(self.plan(FLOOR), batch), batch)
+        return self._floor.get(batch)
+
+    def share(self, milliseconds: float, batch: int) -> str:
+        """Return these ms an image over those of the floor's network, as text."""
+        floor = self.floor(batch)
+        return f"{milliseconds * batch / floor.gpu:.2f}" if floor else ""
+
+    def time(self, runner: Runner, batch: int) -> Times:
+        """Time a network on random images that take turns."""
+        width, height = self.model.size
+        generator = torch.Generator("cuda").manual_seed(batch)
+        images = [torch.rand(batch, 3, height, width, device="cuda", generator=generator) for _ in range(INPUTS)]
+        return time_network(runner, images, self.options.runs)
 
     def model_of(self, row: str) -> ModelInfo:
         """Return what a row runs."""
@@ -151,25 +173,21 @@ def network(benchmark: Benchmark) -> None:
         "PyTorch FP16, channels last, CUDA graph": lambda batch: GraphRunner(network, batch, size),
         "PyTorch FP16, torch.compile, CUDA graph": compiled,
     }
-    makers |= {row: lambda batch, row=row: TensorRTRunner(benchmark.plan(row), batch) for row in _ROWS}
+    makers |= {row: lambda batch, row=row: TensorRTRunner(benchmark.plan(row), batch) for row in _ROWS if row != FLOOR}
     batches = sorted({1, benchmark.batch})
     found: dict[tuple[str, int], Times] = {}
     for row in benchmark.rows(*makers):
         for batch in batches:
             with guarded(benchmark, f"{row}, batch {batch}"):
-                generator = torch.Generator("cuda").manual_seed(batch)
-                images = [
-                    torch.rand(batch, 3, size[1], size[0], device="cuda", generator=generator) for _ in range(INPUTS)
-                ]
-                found[row, batch] = time_network(makers[row](batch), images, benchmark.options.runs)
+                found[row, batch] = benchmark.time(makers[row](batch), batch)
+    found |= {(FLOOR, batch): floor for batch in batches if (floor := benchmark.floor(batch)) is not None}
     deformable = "torchvision" if deform_conv._torchvision_deform_conv2d else "grid_sample"
     benchmark.say(f"\n## Network alone, {size[0]}x{size[1]}, ms; PyTorch runs DCNv2 through {deformable}\n")
     benchmark.say("| | batch | GPU | GPU per image | wall | share of the floor | times faster than the best PyTorch |")
     benchmark.say("|---|---|---|---|---|---|---|")
     for (row, batch), times in found.items():
-        floor = found.get((FLOOR, batch))
         torches = [each.gpu for (name, count), each in found.items() if count == batch and name.startswith("PyTorch")]
-        share = f"{times.gpu / floor.gpu:.2f}" if floor else ""
+        share = benchmark.share(times.gpu / batch, batch)
         faster = f"{min(torches) / times.gpu:.2f}" if torches else ""
         per_image = f"{times.gpu / batch:.3f}"
         benchmark.say(f"| {row} | {batch} | {times.gpu:.3f} | {per_image} | {times.wall:.3f} | {share} | {faster} |")
@@ -182,7 +200,7 @@ def frame(benchmark: Benchmark) -> None:
     pictures = [each.bgr for each in planes]
     runs = benchmark.options.runs
     benchmark.say("\n## 1080p picture in memory to detections on the host, ms per frame\n")
-    benchmark.say("| | batch | wall | GPU | detections |\n|---|---|---|---|---|")
+    benchmark.say("| | batch | wall | GPU | share of the floor | detections |\n|---|---|---|---|---|---|")
     classic = "Classic: OpenCV letterbox, PyTorch eager FP32, torch decode"
     for row in benchmark.rows(classic):
         with guarded(benchmark, row):
@@ -190,7 +208,7 @@ def frame(benchmark: Benchmark) -> None:
             wall, count = _time_frames(
                 lambda frames, find=detector: [find(frames[0])], [[each] for each in pictures], runs
             )
-            benchmark.say(f"| {row}, BGR | 1 | {wall:.3f} | | {count} |")
+            benchmark.say(f"| {row}, BGR | 1 | {wall:.3f} | | | {count} |")
     for row in benchmark.rows(OURS, NVIDIAS, NATIVE, FULL):
         with guarded(benchmark, row):
             clock = StageClock()
@@ -203,7 +221,10 @@ def frame(benchmark: Benchmark) -> None:
                         before = clock.milliseconds().get("gpu", 0.0)
                         wall, count = _time_frames(engine.detect, many, runs)
                         spent = (clock.milliseconds()["gpu"] - before) / (runs + _WARM_UP) / batch
-                        benchmark.say(f"| {row}, {name} | {batch} | {wall / batch:.3f} | {spent:.3f} | {count} |")
+                        share = benchmark.share(spent, batch)
+                        benchmark.say(
+                            f"| {row}, {name} | {batch} | {wall / batch:.3f} | {spent:.3f} | {share} | {count} |"
+                        )
 
 
 def _time_frames(
@@ -222,8 +243,8 @@ def _time_frames(
 def file(benchmark: Benchmark) -> None:
     """Time a video file to MOTChallenge text, from the first frame asked for to the closed files."""
     benchmark.say("\n## 1080p H.264 file to MOTChallenge text, one stream\n")
-    benchmark.say("| | frames | frames/s | ms per frame | GPU ms | times the classic | stages, ms per frame |")
-    benchmark.say("|---|---|---|---|---|---|---|")
+    benchmark.say("| | frames | frames/s | ms per frame | GPU | share of the floor | times the classic | stages, ms |")
+    benchmark.say("|---|---|---|---|---|---|---|---|")
     slow: float | None = None
     with tempfile.TemporaryDirectory() as folder:
         classic = "Classic pipeline"
@@ -234,7 +255,7 @@ def file(benchmark: Benchmark) -> None:
                 most = benchmark.options.classic_frames
                 count, seconds = track_file(detector, benchmark.video, Path(folder) / "classic.txt", most)
                 slow = count / seconds
-                benchmark.say(f"| {row} | {count} | {slow:.1f} | {1000 / slow:.2f} | | 1.0 | |")
+                benchmark.say(f"| {row} | {count} | {slow:.1f} | {1000 / slow:.2f} | | | 1.0 | |")
         for row in benchmark.rows(OURS, NVIDIAS):
             with guarded(benchmark, row):
                 clock = StageClock()
@@ -249,7 +270,8 @@ def file(benchmark: Benchmark) -> None:
                         text = ", ".join(f"{stage} {value:.2f}" for stage, value in stages.items())
                         benchmark.say(
                             f"| {row}, batch {batch} | {facts['frames']} | {rate:.1f} | {1000 / rate:.2f} | "
-                            f"{stages['gpu']:.2f} | {ratio} | {text}; {facts['identities']} identities |"
+                            f"{stages['gpu']:.2f} | {benchmark.share(stages['gpu'], batch)} | {ratio} | {text}; "
+                            f"{facts['identities']} identities |"
                         )
 
 
@@ -299,13 +321,24 @@ def layers(benchmark: Benchmark) -> None:
             benchmark.say(f"| {name} | {text} | {values[2] / max(values[0], 1e-9):.2f} |")
         text = " | ".join(f"{value:.4f}" for value in sums)
         benchmark.say(f"| all {len(ours)} | {text} | {sums[2] / max(sums[0], 1e-9):.2f} |")
-    for row in benchmark.rows(OURS, NVIDIAS, NATIVE, FLOOR):
+    for row in benchmark.rows(PLAIN_GRAPH, OURS, NVIDIAS, NATIVE, FLOOR):
         with guarded(benchmark, row):
-            times = layer_times(benchmark.plan(row, profiled=True), 1, benchmark.options.runs)
+            plan = _plan_without_rewrites(benchmark) if row == PLAIN_GRAPH else benchmark.plan(row, profiled=True)
+            times = layer_times(plan, 1, benchmark.options.runs)
             slowest = sorted(times.items(), key=lambda item: -item[1])[:12]
             benchmark.say(f"\n{row}: {len(times)} layers, {sum(times.values()):.3f} ms in sum, the slowest:")
             for name, value in slowest:
                 benchmark.say(f"- {value:.4f} {name[:110]}")
+
+
+def _plan_without_rewrites(benchmark: Benchmark) -> Plan:
+    """Build the graph as the exporter leaves it, but for what TensorRT cannot parse: how it was before the rewrites."""
+    nothing = {"fuse_deform_convs", "fuse_upsampling", "fuse_normalisation", "upsample_by_phases", "split_heatmap_sums"}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as patches:
+        for name in nothing:
+            patches.enter_context(patch.object(trt_graph, name, lambda graph: None))
+        settings = benchmark.settings_of(OURS, profiled=True)
+        return Plan.read(build_plan(benchmark.model, settings, Path(folder) / "plain.plan"))
 
 
 def _deformable_layers(benchmark: Benchmark, row: str) -> list[tuple[str, float, float]]:

@@ -90,11 +90,9 @@ def _inspect(options: argparse.Namespace) -> None:
 def _check_tensorrt() -> None:
     """Raise `ConfigError` unless TensorRT can run here."""
     from plugins.gpu import gpu_obstacle
-    from plugins.library import installed_tensorrt
+    from plugins.library import loading_fault
 
-    obstacle = gpu_obstacle()
-    if obstacle is None and installed_tensorrt() is None:
-        obstacle = "TensorRT is not installed: run `pip install tensorrt`."
+    obstacle = gpu_obstacle() or loading_fault()
     if obstacle is not None:
         raise ConfigError(obstacle)
 
@@ -103,14 +101,14 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()):
+    if not (width.isdecimal() and height.isdecimal()):
         raise ConfigError(f'--size is WIDTHxHEIGHT in pixels, for example 1088x608, not "{text}".')
     return int(width), int(height)
 
 
 def _batches(text: str) -> tuple[int, ...]:
     parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
+    if not all(part.strip().isdecimal() for part in parts):
         raise ConfigError(f'--batch is a number or several by commas, for example 1,4,8, not "{text}".')
     return tuple(int(part) for part in parts)
 

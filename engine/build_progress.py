@@ -35,7 +35,7 @@ class BuildProgress:
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> BuildProgress:
-        _log.info("%s: building, once per machine and model; this takes one to four minutes", self._title)
+        _log.info("%s: building, once per machine and model; this takes one to five minutes", self._title)
         self._bars.start()
         self._bars.add_task(self._title, total=None)
         return self

@@ -23,7 +23,7 @@ class Backend(NamedTuple):
 
     Attributes:
         name: what `engine=` calls it.
-        obstacle: returns why the backend cannot run on this machine, or None if it can; cheap, no import.
+        obstacle: returns why the backend cannot run on this machine, or None if it can.
         open: opens a model; imports what the backend needs.
     """
 
@@ -39,8 +39,9 @@ def _without_tensorrt() -> str | None:
     if missing:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
     from plugins.gpu import gpu_obstacle
+    from plugins.library import loading_fault
 
-    return gpu_obstacle()
+    return gpu_obstacle() or loading_fault()
 
 
 def _open_tensorrt(model: ModelInfo, settings: EngineSettings) -> Engine:

@@ -15,6 +15,8 @@ from typing import Literal, cast
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx.checker import ValidationError
+from onnx.external_data_helper import load_external_data_for_model
 
 from core.errors import ConfigError, ModelError
 
@@ -163,7 +165,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     """Load an ONNX file.
 
     Raises:
-        ModelError: if it is missing, is not ONNX or is damaged.
+        ModelError: if it is missing, is not ONNX or is damaged, or lacks the files that hold its weights.
     """
     if not path.is_file():
         if path == BUNDLED_WEIGHTS:
@@ -182,6 +184,11 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         model = onnx.ModelProto()
     if not model.graph.node or not model.graph.output:
         raise ModelError(f"{path} is truncated or damaged: copy it again or export it again with `python -m export`.")
+    try:
+        load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, ValidationError) as error:
+        detail = " ".join(str(error).split()).rstrip(".")
+        raise ModelError(f"The files beside {path} that should hold its weights cannot be read ({detail}).") from None
     return model
 
 

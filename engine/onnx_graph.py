@@ -11,6 +11,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
+from core.errors import ModelError
+
 Constant = npt.NDArray[Any]
 
 VECTOR = 8
@@ -19,8 +21,10 @@ VECTOR = 8
 _SHAPE_CONSTANT = 64
 """Shape inference looks into constants of at most so many elements, and need not copy the others."""
 
-_CONVOLUTIONS = {"DeformConv": 1, "DCNv2": 3}
-"""Operators that shape inference may not know, and where their weight stands among their inputs."""
+DEFORMABLE = {"DeformConv": 1, "DCNv2": 3}
+"""Deformable convolutions, which shape inference may not know, and where their weight stands among their inputs."""
+
+_LEAST_INPUTS = {"DeformConv": 3, "DCNv2": 4}
 
 
 class Graph:
@@ -54,13 +58,13 @@ class Graph:
         recorded = {
             output: (self.shapes[output], self.types.get(output, onnx.TensorProto.FLOAT))
             for node in self.nodes
-            if node.op_type not in _CONVOLUTIONS and not self.knows(node)
+            if node.op_type not in DEFORMABLE and not self.knows(node)
             for output in node.output
             if output in self.shapes
         }
         model = self.to_model(_SHAPE_CONSTANT)
         for node in model.graph.node:
-            if node.op_type in _CONVOLUTIONS:
+            if node.op_type in DEFORMABLE:
                 node.CopyFrom(_as_convolution(node))
         for name, (shape, kind) in recorded.items():
             model.graph.value_info.append(helper.make_tensor_value_info(name, kind, list(shape)))
@@ -75,7 +79,8 @@ class Graph:
 
     def knows(self, node: onnx.NodeProto) -> bool:
         """Whether a node is an operator of ONNX in the graph's version."""
-        return not node.domain and bool(onnx.defs.has(node.op_type, max_inclusive_version=self.opset))
+        standard = node.domain in ("", "ai.onnx")
+        return standard and bool(onnx.defs.has(node.op_type, max_inclusive_version=self.opset))
 
     def to_model(self, largest: int | None = None) -> onnx.ModelProto:
         """Return the graph as a model, with the metadata of the one it came from.
@@ -194,11 +199,16 @@ def pair(value: int | Sequence[int]) -> list[int]:
 
 def _as_convolution(node: onnx.NodeProto) -> onnx.NodeProto:
     """A plain convolution whose result has the shape of a deformable one's."""
+    if len(node.input) < _LEAST_INPUTS[node.op_type]:
+        raise ModelError(
+            f'The {node.op_type} that makes "{node.output[0]}" has {len(node.input)} of at least '
+            f"{_LEAST_INPUTS[node.op_type]} inputs: export the model again."
+        )
     settings = attributes(node)
     pads = settings.get("pads") or pair(settings.get("padding", 0)) * 2
     return helper.make_node(
         "Conv",
-        [node.input[0], node.input[_CONVOLUTIONS[node.op_type]]],
+        [node.input[0], node.input[DEFORMABLE[node.op_type]]],
         node.output,
         strides=pair(settings.get("strides") or settings.get("stride", 1)),
         pads=pads,

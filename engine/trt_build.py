@@ -14,10 +14,11 @@ import tensorrt as trt
 import torch
 
 from core.errors import ModelError, OutputError
+from core.files import check_writable, write_whole
 from engine.build_progress import BuildProgress
 from engine.gpu_faults import gpu_faults
-from engine.model import ModelFile, ModelInfo
-from engine.plan import BuildSettings, Host, Plan, load_engine, write_whole
+from engine.model import ModelFile, ModelInfo, load_onnx
+from engine.plan import BuildSettings, Host, Plan, load_engine
 from engine.plan_cache import file_sha256, locked, plan_path, timing_cache_path
 from engine.trt_faults import build_failure, parse_failure
 from engine.trt_graph import VERSION, prepare
@@ -93,8 +94,9 @@ def build_plan(
     host = this_host(settings)
     checksum = file_sha256(model.path)
     output = output or plan_path(model, checksum, settings, host)
+    check_writable(output)
     own = isinstance(model, ModelInfo)
-    graph = prepare(onnx.load(model.path), settings.size, settings.batches, settings.precision, settings.dcn, own)
+    graph = prepare(load_onnx(model.path), settings.size, settings.batches, settings.precision, settings.dcn, own)
     started = time.monotonic()
     title = f"{model.path.name} for {host.gpu}, {settings.precision}, {settings.size[0]}x{settings.size[1]}"
     doing = f"building {model.path.name}"

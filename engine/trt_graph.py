@@ -13,7 +13,7 @@ import onnx
 from onnx import helper
 
 from core.errors import ConfigError, ModelError
-from engine.onnx_graph import Graph
+from engine.onnx_graph import DEFORMABLE, Graph
 from engine.trt_dialects import complete_deform_convs, dcn_v2_to_deform_conv, deform_convs_to_nvidia
 from engine.trt_embedding import fuse_normalisation, spell_out_normalisation
 from engine.trt_fusion import fuse_deform_convs
@@ -115,8 +115,16 @@ def _rewrite(
 
 
 def _check_shapes(graph: Graph, size: tuple[int, int]) -> None:
+    """Refuse what leaves maps without a known shape, which the rewrites need; at outputs TensorRT's parser judges."""
+    outputs = graph.output_names()
     for node in graph.nodes:
-        if node.op_type in ("DCNv2", "DeformConv") and not all(name in graph.shapes for name in node.input if name):
+        inner = any(name not in graph.shapes and name not in outputs for name in node.output if name)
+        if inner and not graph.knows(node) and node.op_type not in DEFORMABLE:
+            raise ModelError(
+                f'The model uses the operator "{node.op_type}" (for "{node.output[0]}"), which ONNX does not define: '
+                "export the model without it."
+            )
+        if node.op_type in DEFORMABLE and not all(name in graph.shapes for name in node.input if name):
             raise ModelError(
                 f'At {size[0]}x{size[1]} the maps before the {node.op_type} that makes "{node.output[0]}" do not fit '
                 "together: give another --size, often a multiple of 32."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ _FORMATS = (
     ("Thirty-two wide", "CHW32"),
     ("linear", "linear"),
 )
+_NVIDIAS = "ModulatedDeformConv2d"
 _TYPES = (("FP16", "half"), ("Half", "half"), ("FP32", "float"), ("Float", "float"))
 
 
@@ -34,14 +36,12 @@ class Layer:
         kind: kind of layer, `CaskConvolution` for example.
         inputs: format of each input, `half HWC8` for example.
         outputs: format of each output.
-        tactic: name of the kernel, where TensorRT gives one.
     """
 
     name: str
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    tactic: str = ""
 
     @classmethod
     def from_header(cls, entry: dict[str, Any]) -> Layer:
@@ -70,7 +70,6 @@ def read_layers(report: str) -> tuple[Layer, ...]:
                 kind,
                 tuple(_format(tensor) for tensor in entry.get("Inputs", [])),
                 tuple(_format(tensor) for tensor in entry.get("Outputs", [])),
-                entry.get("TacticName", ""),
             )
         )
     return tuple(layers)
@@ -87,21 +86,32 @@ def faults(layers: Sequence[Layer], graph: onnx.ModelProto, precision: Precision
     """Compare an engine's layers with the graph that it was built from.
 
     Returns:
-        What is not as it was asked for: plugins that are missing, convolutions in float32 in an FP16 engine.
+        What is not as it was asked for: plugins that are missing; convolutions or plugins in float32 in an FP16
+        engine, but for NVIDIA's, which has nothing else; half precision in an FP32 engine.
     """
-    found = []
-    names = {layer.name.partition(" [profile")[0] for layer in layers}
-    missing = [
-        node.name
-        for node in graph.graph.node
-        if node.op_type in PLUGINS | {"ModulatedDeformConv2d"} and not any(node.name in name for name in names)
-    ]
-    if missing:
-        found.append(f"{len(missing)} plugin layers are missing ({missing[0]})")
-    if precision == "fp16":
-        slow = [
-            layer.name for layer in layers if layer.is_convolution and any(f.startswith("float") for f in layer.inputs)
-        ]
-        if slow:
-            found.append(f"{len(slow)} convolutions run in float32 ({slow[0]})")
-    return found
+    nodes = [node for node in graph.graph.node if node.op_type in PLUGINS | {_NVIDIAS}]
+    plugins = {node.name: _layer_of(node.name, layers) for node in nodes}
+    missing = [name for name, layer in plugins.items() if layer is None]
+    if precision == "fp32":
+        half = [layer.name for layer in layers if any(f.startswith("half") for f in (*layer.inputs, *layer.outputs))]
+        return [*_fault(missing, "plugin layers are missing"), *_fault(half, "layers run in half precision")]
+    single = [layer.name for layer in layers if layer.is_convolution and any(map(_is_single, layer.inputs))]
+    for node in nodes:
+        plugin = plugins[node.name]
+        if plugin is not None and node.op_type != _NVIDIAS and any(map(_is_single, plugin.inputs[:1])):
+            single.append(node.name)  # its bias, a later input, may be in float32
+    return [*_fault(missing, "plugin layers are missing"), *_fault(single, "layers run in float32")]
+
+
+def _layer_of(node: str, layers: Sequence[Layer]) -> Layer | None:
+    """The layer that a node became; layers that were fused, or belong to one profile, have longer names."""
+    name = re.compile(rf"(?<![\w.]){re.escape(node)}(?![\w.])")
+    return next((layer for layer in layers if name.search(layer.name) and not layer.name.startswith("Reformat")), None)
+
+
+def _is_single(tensor: str) -> bool:
+    return tensor.startswith("float")
+
+
+def _fault(names: Sequence[str], what: str) -> list[str]:
+    return [f"{len(names)} {what} ({names[0]})"] if names else []

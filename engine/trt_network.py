@@ -15,7 +15,7 @@ from engine.trt_session import TensorRTLogger
 from plugins.gpu import Gpu
 from plugins.kernels import Layout, TensorHeads, input_shape
 
-_TYPES = {trt.DataType.FLOAT: torch.float32, trt.DataType.HALF: torch.float16}
+TORCH_TYPES = {trt.DataType.FLOAT: torch.float32, trt.DataType.HALF: torch.float16}
 _LAYOUTS: dict[Any, Layout] = {
     trt.TensorFormat.LINEAR: "chw_float32",
     trt.TensorFormat.CHW4: "hwc4_float16",
@@ -63,7 +63,7 @@ class TensorRTNetwork:
         kind = torch.float32 if self.layout == "chw_float32" else torch.float16
         self.image_scale = 1.0 if kind == torch.float32 else IMAGE_SCALE
         self.images = gpu.zeros(input_shape(self.layout, self.size, most), kind)
-        if _TYPES.get(engine.get_tensor_dtype(INPUT)) != self.images.dtype:
+        if TORCH_TYPES.get(engine.get_tensor_dtype(INPUT)) != self.images.dtype:
             raise ModelError(f"The engine's input is not what it should be ({self.layout}): build it again.")
         self._outputs = {
             name: gpu.zeros((most, channels, rows // model.stride, columns // model.stride), torch.float32)
@@ -122,7 +122,7 @@ class TensorRTNetwork:
         context.set_tensor_address(INPUT, self.images.data_ptr())
         for name, tensor in self._outputs.items():
             shape = tuple(context.get_tensor_shape(name))
-            if shape != (batch, *tensor.shape[1:]) or _TYPES.get(engine.get_tensor_dtype(name)) != tensor.dtype:
+            if shape != (batch, *tensor.shape[1:]) or TORCH_TYPES.get(engine.get_tensor_dtype(name)) != tensor.dtype:
                 raise ModelError(
                     f'The engine\'s output "{name}" has the shape {shape} and type {engine.get_tensor_dtype(name)}, '
                     f"not {(batch, *tensor.shape[1:])} in float32: build the engine again."

@@ -186,9 +186,16 @@ def lower_opset(graph: Graph) -> None:
         schema = onnx.defs.get_schema(node.op_type, OPSET)
         settings = attributes(node)
         if len(node.input) > schema.max_input and node.op_type.startswith("Reduce"):
-            axes = [int(axis) for axis in graph.constants[node.input[1]]]
+            axes = node.input[1]
             del node.input[1:]
-            node.attribute.append(helper.make_attribute("axes", axes))
+            if axes:
+                known = graph.constants.get(axes)
+                if known is None:
+                    raise ModelError(
+                        f'{node.op_type} "{node.output[0]}" computes its axes, which TensorRT does not allow: '
+                        "export the model with fixed axes."
+                    )
+                node.attribute.append(helper.make_attribute("axes", [int(axis) for axis in known]))
         newest = onnx.defs.get_schema(node.op_type, graph.opset).attributes
         unknown = [name for name in settings if name not in schema.attributes]
         lost = [name for name in unknown if settings[name] != _default(newest[name])]

@@ -11,10 +11,10 @@ import torch
 
 from core.errors import ModelError
 from engine.plan import Plan, load_engine
+from engine.trt_network import TORCH_TYPES
 from plugins.gpu import Gpu
 
 _WARM_UP = 10
-_TYPES = {trt.DataType.FLOAT: torch.float32, trt.DataType.HALF: torch.float16}
 _ROOM = 8  # times the values of the input; kHWC8 rounds its channels up
 
 
@@ -71,7 +71,7 @@ def layer_times(plan: Plan, batch: int, runs: int) -> dict[str, float]:
         for name in names:
             count = math.prod(context.get_tensor_shape(name)) * (_ROOM if name == images else 1)
             values = torch.rand(count, device=gpu.device)
-            buffers.append(values.to(_TYPES.get(engine.get_tensor_dtype(name), torch.float32)))
+            buffers.append(values.to(TORCH_TYPES.get(engine.get_tensor_dtype(name), torch.float32)))
             context.set_tensor_address(name, buffers[-1].data_ptr())
     for _ in range(_WARM_UP):
         context.execute_async_v3(gpu.handle)

@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()) or int(width) % SIZE_MULTIPLE or int(height) % SIZE_MULTIPLE:
+    if not (width.isdecimal() and height.isdecimal()) or int(width) % SIZE_MULTIPLE or int(height) % SIZE_MULTIPLE:
         raise ConfigError(
             f'--size is WIDTHxHEIGHT in multiples of {SIZE_MULTIPLE}, for example 1088x608, not "{text}".'
         )

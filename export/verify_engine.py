@@ -2,7 +2,8 @@
 
 Both get the same normalised images: the frame and shifted and mirrored copies of it. The reference is ONNX Runtime, or
 PyTorch if a checkpoint is given. A plan is accepted if every output's relative error, ||out - ref|| / ||ref||, is at
-most 1e-4 in float32 and 5e-3 in half precision, all detections match, and embeddings have a cosine of at least 0.999.
+most 1e-4 in float32 and 5e-3 in half precision, all detections match, embeddings have a cosine of at least 0.999, and
+the outputs of its batch sizes are as near to each other. Build with `--batch 1,8` to see how batches differ.
 Where rounding decides which of neighbouring cells is a peak of the heatmap, these cells are left out and counted.
 """
 
@@ -101,7 +102,10 @@ def judge(
         threshold: detections score above it.
 
     Returns:
-        Whether every batch size is as near to the reference as it must be.
+        Whether every batch size is as near to the reference, and to the first batch size, as it must be.
+
+    Raises:
+        SourceError: if the reference has no detection, so that there is nothing to match.
     """
     good = True
     first: tuple[int, HeadOutputs] | None = None
@@ -109,6 +113,8 @@ def judge(
         tied = tied_peaks(found.heatmap, expected.heatmap, heat, tolerance)
         outputs = compare_outputs(found, expected, tied)
         detections = compare_detections(found, expected, tied, model.stride, model.raw_heads, threshold)
+        if not any(each.expected or each.tied for each in detections):
+            raise SourceError(f"Nobody in the frame scores above {threshold:g}: give an image with people.")
         print(f"batch {batch}, {len(found.heatmap)} images:")
         good &= _report(outputs, detections, tolerance, threshold)
         if first is None:
@@ -117,6 +123,7 @@ def judge(
         tied = tied_peaks(found.heatmap, first[1].heatmap, heat, tolerance)
         for difference in compare_outputs(found, first[1], tied):
             print(f"  against batch {first[0]}: {difference}")
+            good &= difference.relative <= tolerance
     return good
 
 

@@ -102,9 +102,9 @@ def find_headers(named: Path | None, tensorrt: Version | None) -> Headers:
     Raises:
         ConfigError: if there are none, or none of this version.
     """
-    tag = "vX.Y" if tensorrt is None else f"v{dotted(tensorrt[: 3 if tensorrt[0] < 10 else 2])}"
+    branch = f"release/{'MAJOR.MINOR' if tensorrt is None else dotted(tensorrt[:2])}"
     remedy = (
-        f"run `git clone --depth 1 --branch {tag} https://github.com/NVIDIA/TensorRT` and pass "
+        f"run `git clone --depth 1 --branch {branch} https://github.com/NVIDIA/TensorRT` and pass "
         "`--tensorrt-include TensorRT/include`."
     )
     chosen = named or (Path(os.environ["TENSORRT_INCLUDE"]) if os.environ.get("TENSORRT_INCLUDE") else None)

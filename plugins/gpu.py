@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -156,7 +155,7 @@ def gpu_obstacle(index: int = 0) -> str | None:
     if cuda_of_torch is None:
         return "This torch is built for the CPU only: install torch built for CUDA to use the GPU."
     try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return "There is no NVIDIA driver: install it, or use the CPU."
     version, count = ctypes.c_int(), ctypes.c_int()

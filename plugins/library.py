@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -123,6 +124,23 @@ def installed_tensorrt() -> Version | None:
         return parse_version(importlib.metadata.version("tensorrt"))
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def loading_fault() -> str | None:
+    """Return one sentence on why TensorRT or what goes with it cannot be loaded, or None if it is loaded now.
+
+    It is installed more often than it can be loaded: its wheels and CUDA's have to fit each other. Slow, and of no use
+    without a GPU: ask `plugins.gpu.gpu_obstacle` first.
+    """
+    if installed_tensorrt() is None:
+        return "TensorRT is not installed; run `pip install tensorrt`."
+    for package in ("tensorrt", "torch", "pycuda.driver"):
+        try:
+            importlib.import_module(package)
+        except (ImportError, OSError, RuntimeError) as error:
+            detail = " ".join(str(error).split()).rstrip(".")
+            return f"The installed {package.partition('.')[0]} cannot be loaded ({detail}); install it again."
+    return None
 
 
 def parse_version(text: str) -> Version:

@@ -11,12 +11,12 @@ import hashlib
 import importlib.util
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from core.errors import ConfigError
+from core.errors import ConfigError, OutputError
+from core.files import write_whole
 
 _log = logging.getLogger(__name__)
 
@@ -174,9 +174,6 @@ def _read(path: Path) -> bytes | None:
 def _write(path: Path, compiled: bytes) -> None:
     """Store at once or not at all: several processes may start together."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(hashlib.sha256(compiled).digest() + compiled)
-        os.replace(file.name, path)
-    except OSError as error:
+        write_whole(path, hashlib.sha256(compiled).digest() + compiled)
+    except OutputError as error:
         _log.info("The compiled kernels are not kept: %s", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from engine.trt_layers import Layer, faults, read_layers
 HOST = Host("NVIDIA H200", (9, 0), "8.6.0", "abc123")
 SETTINGS = BuildSettings((96, 64), (1, 4), aux_streams=2)
 LAYERS = (
-    Layer("stem + relu", "CaskConvolution", ("half HWC8",), ("half HWC8",), "sm80_xmma"),
+    Layer("stem + relu", "CaskConvolution", ("half HWC8",), ("half HWC8",)),
     Layer("proj", "PluginV2", ("half HWC8", "half HWC8"), ("half HWC8",)),
 )
 
@@ -57,17 +58,19 @@ def test_a_truncated_file_at_every_length(plan: Plan, tmp_path: Path) -> None:
             Plan.read(path)
 
 
-def test_a_damaged_engine(plan: Plan, tmp_path: Path) -> None:
+def test_every_damaged_byte_is_noticed(plan: Plan, tmp_path: Path) -> None:
     path = tmp_path / "a.plan"
     plan.write(path)
-    content = bytearray(path.read_bytes())
-    content[-100] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(ModelError, match="damaged"):
-        Plan.read(path)
+    whole = path.read_bytes()
+    for place in (*range(len(b"FAIRMOT PLAN 2\n"), len(whole), 23), len(whole) - 1):
+        content = bytearray(whole)
+        content[place] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match="damaged"):
+            Plan.read(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"\x08\x0a an ONNX file", b"ptrt and so on", b"FAIRMOT PLAN 2\n"])
+@pytest.mark.parametrize("content", [b"", b"x", b"\x08\x0a an ONNX file", b"ptrt and so on", b"FAIRMOT PLANE"])
 def test_not_a_plan(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.plan"
     path.write_bytes(content)
@@ -87,13 +90,21 @@ def test_a_header_of_another_version(plan: Plan, tmp_path: Path, missing: str) -
     path = tmp_path / "a.plan"
     plan.write(path)
     magic, _, rest = path.read_bytes().partition(b"\n")
-    length = int.from_bytes(rest[:4], "little")
-    header = json.loads(rest[4 : 4 + length])
+    length = int.from_bytes(rest[32:36], "little")  # after the checksum
+    header = json.loads(rest[36 : 36 + length])
     *parents, last = missing.split("/")
     holder = header[parents[0]] if parents else header
     del holder[last]
     text = json.dumps(header).encode()
-    path.write_bytes(magic + b"\n" + len(text).to_bytes(4, "little") + text + rest[4 + length :])
+    rest = len(text).to_bytes(4, "little") + text + rest[36 + length :]
+    path.write_bytes(magic + b"\n" + hashlib.sha256(rest).digest() + rest)
+    with pytest.raises(ModelError, match="another version of this program: build it again"):
+        Plan.read(path)
+
+
+def test_a_plan_of_the_first_format(tmp_path: Path) -> None:
+    path = tmp_path / "a.plan"
+    path.write_bytes(b"FAIRMOT PLAN 1\n\x02\0\0\0{}")
     with pytest.raises(ModelError, match="another version of this program: build it again"):
         Plan.read(path)
 
@@ -156,7 +167,8 @@ def test_the_cache_tells_everything_apart(model: ModelInfo, monkeypatch: pytest.
     ("values", "words"),
     [
         ({"batches": ()}, "not none"),
-        ({"batches": (0,)}, "at least 1, not 0"),
+        ({"batches": (0,)}, "from 1 to 64, not 0"),
+        ({"batches": (1, 10**20)}, "from 1 to 64"),
         ({"batches": (4, 1, 4)}, "different numbers"),
         ({"precision": "int8"}, 'fp16 or fp32, not "int8"'),
         ({"dcn": "mine"}, "plugin or native or nvidia"),
@@ -221,7 +233,6 @@ REPORT = {
                         "Format/Datatype": "Four wide channel vectorized row major FP16 format"}],
             "Outputs": [{"Name": "x", "Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}],
             "ParameterType": "Convolution",
-            "TacticName": "sm80_xmma_fprop",
         },
         {"Name": "proj", "LayerType": "PluginV2",
          "Inputs": [{"Name": "x", "Format/Datatype": "Row major linear FP16 format"}],
@@ -236,7 +247,7 @@ REPORT = {
 def test_reading_the_report_of_an_engine() -> None:
     layers = read_layers(json.dumps(REPORT))
     assert layers == (
-        Layer("stem + node_stem_relu", "CaskConvolution", ("half CHW4",), ("half HWC8",), "sm80_xmma_fprop"),
+        Layer("stem + node_stem_relu", "CaskConvolution", ("half CHW4",), ("half HWC8",)),
         Layer("proj", "PluginV2", ("half linear",), ("float linear",)),
         Layer("fused", "Myelin (Convolution)", ("float",), ("Int32",)),
     )
@@ -257,9 +268,19 @@ def test_an_engine_that_is_not_as_asked_for() -> None:
     assert len(plugins) == 3
     found = faults(whole[1:], graph, "fp16")
     assert found == [f"1 plugin layers are missing ({plugins[0]})"]
+    longer = [replace(layer, name=layer.name.replace(plugins[0], f"{plugins[0]}_2")) for layer in whole]
+    assert faults(longer, graph, "fp16") == found  # another layer, whose name holds the missing one's
+    conversion = Layer(f"Reformatting CopyNode for Input Tensor 0 to {plugins[0]}", "Reformat", (), ())
+    assert faults([*whole[1:], conversion], graph, "fp16") == found
     slow = Layer("box.0", "CaskConvolution", ("float linear",), ("half linear",))
-    assert faults([*whole, slow], graph, "fp16") == ["1 convolutions run in float32 (box.0)"]
-    assert faults([*whole, slow], graph, "fp32") == []
+    assert faults([*whole, slow], graph, "fp16") == ["1 layers run in float32 (box.0)"]
+    single = replace(whole[0], inputs=("float linear", "half linear"))
+    assert faults([single, *whole[1:]], graph, "fp16") == [f"1 layers run in float32 ({plugins[0]})"]
+    bias = replace(whole[0], inputs=("half HWC8", "float linear"))
+    assert faults([bias, *whole[1:]], graph, "fp16") == []
+    assert faults([slow], prepare(tiny_network.build(), tiny_network.SIZE, (1,), "fp32", "native"), "fp32") == [
+        "1 layers run in half precision (box.0)"
+    ]
 
 
 UNKNOWN = "Plugin not found, are the plugin name, version, and namespace correct?"

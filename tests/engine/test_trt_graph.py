@@ -341,6 +341,51 @@ def test_reductions_get_their_axes_as_an_attribute(images):
     np.testing.assert_array_equal(run_standard(graph.to_model(), images)["out"], wanted)
 
 
+def test_reductions_over_everything_have_no_axes(images):
+    model = small([helper.make_node("ReduceMean", ["images", ""], ["out"], keepdims=1)], {}, 19)
+    wanted = run_standard(model, images)["out"]
+    graph = Graph(model)
+    fold(graph)
+    lower_opset(graph)
+    np.testing.assert_allclose(run_standard(graph.to_model(), images)["out"], wanted, rtol=1e-5)
+
+
+def test_computed_axes_are_refused():
+    nodes = [
+        helper.make_node("NonZero", ["images"], ["places"]),
+        helper.make_node("ReduceMax", ["images", "places"], ["out"]),
+    ]
+    graph = Graph(small(nodes, {}, 19))
+    with pytest.raises(ModelError, match=r'ReduceMax "out" computes its axes'):
+        lower_opset(graph)
+
+
+@pytest.mark.parametrize(("precision", "dcn"), MODES)
+def test_an_unknown_operator_anywhere_inside_is_named(precision, dcn):
+    whole = tiny_network.build()
+    ends = {output.name for output in whole.graph.output}
+    for index, node in enumerate(whole.graph.node):
+        if not ends.isdisjoint(node.output):
+            continue
+        model = onnx.ModelProto()
+        model.CopyFrom(whole)
+        name = node.output[0]
+        for reader in model.graph.node:
+            reader.input[:] = ["trick" if each == name else each for each in reader.input]
+        model.graph.node.insert(index + 1, helper.make_node("Sorcery", [name], ["trick"], domain="magic"))
+        model.opset_import.append(helper.make_opsetid("magic", 1))
+        with pytest.raises(ModelError, match=r'the operator "Sorcery" \(for "trick"\), which ONNX does not define'):
+            prepare(model, SIZE, (1,), precision, dcn)
+
+
+@pytest.mark.parametrize(("operator", "count", "least"), [("DeformConv", 2, 3), ("DCNv2", 3, 4)])
+def test_a_deformable_convolution_that_lacks_inputs(operator, count, least):
+    names = ["images", "weight", "weight", "weight"][:count]
+    model = small([helper.make_node(operator, names, ["out"])], {"weight": np.ones((8, 3, 3, 3), np.float32)})
+    with pytest.raises(ModelError, match=rf'The {operator} that makes "out" has {count} of at least {least} inputs'):
+        prepare(model, SIZE)
+
+
 def test_uneven_padding_is_not_for_nvidia():
     weight = np.ones((8, 3, 3, 3), np.float32)
     predict = np.zeros((18, 3, 3, 3), np.float32)

@@ -8,7 +8,7 @@ import blob_network
 import numpy as np
 import pytest
 
-from core import ModelError
+from core import ModelError, SourceError
 from engine import HeadOutputs, ModelInfo
 from engine.letterbox import Preprocessor
 from export.__main__ import main
@@ -171,6 +171,25 @@ def test_batch_sizes_are_compared_with_each_other_by_the_same_rule(
     assert "scores without a partner" in printed
 
 
+def test_batch_sizes_must_agree_with_each_other(
+    model: ModelInfo, outputs: tuple[HeadOutputs, np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    heads, heat = outputs
+    assert heads.embedding is not None
+    one, other = (heads._replace(embedding=heads.embedding * np.float32(1 + part)) for part in (3e-3, -3e-3))
+    assert judge([(1, one)], heads, heat, model, 5e-3, 0.4)
+    assert judge([(1, other)], heads, heat, model, 5e-3, 0.4)
+    assert not judge([(1, one), (8, other)], heads, heat, model, 5e-3, 0.4)
+    assert "  against batch 1: embedding  relative 5.98e-03" in capsys.readouterr().out
+
+
+def test_a_frame_without_people_proves_nothing(model: ModelInfo, outputs: tuple[HeadOutputs, np.ndarray]) -> None:
+    heads, heat = outputs
+    empty = heads._replace(heatmap=heads.heatmap * np.float32(0.1))
+    with pytest.raises(SourceError, match=r"Nobody in the frame scores above 0\.4: give an image with people\."):
+        judge([(1, empty)], empty, heat, model, 5e-3, 0.4)
+
+
 def test_a_wrong_box_is_not_excused_by_a_tie_elsewhere(
     model: ModelInfo,
     outputs: tuple[HeadOutputs, np.ndarray],
@@ -204,7 +223,7 @@ def test_a_model_whose_heatmap_is_made_otherwise_is_refused(tmp_path: Path) -> N
 
 def test_faults_of_the_command(tmp_path: Path, model: ModelInfo, capsys: pytest.CaptureFixture[str]) -> None:
     plan = tmp_path / "cut.plan"
-    plan.write_bytes(b"FAIRMOT PLAN 1\n\x10")
+    plan.write_bytes(b"FAIRMOT PLAN 2\n\x10")
     arguments = ["verify", str(model.path), "--frame", str(tmp_path / "none.png"), "--engine"]
     assert main([*arguments, str(plan)]) == 1
     assert "truncated" in capsys.readouterr().err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,9 +58,9 @@ def test_folder_without_headers(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("nothing_installed")
 class TestHeaders:
     def test_missing_headers_say_how_to_get_them(self) -> None:
-        with pytest.raises(ConfigError, match=r"headers of TensorRT 8\.6 were not found.*--branch v8\.6\.1 https"):
+        with pytest.raises(ConfigError, match=r"headers of TensorRT 8\.6 were not found.*--branch release/8\.6 https"):
             find_headers(None, (8, 6, 1))
-        with pytest.raises(ConfigError, match=r"headers of TensorRT 10\.16 were not found.*--branch v10\.16 https"):
+        with pytest.raises(ConfigError, match=r"TensorRT 10\.16 were not found.*--branch release/10\.16 https"):
             find_headers(None, (10, 16, 1))
 
     def test_named_folder_must_hold_headers(self, tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ class TestHeaders:
 
     def test_named_folder_must_fit_the_installed_version(self, tmp_path: Path) -> None:
         folder = headers(tmp_path / "include", (10, 13, 0))
-        with pytest.raises(ConfigError, match=r"are of TensorRT 10\.13, but 10\.16 is installed.*--branch v10\.16"):
+        with pytest.raises(ConfigError, match=r"of TensorRT 10\.13, but 10\.16 is installed.*--branch release/10\.16"):
             find_headers(folder, (10, 16, 1))
         assert find_headers(folder, (10, 13, 2)).folder == folder
         assert find_headers(folder, None).version == (10, 13, 0)
@@ -175,6 +177,26 @@ def test_installed_version_is_read_without_importing(tmp_path: Path, monkeypatch
     (package / "__init__.py").write_text('from .tensorrt import *\n\n__version__ = "10.16.1.11"\n')
     monkeypatch.syspath_prepend(tmp_path)
     assert library.installed_tensorrt() == (10, 16, 1)
+
+
+@pytest.mark.parametrize("error", ["ImportError('libnvinfer.so.10: no such file')", "OSError('bad\\n wheel.')"])
+def test_packages_that_are_installed_but_cannot_be_loaded(
+    error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "tensorrt"
+    package.mkdir()
+    (package / "__init__.py").write_text(f'__version__ = "10.16.1"\nraise {error}\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    detail = r"libnvinfer\.so\.10: no such file" if "lib" in error else "bad wheel"
+    assert re.fullmatch(
+        rf"The installed tensorrt cannot be loaded \({detail}\); install it again\.", library.loading_fault() or ""
+    )
+
+
+def test_without_tensorrt_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "installed_tensorrt", lambda: None)
+    assert library.loading_fault() == "TensorRT is not installed; run `pip install tensorrt`."
 
 
 def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
