@@ -42,6 +42,13 @@ def main() -> int:
     """Run the parts and print their tables."""
     options = _options()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also when it is run as a script
+    from plugins.gpu import gpu_obstacle
+    from plugins.library import loading_fault
+
+    obstacle = gpu_obstacle() or loading_fault()
+    if obstacle is not None:
+        print(obstacle, file=sys.stderr)
+        return 2
     import tensorrt
     import torch
 
