@@ -63,15 +63,22 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def check_same_people(
     found: Detections, expected: Detections, score: float = 0.02, overlap: float = 0.95, cosine: float = 0.99
 ) -> None:
-    """Everybody who is surely there in one is in the other, at the same place, with the same score and appearance."""
+    """Everybody who is surely there in one is in the other, at the same place, with the same score and appearance.
+
+    One of them may be read off the next cell of the heatmap: half precision may not tell which of two is greater, and
+    another kernel may take the other.
+    """
     assert (expected.scores > SURE).sum() >= 3
     for one, other in ((found, expected), (expected, found)):
         sure = one[one.scores > SURE + score]
         pairs = iou(sure.tlbr, other.tlbr)
         partner = pairs.argmax(axis=1)
-        assert pairs.max(axis=1).min() > overlap
         np.testing.assert_allclose(other.scores[partner], sure.scores, atol=score)
-        assert (sure.embeddings * other.embeddings[partner]).sum(axis=1).min() > cosine
+        overlaps, cosines = pairs.max(axis=1), (sure.embeddings * other.embeddings[partner]).sum(axis=1)
+        same = (overlaps > overlap) & (cosines > cosine)
+        assert (~same).sum() <= 1, (overlaps, cosines)
+        assert overlaps.min() > 0.7
+        assert cosines.min() > 0.7
 
 
 def check_equal(found: Detections, expected: Detections) -> None:
