@@ -1,13 +1,14 @@
-"""Ctrl-C and SIGTERM: before and after the loop they end the process, inside it they end the loop."""
+"""Ctrl-C and SIGTERM: outside of a command's loop they end the process, inside it they end the loop."""
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,18 +23,35 @@ def ended_by_signals() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM raise `SystemExit(128 + number)`, after ending the worker processes; a second one kills.
+
+    For when there is nothing to save, but workers have to go too.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        _let_kill()
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise SystemExit(128 + number)
+
+    with _handled_by(leave):
+        yield
+
+
 class StopSignals:
     """Turns the first Ctrl-C or SIGTERM inside a `with` block into a request to stop; a second one kills.
 
     Args:
         stop: what to do then; runs in a thread of its own, so it may wait and take locks. It has to make the
-            block end, also where that waits for something.
+            block end, also where that waits for something. None if the block looks at `received`.
 
     Attributes:
         received: number of the signal that came, or None.
     """
 
-    def __init__(self, stop: Callable[[], object]) -> None:
+    def __init__(self, stop: Callable[[], object] | None = None) -> None:
         self.received: int | None = None
         self._stop = stop
         self._handlers = _handled_by(self._handle)
@@ -47,9 +65,14 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
-        threading.Thread(target=self._stop, name="stop", daemon=True).start()
+        _let_kill()
+        if self._stop is not None:
+            threading.Thread(target=self._stop, name="stop", daemon=True).start()
+
+
+def _let_kill() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
