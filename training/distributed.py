@@ -26,11 +26,13 @@ class Processes:
         device: where this process computes.
         rank: its number, from 0; the first one validates and writes.
         count: how many there are.
+        hosts: joins them on the CPU; None if there is but one.
     """
 
     device: torch.device
     rank: int = 0
     count: int = 1
+    hosts: dist.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
@@ -63,6 +65,14 @@ class Processes:
         dist.all_reduce(total)
         return total / self.count
 
+    def largest(self, number: int) -> int:
+        """Return the largest `number` of all processes, without waiting for what their GPUs do."""
+        if self.count == 1:
+            return number
+        value = torch.tensor(number)
+        dist.all_reduce(value, dist.ReduceOp.MAX, self.hosts)
+        return int(value)
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """Return the module such that `backward` averages its gradients over the processes."""
         if self.count == 1:
@@ -87,6 +97,6 @@ def joined_processes() -> Iterator[Processes]:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if gpus else "gloo", device_id=device if gpus else None)
     try:
-        yield Processes(device, dist.get_rank(), dist.get_world_size())
+        yield Processes(device, dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
     finally:
         dist.destroy_process_group()

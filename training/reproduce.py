@@ -1,0 +1,31 @@
+"""Make the bundled weights from the data folder: `python -m training.reproduce --data DIR --output DIR`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cli.packages import report_missing
+from cli.signals import exit_on_signals
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: command line without the program's name; this process's if not given.
+
+    Returns:
+        The exit code: 0 if all went well, 1 if the data, the training or an output failed, 2 for wrong settings, 130 or
+        143 after Ctrl-C or SIGTERM.
+    """
+    with exit_on_signals():
+        try:
+            from training.reproduction import run
+        except ImportError as error:
+            return report_missing(error, "[train]")
+        return run(sys.argv[1:] if arguments is None else arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
