@@ -99,6 +99,8 @@ class Keys:
         if not isinstance(content, dict):
             raise ConfigError(f"The configuration {path} holds no `key: value` lines; see {self.example}.")
         for key, value in self._flat(content):
+            if self._is_group(key):
+                raise ConfigError(f"{path}: {self._wrong(key, value)}")
             if key not in self.kinds:
                 raise self._unknown(key, f"{path}: the key")
             if self.kinds[key] is bool and not isinstance(value, bool):
@@ -107,10 +109,13 @@ class Keys:
     def _flat(self, content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         for name, value in content.items():
             key = f"{prefix}{name}"
-            if isinstance(value, dict) and any(each.startswith(f"{key}.") for each in self.kinds):
+            if isinstance(value, dict) and self._is_group(key):
                 yield from self._flat(value, f"{key}.")
             else:
                 yield key, value
+
+    def _is_group(self, key: str) -> bool:
+        return any(each.startswith(f"{key}.") for each in self.kinds)
 
     def _unknown(self, key: str, subject: str) -> ConfigError:
         """Return the error for a key that does not exist, with the nearest that does; its group may be left out."""
@@ -125,13 +130,14 @@ class Keys:
         unknown = re.match(r"unrecognized arguments: --(?:no-)?([^\s=]+)", message, re.IGNORECASE)
         if unknown:
             return self._unknown(unknown[1], "The option")
-        wrong = re.search(r'Parser key "([\w.]+)".*(?:Given value|Got value): (.*)', message, re.DOTALL)
-        if wrong and wrong[1] in self.kinds:
+        wrong = re.search(r'Parser key "([\w.]+)".*(?:Given value:|Got value:|load config) (.*)', message, re.DOTALL)
+        if wrong and (wrong[1] in self.kinds or self._is_group(wrong[1])):
             return ConfigError(self._wrong(wrong[1], wrong[2]))
         return ConfigError(" ".join(message.split()).rstrip(".") + "; see --help.")
 
     def _wrong(self, key: str, value: object) -> str:
-        return f'{key} must be {_expected(self.kinds[key])}, not "{value}".'
+        expected = "a group of keys with values" if self._is_group(key) else _expected(self.kinds[key])
+        return f'{key} must be {expected}, not "{value}".'
 
 
 def _leaves(hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -23,21 +22,33 @@ def ended_by_signals() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def exit_on_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM raise `SystemExit(128 + number)`, after ending the worker processes; a second one kills.
+class _Received(BaseException):
+    """A signal came."""
 
-    For when there is nothing to save, but workers have to go too.
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def cleaned_up_on_signals(run: Callable[[], int]) -> int:
+    """Call `run`, out of which Ctrl-C and SIGTERM lead by an exception; a second one kills.
+
+    For when there is nothing to save, but worker processes have to end as well.
+
+    Returns:
+        The exit code that `run` returns, or 128 and the number of the signal.
     """
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
         _let_kill()
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise SystemExit(128 + number)
+        raise _Received(number)
 
-    with _handled_by(leave):
-        yield
+    try:
+        with _handled_by(leave):
+            return run()
+    except _Received as received:
+        code = 128 + received.number
+    return code  # by now the exception is gone, and with it the generators that it held open
 
 
 class StopSignals:

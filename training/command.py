@@ -115,8 +115,10 @@ def _report(trainer: Trainer) -> None:
     operations = costliest_operations(trainer)
     if not trainer.processes.is_first:
         return
-    last = read_log(trainer.output / "log.jsonl")[-1]
-    speed = {name: last[name] for name in ("images_per_second", "data_share")}
+    lines = read_log(trainer.output / "log.jsonl")
+    if not lines:  # the run was complete before, in another folder
+        return
+    speed = {name: lines[-1][name] for name in ("images_per_second", "data_share")}
     speed |= {"constant_batch_images_per_second": limit, "processes": trainer.processes.count}
     log.info("%.0f images/s; %.0f with one batch kept in memory", speed["images_per_second"], limit)
     with writing(trainer.output):

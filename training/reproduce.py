@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from cli.packages import report_missing
-from cli.signals import exit_on_signals
+from cli.signals import cleaned_up_on_signals, ended_by_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,12 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 if all went well, 1 if the data, the training or an output failed, 2 for wrong settings, 130 or
         143 after Ctrl-C or SIGTERM.
     """
-    with exit_on_signals():
+    with ended_by_signals():
         try:
             from training.reproduction import run
         except ImportError as error:
             return report_missing(error, "[train]")
-        return run(sys.argv[1:] if arguments is None else arguments)
+    return cleaned_up_on_signals(lambda: run(sys.argv[1:] if arguments is None else arguments))
 
 
 if __name__ == "__main__":

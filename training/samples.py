@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import SourceError
-from training.workers import WorkerContext
+from training.workers import WorkerContext, WorkerPool
 from video.scene import Scene
 
 # Whether a picture is wanted, by its number within its set and its scene: `Sample.scene`.
@@ -22,7 +22,7 @@ Keep = Callable[[int, str], bool]
 
 def worker_pool(workers: int, initializer: Callable[..., object], *arguments: object) -> ProcessPoolExecutor:
     """Return a pool whose processes start afresh: forks of a process with running threads (torch's) may hang."""
-    return ProcessPoolExecutor(workers, WorkerContext(), initializer, arguments)
+    return WorkerPool(workers, WorkerContext(), initializer, arguments)
 
 
 class Kind(IntEnum):
