@@ -130,7 +130,9 @@ class Keys:
         unknown = re.match(r"unrecognized arguments: --(?:no-)?([^\s=]+)", message, re.IGNORECASE)
         if unknown:
             return self._unknown(unknown[1], "The option")
-        wrong = re.search(r'Parser key "([\w.]+)".*(?:Given value:|Got value:|load config) (.*)', message, re.DOTALL)
+        wrong = re.search(
+            r'Parser key "([\w.]+)".*(?:Given value:|Got value:|load config) "?(.*?)"?$', message, re.DOTALL
+        )
         if wrong and (wrong[1] in self.kinds or self._is_group(wrong[1])):
             return ConfigError(self._wrong(wrong[1], wrong[2]))
         return ConfigError(" ".join(message.split()).rstrip(".") + "; see --help.")

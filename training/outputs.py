@@ -18,10 +18,9 @@ def writing(path: Path) -> Iterator[None]:
     """Say in one sentence what goes wrong while `path` is written.
 
     Raises:
-        OutputError: instead of what the system or PyTorch raises.
+        OutputError: instead of what the system raises.
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:  # torch.save gives no reason
-        reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
-        raise OutputError(f"{path} cannot be written ({reason}); make room or choose another --output.") from error
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another --output.") from error

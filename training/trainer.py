@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cli.signals import StopSignals
-from core.errors import ConfigError, UserError
+from core.errors import ConfigError, OutputError, UserError
 from training.augment import Augmenter, Batch
 from training.distributed import Processes
 from training.losses import FairMOTLoss, Targets, make_targets
@@ -123,6 +123,7 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda s: learning_rate(s, self.settings))
         self.sums: dict[str, Tensor] = {}  # of the parts of the loss, since the epoch began
         self.batch = self.processes.share(self.settings.batch)
+        # Counts over all processes, to notice other data when the run is resumed.
         store = self.augmenter.store
         drawn = (store.weights > 0).sum().float()
         self.pictures = round(float(self.processes.mean(drawn)) * self.processes.count)
@@ -159,8 +160,10 @@ class Trainer:
         parts = {path: path.with_name(f"{path.name}.part") for path in files}
         try:
             for path, content in files.items():
-                with writing(path):
+                try:
                     torch.save(content, parts[path])
+                except (OSError, RuntimeError) as error:  # of PyTorch's writer, without the reason
+                    raise OutputError(f"{path} cannot be written; make room on the disk and resume.") from error
             for path, part in parts.items():
                 with writing(path):
                     part.replace(path)
