@@ -16,7 +16,7 @@ from core.errors import ConfigError, OutputError
 from training.command import DEFAULT_OUTPUT, parse
 from training.progress import EpochLog, read_log
 from training.reproduce import main as reproduce_main
-from training.reproduction import _run, steps_done
+from training.reproduction import steps_done
 from training.train import main
 from training.trainer import DivergedError
 
@@ -339,17 +339,29 @@ def test_a_signal_ends_all_processes(tmp_path):
     assert torch.load(tmp_path / "run" / "last.pth", weights_only=True)["step"] == 3
 
 
+# Counts the signals it gets in half a second from the first.
+_CHILD = """
+import signal, sys, time
+def count(number, frame):
+    with open(sys.argv[1], "a") as marks:
+        marks.write("x")
+signal.signal(signal.SIGINT, count)
+print("ready", flush=True)
+signal.pause()
+time.sleep(0.5)
+"""
+
+
 def test_reproduce_passes_signals_on(tmp_path):
-    """A command that it runs gets the signal once and ends in its own way."""
-    child = tmp_path / "child.py"
-    child.write_text(
-        "import os, signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (open(sys.argv[1], 'a').write('x'), sys.exit(7)))\n"
-        "os.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(20)\n"
-    )
-    with pytest.raises(SystemExit) as stop:
-        _run(child, tmp_path / "marks")
-    assert stop.value.code == 143
+    """A command that it runs gets Ctrl-C once, although a terminal sends it to all, and ends in its own way."""
+    (tmp_path / "child.py").write_text(_CHILD)
+    text = f"from training.reproduction import _run\n_run({str(tmp_path / 'child.py')!r}, {str(tmp_path / 'marks')!r})"
+    line, environment = script(tmp_path / "parent.py", text)
+    with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.2)  # until the parent waits
+        os.killpg(process.pid, signal.SIGINT)
+    assert process.returncode == 130
     assert (tmp_path / "marks").read_text() == "x"
 
 
