@@ -22,7 +22,7 @@ _KINDS = {
     str: "text",
     Path: "a path",
 }
-_PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
+_EXAMPLES = {int: "64", float: "0.5", str: "name"}
 
 
 def with_underscores(argument: str) -> str:
@@ -167,9 +167,20 @@ def _expected(kind: Any) -> str:
         return f"{', '.join(most)} or {last}"
     if get_origin(kind) is tuple:
         count = "" if ... in arguments else f"{len(arguments)} "
-        return f"{count}{_PLURALS[arguments[0]]} in brackets, as in [{'a, b' if arguments[0] is str else '2, 3'}]"
+        return f"{count}values in brackets, as in {_example(kind)}"
     if get_origin(kind) is dict:
-        return f"{_PLURALS[arguments[1]]} by name, as in {{a: 0.5, b: 0.5}}"
+        return f"values by name, as in {_example(kind)}"
     if arguments:
         return " or ".join("null" if each is type(None) else _expected(each) for each in arguments)
     return _KINDS[kind]
+
+
+def _example(kind: Any) -> str:
+    """Return how values of a type may be written."""
+    arguments = get_args(kind)
+    if get_origin(kind) is tuple:
+        value = _example(arguments[0])
+        return f"[{value}, {value}]"
+    if get_origin(kind) is dict:
+        return f"{{name: {_example(arguments[1])}}}"
+    return _EXAMPLES[kind]

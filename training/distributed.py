@@ -26,13 +26,11 @@ class Processes:
         device: where this process computes.
         rank: its number, from 0; the first one validates and writes.
         count: how many there are.
-        hosts: joins them on the CPU; None if there is but one.
     """
 
     device: torch.device
     rank: int = 0
     count: int = 1
-    hosts: dist.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
@@ -66,11 +64,11 @@ class Processes:
         return total / self.count
 
     def largest(self, number: int) -> int:
-        """Return the largest `number` of all processes, without waiting for what their GPUs do."""
+        """Return the largest `number` of all processes, without waiting for what their GPUs do: over gloo."""
         if self.count == 1:
             return number
         value = torch.tensor(number)
-        dist.all_reduce(value, dist.ReduceOp.MAX, self.hosts)
+        dist.all_reduce(value, dist.ReduceOp.MAX)
         return int(value)
 
     def wrap(self, module: nn.Module) -> nn.Module:
@@ -95,8 +93,8 @@ def joined_processes() -> Iterator[Processes]:
     device = torch.device("cuda", local) if gpus else torch.device("cpu")
     if gpus:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if gpus else "gloo", device_id=device if gpus else None)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", device_id=device if gpus else None)
     try:
-        yield Processes(device, dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
+        yield Processes(device, dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
