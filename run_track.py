@@ -9,7 +9,8 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from app.signals import ended_by_signals
+from cli.packages import report_missing
+from cli.signals import ended_by_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,8 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             from app.command import run  # here, because it takes a second in which Ctrl-C should work too
         except ImportError as error:
-            print(f"error: {error}; `pip install -e .` installs what is needed (see README.md).", file=sys.stderr)
-            return 1
+            return report_missing(error)
         return run(sys.argv[1:] if arguments is None else arguments)
 
 

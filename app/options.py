@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentError
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
-import yaml
 from jsonargparse import ActionYesNo, ArgumentParser
 
+from cli.options import Keys, with_underscores
 from core import ConfigError
-from core.errors import suggestion
 from tracker import TrackerSettings
 
 DESCRIPTION = """\
 Follow the people in a video: every person gets a number that stays the same, and the results are an annotated
 video, MOTChallenge text and JSON lines in OUTPUT/<name of the source>/. Flags may be written with - or _."""
-
-_KINDS = {int: "a whole number", float: "a number (infinity is .inf)", bool: "true or false", str: "text"}
 
 
 def _option(group: str, text: str, default: Any) -> Any:
@@ -126,14 +122,11 @@ def parse(arguments: Sequence[str]) -> Options:
         ConfigError: if something is unknown, of the wrong type or out of range.
         SystemExit: for `--help` and `--version`, after printing.
     """
-    arguments = [*map(_with_underscores, arguments)]
+    arguments = [*map(with_underscores, arguments)]
     parser = _parser()
-    for path in _config_files(arguments):
-        _check_keys(path)
-        try:
-            parser.parse_path(path)
-        except ArgumentError as error:  # seen here, where the file is known
-            raise ConfigError(f"{path}: {_explained(error.message)}") from error
+    hints = get_type_hints(Options)
+    keys = Keys.of({name: kind for name, kind in hints.items() if name != "sources"}, "configs/default.yaml")
+    keys.check_files(parser, arguments)
     parser.add_argument(
         "sources",
         metavar="SOURCE",
@@ -141,10 +134,7 @@ def parse(arguments: Sequence[str]) -> Options:
         help="video file, folder of images, MOTChallenge sequence, folder of such sequences, glob, camera index, URL, "
         "or demo, a scene that the project renders",
     )
-    try:
-        values = vars(parser.parse_args(arguments))
-    except ArgumentError as error:
-        raise _explained(error.message) from error
+    values = vars(keys.parse(parser, arguments))
     values.pop("config")
     values["sources"] = tuple(values["sources"])
     values["tracker"] = TrackerSettings(**vars(values["tracker"]))
@@ -157,23 +147,6 @@ def project_version() -> str:
         return version("fairmot-tensorrt")
     except PackageNotFoundError:
         return "unknown (run `pip install -e .`)"
-
-
-def _with_underscores(argument: str) -> str:
-    """Return a flag spelled as its key: `--save-detections` is `--save_detections`."""
-    name, equals, value = argument.partition("=")
-    if not name.startswith("--"):
-        return argument
-    prefix = "--no-" if name.startswith("--no-") else "--"
-    return f"{prefix}{name.removeprefix(prefix).replace('-', '_')}{equals}{value}"
-
-
-def _config_files(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the files that `--config` names."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        name, equals, value = argument.partition("=")
-        if name == "--config" and (equals or following):
-            yield value if equals else following
 
 
 def _parser() -> ArgumentParser:
@@ -202,76 +175,3 @@ def _parser() -> ArgumentParser:
         group.add_argument(f"--{each.name}", default=each.default, help=each.metadata["help"], **kind)
     parser.add_class_arguments(TrackerSettings, "tracker")
     return parser
-
-
-def _known() -> dict[str, Any]:
-    """Return the type of every key, those of the tracker with its dot."""
-    hints = get_type_hints(Options)
-    known = {each.name: hints[each.name] for each in fields(Options) if each.default is not MISSING}
-    return known | {f"tracker.{name}": kind for name, kind in get_type_hints(TrackerSettings).items()}
-
-
-def _check_keys(path: str) -> None:
-    """Raise unless a YAML file holds known keys, and true or false where a flag has no value.
-
-    What cannot be read at all is left to jsonargparse.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except OSError as error:
-        raise ConfigError(f"The configuration {path} cannot be read ({error.strerror}); check the path.") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark is not None else ""
-        raise ConfigError(
-            f"The configuration {path} is not YAML{where}; compare it with configs/default.yaml."
-        ) from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"The configuration {path} holds no `key: value` lines; see configs/default.yaml.")
-    known = _known()
-    for key, value in _flat(content):
-        if key not in known:
-            raise _unknown(key, f"{path}: the key")
-        if known[key] is bool and not isinstance(value, bool):
-            raise ConfigError(f"{path}: {_wrong(key, value)}")
-
-
-def _flat(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if key == "tracker" and isinstance(value, dict) and not prefix:
-            yield from _flat(value, "tracker.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _unknown(key: str, subject: str) -> ConfigError:
-    """Return the error for a key that does not exist, with the nearest that does; its group may have been left out."""
-    known = _known()
-    nearest = suggestion(key, known) or suggestion(f"tracker.{key}", known)
-    return ConfigError(f'{subject} "{key}" is unknown.{nearest}')
-
-
-def _explained(message: str) -> ConfigError:
-    """Return a message of jsonargparse as one sentence in our words."""
-    unknown = re.match(r"unrecognized arguments: --(?:no-)?([^\s=]+)", message, re.IGNORECASE)
-    if unknown:
-        return _unknown(unknown[1], "The option")
-    wrong = re.search(r'Parser key "([\w.]+)".*(?:Given value|Got value): (.*)', message, re.DOTALL)
-    if wrong and wrong[1] in _known():
-        return ConfigError(_wrong(wrong[1], wrong[2]))
-    return ConfigError(" ".join(message.split()).rstrip(".") + "; see --help.")
-
-
-def _wrong(key: str, value: object) -> str:
-    return f'{key} must be {_expected(_known()[key])}, not "{value}".'
-
-
-def _expected(kind: Any) -> str:
-    """Return in words what a type takes."""
-    if get_origin(kind) is Literal:
-        *most, last = get_args(kind)
-        return f"{', '.join(most)} or {last}"
-    if get_args(kind):
-        return " or ".join("null" if each is type(None) else _expected(each) for each in get_args(kind))
-    return _KINDS[kind]

@@ -19,8 +19,8 @@ from app.pipeline import track_frames
 from app.report import RunReport, inputs_of, location_of
 from app.resume import finished_run
 from app.scoring import Scored, check_ground_truth, score_run, sequence_length
-from app.signals import StopSignals
 from app.terminal import Terminal
+from cli.signals import StopSignals
 from core import Frame, OutputError, SourceError, StageClock, Tracks, UserError
 from engine import Engine
 from tracker import FairMOTTracker

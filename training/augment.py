@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from export.networks.deform_conv import triton_builds
 from training.photometric import PhotometricSettings, photometric, uniform
+from training.ranges import require, require_order, require_positive
 from training.samples import Kind
 from training.store import Store
 
@@ -38,6 +40,9 @@ class AugmentSettings:
         minimum_height: smaller boxes become ignore regions, px.
         visible: boxes cut further than this share become ignore regions.
         photometric: changes that leave boxes where they are.
+
+    Raises:
+        ConfigError: if a value is out of its range.
     """
 
     mosaic: float = 0.5
@@ -51,6 +56,15 @@ class AugmentSettings:
     minimum_height: float = 9.0
     visible: float = 0.35
     photometric: PhotometricSettings = field(default_factory=PhotometricSettings)
+
+    def __post_init__(self) -> None:
+        prefix = "settings.augment."
+        require(self, prefix, "mosaic whole visible", 0, 1)
+        require(self, prefix, "cover stretch minimum_height")
+        require(self, prefix, "rotation", 0, math.pi)
+        require(self, prefix, "boxes", 1)
+        require_positive(self, prefix, "height_range scale_range")
+        require_order(self, prefix, "height_range scale_range")
 
 
 @dataclass(eq=False)

@@ -63,6 +63,14 @@ class Processes:
         dist.all_reduce(total)
         return total / self.count
 
+    def largest(self, number: int) -> int:
+        """Return the largest `number` of all processes, without waiting for what their GPUs do: over gloo."""
+        if self.count == 1:
+            return number
+        value = torch.tensor(number)
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        return int(value)
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """Return the module such that `backward` averages its gradients over the processes."""
         if self.count == 1:
@@ -85,7 +93,7 @@ def joined_processes() -> Iterator[Processes]:
     device = torch.device("cuda", local) if gpus else torch.device("cpu")
     if gpus:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if gpus else "gloo", device_id=device if gpus else None)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", device_id=device if gpus else None)
     try:
         yield Processes(device, dist.get_rank(), dist.get_world_size())
     finally:

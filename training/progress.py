@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from core.errors import ConfigError
+from training.outputs import writing
 
 # What shares an axis of the plot.
 _PANELS = (
@@ -19,8 +21,12 @@ _PANELS = (
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Return the lines of a log."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """Return the lines of a log; one that was cut short, as the process was killed, is left out."""
+    entries = []
+    for line in path.read_text(errors="replace").splitlines():
+        with suppress(json.JSONDecodeError):
+            entries.append(json.loads(line))
+    return entries
 
 
 class EpochLog:
@@ -29,17 +35,21 @@ class EpochLog:
     Args:
         path: the file. Lines of steps after `step` are dropped: a resumed run writes them again.
         step: where the run stands.
+
+    Raises:
+        OutputError: if it cannot be written, here and in `write`.
     """
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        kept = [entry for entry in read_log(path) if entry["step"] <= step] if path.exists() else []
-        path.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+        with writing(path):
+            kept = [entry for entry in read_log(path) if entry["step"] <= step] if path.exists() else []
+            path.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
 
     def write(self, entry: dict[str, float]) -> None:
         """Append an epoch and show it."""
         line = json.dumps({name: float(f"{value:.5g}") if value % 1 else value for name, value in entry.items()})
-        with self.path.open("a") as file:
+        with writing(self.path), self.path.open("a") as file:
             file.write(line + "\n")
         print(line, flush=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import SourceError
+from training.workers import WorkerContext, WorkerPool
 from video.scene import Scene
 
 # Whether a picture is wanted, by its number within its set and its scene: `Sample.scene`.
@@ -22,8 +22,7 @@ Keep = Callable[[int, str], bool]
 
 def worker_pool(workers: int, initializer: Callable[..., object], *arguments: object) -> ProcessPoolExecutor:
     """Return a pool whose processes start afresh: forks of a process with running threads (torch's) may hang."""
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer, arguments)
+    return WorkerPool(workers, WorkerContext(), initializer, arguments)
 
 
 class Kind(IntEnum):

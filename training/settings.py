@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 
+from core.errors import ConfigError
+from export.networks import SIZE_MULTIPLE, require_architecture
 from training.augment import AugmentSettings
+from training.ranges import require, require_positive
 from training.sprites import CrowdSettings
+
+_LEAST_LENGTH = 64  # px; on less BatchNorm would see single cells at stride 32
 
 
 @dataclass(frozen=True)
@@ -15,7 +21,7 @@ class TrainSettings:
 
     Attributes:
         architecture: a name of `export.networks.ARCHITECTURES`.
-        size: width and height of the training pictures in pixels.
+        size: width and height of the training pictures in pixels, multiples of `export.networks.SIZE_MULTIPLE`.
         sets: share of the drawn tiles by set. A set is a folder of the data with `images` and `labels_with_ids`, or
             `crowd` (composed from cut-outs), `pasted` (frames of the other sets with cut-outs among their people),
             `scene` (rendered), `market1501` (sheets of identity crops). What is not named is not made.
@@ -36,6 +42,9 @@ class TrainSettings:
         seed: of everything random.
         augment: ranges of the augmentation.
         crowd: how people are pasted over pictures.
+
+    Raises:
+        ConfigError: if a value is out of its range or there is no such architecture.
     """
 
     architecture: str = "dla_34_lite"
@@ -58,3 +67,23 @@ class TrainSettings:
     seed: int = 1
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     crowd: CrowdSettings = field(default_factory=CrowdSettings)
+
+    def __post_init__(self) -> None:
+        prefix = "settings."
+        require_architecture(self.architecture)
+        if any(length < _LEAST_LENGTH or length % SIZE_MULTIPLE for length in self.size):
+            wanted = f"multiples of {SIZE_MULTIPLE} and at least {_LEAST_LENGTH}"
+            raise ConfigError(f"settings.size must be width and height, {wanted}, not {list(self.size)}.")
+        for name, share in self.sets.items():
+            if not 0 <= share < math.inf:
+                raise ConfigError(f"settings.sets must give {name} a share of at least 0, not {share}.")
+        if self.sets and not any(self.sets.values()):
+            raise ConfigError("settings.sets must give at least one set a share above 0.")
+        for name, made in (("crowds", "crowd"), ("pasted", "pasted"), ("scenes", "scene"), ("sheets", "market1501")):
+            require(self, prefix, name, 1 if made in self.sets else 0)
+        require(self, prefix, "steps batch pasted_people workers", 1)
+        require(self, prefix, "warmup weight_decay")
+        require(self, prefix, "side", _LEAST_LENGTH)
+        require(self, prefix, "ema", 0, 1)
+        require(self, prefix, "seed", 0, 2**32 - 1)
+        require_positive(self, prefix, "learning_rate")

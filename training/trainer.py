@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from core.errors import ConfigError
+from cli.signals import StopSignals
+from core.errors import ConfigError, OutputError, UserError
 from training.augment import Augmenter, Batch
 from training.distributed import Processes
 from training.losses import FairMOTLoss, Targets, make_targets
 from training.measure import StepClock
+from training.outputs import UNREADABLE, writing
 from training.progress import EpochLog
 from training.settings import TrainSettings
 
@@ -72,6 +73,10 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+class DivergedError(UserError):
+    """The loss or the weights are no longer finite numbers."""
+
+
 class _Model(nn.Module):
     """Network and loss as one module: both have weights, whose gradients are averaged over the processes."""
 
@@ -118,6 +123,11 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda s: learning_rate(s, self.settings))
         self.sums: dict[str, Tensor] = {}  # of the parts of the loss, since the epoch began
         self.batch = self.processes.share(self.settings.batch)
+        # Counts over all processes, to notice other data when the run is resumed.
+        store = self.augmenter.store
+        drawn = (store.weights > 0).sum().float()
+        self.pictures = round(float(self.processes.mean(drawn)) * self.processes.count)
+        self.data = {"pictures": self.pictures, "identities": store.identity_count}
 
     def _recipe(self) -> dict[str, Any]:
         """Return what must not change when a run is resumed."""
@@ -126,10 +136,18 @@ class Trainer:
         return settings
 
     def save(self) -> None:
-        """Write `last.pth` (to resume) and `average.pth` (`{epoch, state_dict}`, to export), whole or not at all."""
+        """Write `last.pth` (to resume) and `average.pth` (`{epoch, state_dict}`, to export), whole or not at all.
+
+        Raises:
+            DivergedError: if a weight is no finite number.
+            OutputError: if they cannot be written; those of an earlier step stay.
+        """
+        trained = [*self.model.state_dict().values(), *self.average.network.state_dict().values()]
+        self._require_finite([*trained, *self.sums.values()])
         state = {
             "step": self.step,
             "recipe": self._recipe(),
+            "data": self.data,
             "network": self.network.state_dict(),
             "average": self.average.network.state_dict(),
             "loss": self.loss.state_dict(),
@@ -138,32 +156,59 @@ class Trainer:
             "sums": self.sums,
         }
         weights = {"epoch": self.step, "state_dict": self.average.network.state_dict()}
-        for name, content in (("last.pth", state), ("average.pth", weights)):
-            torch.save(content, self.output / f"{name}.part")
-            (self.output / f"{name}.part").replace(self.output / name)
+        files = {self.output / "last.pth": state, self.output / "average.pth": weights}
+        parts = {path: path.with_name(f"{path.name}.part") for path in files}
+        try:
+            for path, content in files.items():
+                try:
+                    torch.save(content, parts[path])
+                except (OSError, RuntimeError) as error:  # of PyTorch's writer, without the reason
+                    raise OutputError(f"{path} cannot be written; make room on the disk and resume.") from error
+            for path, part in parts.items():
+                with writing(path):
+                    part.replace(path)
+        finally:
+            for part in parts.values():
+                part.unlink(missing_ok=True)
+
+    def _require_finite(self, values: list[Tensor]) -> None:
+        if not torch.stack([value.isfinite().all() for value in values]).all():
+            raise DivergedError(
+                f"Training diverged by step {self.step}, loss or weights are no finite numbers: lower "
+                f"settings.learning_rate ({self.settings.learning_rate:g}) or lengthen settings.warmup "
+                f"({self.settings.warmup}), and start again with another --output."
+            )
 
     def resume(self, path: Path) -> None:
         """Continue a run from its `last.pth`.
 
         Raises:
-            ConfigError: if the file is no such checkpoint, or the run had other settings.
+            ConfigError: if the file is no such checkpoint, or the run had other settings or other data.
         """
         try:
             state = torch.load(path, map_location=self.processes.device, weights_only=True)
-            recipe = state["recipe"]
-        except (OSError, RuntimeError, UnpicklingError, LookupError, TypeError) as error:
+            recipe, data = state["recipe"], state.get("data", self.data)  # older ones do not tell their data
+        except UNREADABLE as error:
             raise ConfigError(f"Resume from the last.pth of a training run; {path} is none.") from error
         mine = self._recipe()
         for name, value in recipe.items():
             if value != mine.get(name):
                 raise ConfigError(f"{path} was trained with {name} {value}; resume it with the same settings.")
-        self.step = state["step"]
-        self.network.load_state_dict(state["network"])
-        self.average.network.load_state_dict(state["average"])
-        self.loss.load_state_dict(state["loss"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.sums = state["sums"]
+        for name, count in data.items():
+            if count != self.data[name]:
+                raise ConfigError(
+                    f"{path} was trained with {count} {name}, now there are {self.data[name]}; resume it with the same "
+                    "data, or start again with another --output."
+                )
+        try:
+            self.network.load_state_dict(state["network"])
+            self.average.network.load_state_dict(state["average"])
+            self.loss.load_state_dict(state["loss"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.step, self.sums = state["step"], state["sums"]
+        except UNREADABLE as error:
+            raise ConfigError(f"{path} fits neither these data nor this network; resume it with the same.") from error
 
     def draw(self) -> tuple[Batch, Targets]:
         """Return the batch of the present step."""
@@ -183,40 +228,57 @@ class Trainer:
         for name, value in ({"total": total} | parts | {"norm": norm}).items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
 
-    def run(self, check: Check, epoch: int) -> None:
-        """Train to the last step.
+    def run(self, check: Check, epoch: int) -> int:
+        """Train to the last step, or to the one in which Ctrl-C or SIGTERM comes; that too ends with a checkpoint.
+
+        Several processes agree after every step, so that all of them end after the same one if any got a signal.
+        (`torchrun` passes it to all and kills those still there after 30 s. One that raises an error leaves the others
+        to `torchrun`.) A second signal kills at once.
 
         Args:
             check: validates the averaged network, in the first process.
             epoch: steps of an epoch, at whose end comes a line in the log.
+
+        Returns:
+            The number of the signal that came, or 0.
+
+        Raises:
+            DivergedError: if the loss or a weight is no finite number; told at the end of an epoch or when a
+                checkpoint is due, which then stays the one before.
+            OutputError: if the log or a checkpoint cannot be written.
         """
         log = EpochLog(self.output / "log.jsonl", self.step) if self.processes.is_first else None
         clock = StepClock(self.processes.device)
         saved = time.perf_counter()
-        while self.step < self.settings.steps:
-            clock.start()
-            batch, targets = self.draw()
-            clock.drawn()
-            self.learn(batch, targets)
-            last = self.step == self.settings.steps
-            if self.step % epoch == 0 or last:
-                entry = self._entry(epoch, clock)
-                if log is not None:
-                    log.write(entry | check(self.average.network))
-            if log is not None and (time.perf_counter() - saved > _SAVE_SECONDS or last):
-                self.save()
-                saved = time.perf_counter()
+        received = 0
+        with StopSignals() as signals:
+            while self.step < self.settings.steps and not received:
+                clock.start()
+                batch, targets = self.draw()
+                clock.drawn()
+                self.learn(batch, targets)
+                received = self.processes.largest(signals.received or 0)
+                last = self.step == self.settings.steps
+                if self.step % epoch == 0 or last:
+                    entry = self._entry(epoch, clock)
+                    if log is not None:
+                        log.write(entry | check(self.average.network))
+                if log is not None and (time.perf_counter() - saved > _SAVE_SECONDS or last or received):
+                    self.save()
+                    saved = time.perf_counter()
+        return received
 
     def _entry(self, epoch: int, clock: StepClock) -> dict[str, float]:
         """Return the epoch's line, without the validation, and begin the next epoch."""
         steps = (self.step - 1) % epoch + 1
-        means = self.processes.mean(torch.stack(list(self.sums.values())) / steps).tolist()
+        means = self.processes.mean(torch.stack(list(self.sums.values())) / steps).cpu()
+        self._require_finite([means])
         speed = clock.read(self.settings.batch)
         entry: dict[str, float] = {
             "epoch": math.ceil(self.step / epoch),
             "step": self.step,
             "lr": float(self.schedule.get_last_lr()[0]),
         }
-        entry |= dict(zip(self.sums, means, strict=True))
+        entry |= dict(zip(self.sums, means.tolist(), strict=True))
         self.sums = {}
         return entry | asdict(speed)

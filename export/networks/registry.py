@@ -43,6 +43,19 @@ ARCHITECTURES: dict[str, _Architecture] = {
 }
 
 
+def require_architecture(architecture: str) -> None:
+    """Check a name.
+
+    Raises:
+        ConfigError: if there is no such architecture.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ConfigError(
+            f'There is no architecture "{architecture}"; choose one of {", ".join(ARCHITECTURES)}.'
+            + suggestion(architecture, ARCHITECTURES)
+        )
+
+
 def build_network(architecture: str, heads: HeadSizes | None = None) -> Network:
     """Build a network with fresh weights.
 
@@ -53,10 +66,6 @@ def build_network(architecture: str, heads: HeadSizes | None = None) -> Network:
     Raises:
         ConfigError: if there is no such architecture.
     """
-    if architecture not in ARCHITECTURES:
-        raise ConfigError(
-            f'There is no architecture "{architecture}"; choose one of {", ".join(ARCHITECTURES)}.'
-            + suggestion(architecture, ARCHITECTURES)
-        )
+    require_architecture(architecture)
     entry = ARCHITECTURES[architecture]
     return entry.build(heads or entry.heads)

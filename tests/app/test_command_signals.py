@@ -123,7 +123,7 @@ def test_a_live_stream_has_no_half(tmp_path: Path, weights: Path, capsys: pytest
 def test_a_signal_kills_where_nothing_can_be_saved(phase: str) -> None:
     """Before the loop the first signal, inside it the second one, also while a library call blocks."""
     program = (
-        f"import time\nfrom app.signals import *\nwith {phase}:\n    print('in', flush=True)\n    time.sleep(20)\n"
+        f"import time\nfrom cli.signals import *\nwith {phase}:\n    print('in', flush=True)\n    time.sleep(20)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=material.ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from core.errors import SourceError
-from training.reproduce import steps_done, unpack
+from training.reproduction import steps_done, unpack
 
 
 def write_tar(path, files):

@@ -12,12 +12,13 @@ import torch
 from trainee import make_trainer, write_folder
 
 from core.errors import ConfigError, SourceError
+from training.command import parse
 from training.loading import HELD_OUT, load_samples
 from training.measure import constant_batch_speed, costliest_operations
 from training.progress import plot, read_log
 from training.settings import TrainSettings
 from training.store import identities_of
-from training.train import command_parser, main
+from training.train import main
 from training.validate import validate
 
 
@@ -190,10 +191,9 @@ def test_command(own_data, recipe, tmp_path, monkeypatch):
 
 
 def test_recipe_of_the_bundled_weights():
-    parser = command_parser()
     recipe = Path(__file__).resolve().parents[2] / "configs" / "train_lite.yaml"
     flags = ["--data", "d", "--output", "o", "--settings.augment.photometric.jpeg", "0.5"]
-    settings = parser.instantiate(parser.parse_args(["--config", str(recipe), *flags])).settings
+    settings = parse(["--config", str(recipe), *flags])["settings"]
     assert sum(settings.sets.values()) == pytest.approx(1)
     assert settings.augment.photometric.motion == 0.12
     assert settings.augment.photometric.jpeg == 0.5

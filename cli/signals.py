@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: before and after the loop they end the process, inside it they end the loop."""
+"""Ctrl-C and SIGTERM: outside of a command's loop they end the process, inside it they end the loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,18 +22,47 @@ def ended_by_signals() -> Iterator[None]:
         yield
 
 
+class _Received(BaseException):
+    """A signal came."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def cleaned_up_on_signals(run: Callable[[], int]) -> int:
+    """Call `run`, out of which Ctrl-C and SIGTERM lead by an exception; a second one kills.
+
+    For when there is nothing to save, but worker processes have to end as well.
+
+    Returns:
+        The exit code that `run` returns, or 128 and the number of the signal.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        _let_kill()
+        raise _Received(number)
+
+    try:
+        with _handled_by(leave):
+            return run()
+    except _Received as received:
+        code = 128 + received.number
+    return code  # by now the exception is gone, and with it the generators that it held open
+
+
 class StopSignals:
     """Turns the first Ctrl-C or SIGTERM inside a `with` block into a request to stop; a second one kills.
 
     Args:
         stop: what to do then; runs in a thread of its own, so it may wait and take locks. It has to make the
-            block end, also where that waits for something.
+            block end, also where that waits for something. None if the block looks at `received`.
 
     Attributes:
         received: number of the signal that came, or None.
     """
 
-    def __init__(self, stop: Callable[[], object]) -> None:
+    def __init__(self, stop: Callable[[], object] | None = None) -> None:
         self.received: int | None = None
         self._stop = stop
         self._handlers = _handled_by(self._handle)
@@ -47,9 +76,14 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
-        threading.Thread(target=self._stop, name="stop", daemon=True).start()
+        _let_kill()
+        if self._stop is not None:
+            threading.Thread(target=self._stop, name="stop", daemon=True).start()
+
+
+def _let_kill() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

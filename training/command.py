@@ -1,0 +1,170 @@
+"""The command `python -m training.train`: from its arguments through a whole run to the exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
+from jsonargparse import ArgumentParser
+
+from cli.options import Keys, with_underscores
+from core.errors import ConfigError, UserError
+from export.networks import build_network
+from training.augment import Augmenter
+from training.distributed import Processes, joined_processes
+from training.loading import HELD_OUT, load_samples
+from training.losses import FairMOTLoss
+from training.measure import constant_batch_speed, costliest_operations
+from training.outputs import writing
+from training.progress import plot, read_log
+from training.settings import TrainSettings
+from training.store import Store, identities_of
+from training.trainer import Trainer, repeat_to_the_bit
+from training.validate import validate
+
+log = logging.getLogger(__name__)
+
+DEFAULT_OUTPUT = Path("runs/train")
+
+
+def train(data: Path, settings: TrainSettings, output: Path = DEFAULT_OUTPUT, resume: Path | None = None) -> int:
+    """Train on every set below `data` and leave the weights in `output`.
+
+    Args:
+        data: folder of the unpacked sets.
+        settings: what to train.
+        output: folder for checkpoints, the log and its plot, and what limits the speed; made if missing.
+        resume: a `last.pth` to continue.
+
+    Returns:
+        128 and the number of the signal that ended the run, or 0.
+
+    Raises:
+        UserError: if a setting is at fault, pictures are missing, the output cannot be written or is that of another
+            run, or training diverges.
+    """
+    if resume is not None and not resume.is_file():
+        raise ConfigError(f"There is no {resume} to resume from.")
+    with joined_processes() as processes:
+        processes.share(settings.batch)
+        if processes.is_first:
+            with writing(output):
+                output.mkdir(parents=True, exist_ok=True)
+            if resume is None and any((output / name).exists() for name in ("last.pth", "average.pth")):
+                last = output / "last.pth"
+                raise ConfigError(f"{output} holds a training run: give --resume {last} or choose another --output.")
+        return _train(data, output, settings, resume, processes)
+
+
+def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | None, processes: Processes) -> int:
+    torch.manual_seed(settings.seed)
+    repeat_to_the_bit()
+    start = time.perf_counter()
+    samples = load_samples(data, settings, processes.rank, processes.count)
+    held_out = [i for i, sample in enumerate(samples) if sample.group == HELD_OUT]
+    known = processes.union(identities_of(samples))
+    store = Store(samples, settings.sets, settings.side, known).to(processes.device)
+    del samples
+    drawn = float((store.weights > 0).sum())
+    if not drawn:
+        raise ConfigError("No picture is left to train on: give a set with pictures a share above 0, or hold out less.")
+    loaded = time.perf_counter() - start
+    augmenter = Augmenter(store, settings.size, settings.augment, settings.seed + 7919 * processes.rank)
+    network = build_network(settings.architecture).to(processes.device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loss = FairMOTLoss(network.head_sizes.embedding, store.spaces).to(processes.device)
+    trainer = Trainer(settings, augmenter, network, loss, output, processes)
+    log.info(
+        "Process %d of %d: %d of %d pictures, %d held out, %d identities, loaded in %.0f s",
+        processes.rank + 1,
+        processes.count,
+        drawn,
+        trainer.pictures,
+        len(held_out),
+        store.identity_count,
+        loaded,
+    )
+    if resume is not None:
+        trainer.resume(resume)
+    if processes.is_first:
+        path = output / "settings.json"
+        with writing(path):
+            path.write_text(json.dumps(asdict(settings), indent=2))
+    indices = torch.tensor(held_out, device=processes.device)
+    epoch = max(1, round(trainer.pictures / settings.batch))
+    received = trainer.run(lambda average: validate(average, augmenter, indices) if held_out else {}, epoch)
+    if not received:
+        _report(trainer)
+        return 0
+    if processes.is_first:
+        last = output / "last.pth"
+        print(f"Stopped after step {trainer.step} of {settings.steps}; go on with --resume {last}.", file=sys.stderr)
+    return 128 + received
+
+
+def _report(trainer: Trainer) -> None:
+    """Plot the log and write what limits the speed; the trainer is spent afterwards."""
+    limit = constant_batch_speed(trainer)
+    operations = costliest_operations(trainer)
+    if not trainer.processes.is_first:
+        return
+    lines = read_log(trainer.output / "log.jsonl")
+    if not lines:  # the run was complete before, in another folder
+        return
+    speed = {name: lines[-1][name] for name in ("images_per_second", "data_share")}
+    speed |= {"constant_batch_images_per_second": limit, "processes": trainer.processes.count}
+    log.info("%.0f images/s; %.0f with one batch kept in memory", speed["images_per_second"], limit)
+    with writing(trainer.output):
+        (trainer.output / "throughput.json").write_text(json.dumps(speed, indent=2) + "\n")
+        (trainer.output / "operations.txt").write_text(operations)
+    try:
+        with writing(trainer.output):
+            log.info("Curves of the run: %s", plot(trainer.output / "log.jsonl"))
+    except ConfigError as error:  # no reason to fail after all this
+        log.warning("%s", error)
+
+
+def parse(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of `train` that the command line and the YAML files it names give.
+
+    Raises:
+        ConfigError: if something is unknown, of the wrong type or out of range, or the data are not named.
+        SystemExit: for `--help`, after printing.
+    """
+    arguments = [*map(with_underscores, arguments)]
+    parser = ArgumentParser(
+        prog="python -m training.train",
+        description="Train a network on folders of labelled pictures. Flags may be written with - or _.",
+        exit_on_error=False,
+        allow_abbrev=False,
+        print_config=None,
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of the keys below; flags after it win")
+    parser.add_argument("--data", type=Path, help="folder of the unpacked sets")  # not required in a file
+    parser.add_function_arguments(train, skip={"data"})
+    hints = get_type_hints(train)
+    del hints["return"]
+    keys = Keys.of(hints, "configs/train_lite.yaml")
+    keys.check_files(parser, arguments)
+    options: dict[str, Any] = vars(parser.instantiate(keys.parse(parser, arguments)))
+    del options["config"]
+    if options["data"] is None:
+        raise ConfigError("Name the folder of your pictures: --data DIR; see --help.")
+    return options
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command and return its exit code; what the user can mend becomes a sentence on standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        return train(**parse(arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code

@@ -1,0 +1,151 @@
+"""The bundled weights from the data folder.
+
+Unpacks `DIR/train/*.tar`, trains by `configs/train_lite.yaml`, exports and scores on the sequences of `DIR/dev`.
+Training that is done is not done again, so it may happen on a machine with a GPU and the rest elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+
+from cli.options import Keys, with_underscores
+from cli.signals import StopSignals
+from core.errors import ConfigError, SourceError, UserError
+from training.outputs import UNREADABLE, writing
+
+log = logging.getLogger(__name__)
+
+_ROOT = Path(__file__).resolve().parents[1]
+_SCORE_SHIFT = -0.405  # logit(0.4) - logit(0.5): FairMOT's threshold of 0.4 falls where 0.5 was
+_SEQUENCES = ("PETS-S3-MF1", "TUD-Campus")
+
+
+def unpack(archives: Path, folder: Path) -> int:
+    """Unpack every tar file of `archives` into `folder` and return how many files were missing there.
+
+    Raises:
+        SourceError: if there are no tar files, one is damaged, or one would write elsewhere.
+        OutputError: if `folder` cannot be written.
+    """
+    paths = sorted(archives.glob("*.tar"))
+    if not paths:
+        raise SourceError(f"There are no tar files in {archives}.")
+    written = 0
+    for path in paths:
+        try:
+            with tarfile.open(path) as archive:
+                for member in archive:
+                    target = folder / member.name
+                    if not target.resolve().is_relative_to(folder.resolve()):
+                        raise SourceError(f"{path} holds {member.name}, which lies outside of the folder to unpack to.")
+                    content = archive.extractfile(member)
+                    if content is None or (target.exists() and target.stat().st_size == member.size):
+                        continue
+                    data = content.read()
+                    with writing(target):
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        target.write_bytes(data)
+                    written += 1
+        except tarfile.TarError as error:
+            raise SourceError(f"Copy {path} again, since it is damaged: {error}.") from error
+    return written
+
+
+def steps_done(output: Path) -> int:
+    """Return the steps behind `average.pth`, 0 if there is none.
+
+    Raises:
+        SourceError: if it is no such file.
+    """
+    path = output / "average.pth"
+    if not path.exists():
+        return 0
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True)["epoch"])
+    except UNREADABLE as error:
+        raise SourceError(f"{path} holds no weights of a training run: remove it.") from error
+
+
+def _settings(output: Path) -> dict[str, Any]:
+    """Return the settings of the run in `output`."""
+    path = output / "settings.json"
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        return {"steps": int(content["steps"]), "size": tuple(content["size"])}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SourceError(f"{path} holds no settings of a training run: remove it.") from error
+
+
+def _run(*arguments: str | Path) -> None:
+    """Run a Python command; it is passed the signal that comes meanwhile and ends in its own way.
+
+    Raises:
+        subprocess.CalledProcessError: if it fails.
+        SystemExit: if a signal came.
+    """
+    command = [sys.executable, *map(str, arguments)]
+    log.info("python %s", " ".join(command[1:]))
+    # In a session of its own it gets Ctrl-C once: from here, and not from the terminal too.
+    child = subprocess.Popen(command, cwd=_ROOT, start_new_session=True)
+    with StopSignals(lambda: child.send_signal(signals.received or signal.SIGTERM)) as signals:
+        code = child.wait()
+    if signals.received:
+        raise SystemExit(128 + signals.received)
+    if code:
+        raise subprocess.CalledProcessError(code, command)
+
+
+def reproduce(data: Path, output: Path) -> None:
+    """Make `dla_34_lite.onnx` in `output` and score it.
+
+    Raises:
+        UserError: if the data are missing, or `output` holds something else or cannot be written.
+        subprocess.CalledProcessError: if a command fails; it has said why.
+    """
+    data, output = data.resolve(), output.resolve()
+    if not (output / "settings.json").exists() or steps_done(output) < _settings(output)["steps"]:
+        log.info("%d files unpacked", unpack(data / "train", output / "data"))
+        last = output / "last.pth"
+        resume = ("--resume", last) if last.exists() else ()
+        config = _ROOT / "configs" / "train_lite.yaml"
+        _run("-m", "training.train", "--config", config, "--data", output / "data", "--output", output, *resume)
+    width, height = _settings(output)["size"]
+    model = output / "dla_34_lite.onnx"
+    finish = ("--size", f"{width}x{height}", "--half-storage", "--score-shift", str(_SCORE_SHIFT))
+    _run("-m", "export", output / "average.pth", *finish, "-o", model)
+    sequences = [data / "dev" / name for name in _SEQUENCES]
+    _run("run_track.py", *sequences, "--eval", "--no-video", "--weights", model, "--output", output / "tracks")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command and return its exit code; what the user can mend becomes a sentence on standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = ArgumentParser(
+        prog="python -m training.reproduce", description=__doc__, exit_on_error=False, allow_abbrev=False
+    )
+    parser.add_argument("--data", type=Path, help="folder with train/*.tar and dev/")
+    parser.add_argument("--output", type=Path, help="folder for everything that is made")
+    try:
+        options = Keys({"data": Path, "output": Path}).parse(parser, [*map(with_underscores, arguments)])
+        if options.data is None or options.output is None:
+            raise ConfigError(
+                "Name the folder with train/*.tar and dev/ and one for what is made: --data and --output."
+            )
+        reproduce(options.data, options.output)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except subprocess.CalledProcessError as error:
+        return int(error.returncode) if error.returncode > 0 else 128 - int(error.returncode)
+    return 0
