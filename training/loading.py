@@ -12,7 +12,7 @@ import numpy.typing as npt
 from core.errors import ConfigError, suggestion
 from training.compose import crowd_samples
 from training.pasting import GroundPlane, fitted_plane, pasted_samples
-from training.samples import Keep, Sample, crop_sheets, fitted, folder_samples, rendered_samples, worker_pool
+from training.samples import Keep, Kind, Sample, crop_sheets, fitted, folder_samples, rendered_samples, worker_pool
 from training.settings import TrainSettings
 
 HELD_OUT = "held_out"  # the group of held-out pictures
@@ -28,9 +28,9 @@ def load_samples(root: Path, settings: TrainSettings, rank: int = 0, count: int 
     of their own, so that no classifier learns them.
 
     Raises:
-        ConfigError: if no set is named, a held-out scene does not exist, crowds have no pictures to stand before, or
-            pasted people no labelled frames to stand in.
-        SourceError: if the pictures of a set are missing.
+        ConfigError: if no set is named, a held-out scene does not exist, crowds have no pictures to stand before,
+            pasted people no labelled frames to stand in, nothing is labelled, or this process gets no picture.
+        SourceError: if pictures or labels of a set are missing or faulty.
     """
     if not settings.sets:
         raise ConfigError("Name what to train on: --settings.sets '{\"my_folder\": 1.0}'; see configs/train_lite.yaml.")
@@ -48,6 +48,11 @@ def load_samples(root: Path, settings: TrainSettings, rank: int = 0, count: int 
     for sample in samples:
         if sample.scene in settings.held_out:
             sample.group, sample.space = HELD_OUT, f"{sample.space}/{HELD_OUT}"
+    if not samples:
+        raise ConfigError(f"There are too few pictures for {count} processes: start fewer.")
+    trained = [sample.kinds for sample in samples if sample.group != HELD_OUT]
+    if trained and not any(np.isin(kinds, (Kind.PERSON, Kind.IDENTITY)).any() for kinds in trained):
+        raise ConfigError("No picture to train on has a label: look at the label files, or add a set with labels.")
     return samples
 
 

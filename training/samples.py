@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,6 +20,9 @@ from video.scene import Scene
 
 # Whether a picture is wanted, by its number within its set and its scene: `Sample.scene`.
 Keep = Callable[[int, str], bool]
+
+_PICTURES = (".jpg", ".jpeg", ".png")
+_OUTSIDE = 0.5  # part of the picture's width or height by which a labelled centre may lie outside of it
 
 
 def worker_pool(workers: int, initializer: Callable[..., object], *arguments: object) -> ProcessPoolExecutor:
@@ -92,17 +97,49 @@ def read_labels(
     """Read a JDE label file: lines `class id cx cy w h`, normalised to the picture.
 
     Class -1 marks an ignore region, id -1 an unknown identity (Wang et al., "Towards Real-Time
-    Multi-Object Tracking", ECCV 2020, data format).
+    Multi-Object Tracking", ECCV 2020, data format). Lines of YOLO's form `class cx cy w h` are people
+    of unknown identity.
 
     Returns:
         Boxes `(m, 4)` as tlbr in pixels, kinds `(m,)` and identities `(m,)`.
+
+    Raises:
+        SourceError: if the file cannot be read or a line is none of these.
     """
-    text = path.read_text() if path.exists() else ""
-    rows = np.array([line.split() for line in text.splitlines() if line.strip()], np.float64).reshape(-1, 6)
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"The labels {path} cannot be read as text: write them anew.") from error
+    fields = [_label_fields(line, f"Line {number} of {path}") for number, line in enumerate(lines, 1) if line.strip()]
+    rows = np.array(fields, np.float64).reshape(-1, 6)
     center, size = rows[:, 2:4] * (width, height), rows[:, 4:6] * (width, height)
     tlbr = np.concatenate((center - size / 2, center + size / 2), 1).astype(np.float32)
     kinds = np.where(rows[:, 0] < 0, Kind.IGNORE, Kind.PERSON).astype(np.int64)
     return tlbr, kinds, rows[:, 1].astype(np.int64)
+
+
+def _label_fields(line: str, place: str) -> list[float]:
+    """Return the six numbers of a label line."""
+    try:
+        numbers = [float(field) for field in line.split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 5:
+        numbers.insert(1, -1.0)
+    if len(numbers) != 6 or not all(map(math.isfinite, numbers)):
+        raise SourceError(
+            f'{place} must be the numbers "class id cx cy w h" or "class cx cy w h", not "{line.strip()[:80]}".'
+        )
+    if not (numbers[0].is_integer() and numbers[1].is_integer()):
+        raise SourceError(f'{place} must begin with whole numbers for class and id, not "{line.strip()[:80]}".')
+    if not all(-_OUTSIDE <= value <= 1 + _OUTSIDE for value in numbers[2:4]) or not all(
+        0 <= value <= 1 + 2 * _OUTSIDE for value in numbers[4:]
+    ):
+        raise SourceError(
+            f"{place} must give centre and size as parts of the picture's width and height (0 to 1), not in pixels: "
+            f'"{line.strip()[:80]}".'
+        )
+    return numbers
 
 
 def _scene_of(path: Path, group: str) -> str:
@@ -110,33 +147,69 @@ def _scene_of(path: Path, group: str) -> str:
     return f"{group}/{scene}"
 
 
-def _folder_sample(job: tuple[Path, str, int]) -> Sample:
-    path, group, longest = job
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures of a folder in the order of their names.
+
+    Raises:
+        SourceError: if there are none.
+    """
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in _PICTURES)
+    if not paths:
+        raise SourceError(f"There are no images in {folder}: files *.jpg, *.jpeg or *.png are looked for.")
+    return paths
+
+
+def _folder_sample(job: tuple[Path, Path, str, int]) -> Sample:
+    path, labels, group, longest = job
     image = read_image(path, longest)
-    labels = path.parent.parent / "labels_with_ids" / f"{path.stem}.txt"
     tlbr, kinds, identities = read_labels(labels, image.shape[1], image.shape[0])
     return Sample(image, tlbr, kinds, identities, group, group, _scene_of(path, group))
 
 
 def folder_samples(root: Path, group: str, longest: int, pool: ProcessPoolExecutor, keep: Keep) -> Iterator[Sample]:
-    """Yield the kept pictures of `root/group/images` with `root/group/labels_with_ids`.
+    """Yield the kept pictures of `root/group/images` with `root/group/labels_with_ids` (or `labels`).
 
     Raises:
-        SourceError: if there are none.
+        SourceError: if there are none, a picture cannot be read, or a label file is missing (not: empty) or faulty.
     """
-    paths = sorted((root / group / "images").glob("*.jpg"))
-    if not paths:
-        raise SourceError(f"There are no images in {root / group / 'images'}.")
-    kept = [path for number, path in enumerate(paths) if keep(number, _scene_of(path, group))]
-    yield from pool.map(_folder_sample, [(path, group, longest) for path in kept], chunksize=16)
+    paths = pictures_in(root / group / "images")
+    label_paths = _label_paths(root / group, paths)
+    jobs = [
+        (path, labels, group, longest)
+        for number, (path, labels) in enumerate(zip(paths, label_paths, strict=True))
+        if keep(number, _scene_of(path, group))
+    ]
+    yield from pool.map(_folder_sample, jobs, chunksize=16)
+
+
+def _label_paths(folder: Path, images: list[Path]) -> list[Path]:
+    """Return the label file of every picture of a set."""
+    found = [folder / name for name in ("labels_with_ids", "labels") if (folder / name).is_dir()]
+    if not found:
+        raise SourceError(f"There is no folder labels_with_ids (or labels) beside the images in {folder}.")
+    paths = [found[0] / f"{image.stem}.txt" for image in images]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise SourceError(
+            f"{len(missing)} of {len(images)} pictures of {folder} have no label file, as {missing[0]}: "
+            "write an empty one for a picture without labels."
+        )
+    return paths
 
 
 def crop_sheets(root: Path, sheets: int, seed: int, keep: Keep) -> Iterator[Sample]:
     """Yield the kept sheets of 6 x 12 Market-1501 crops: identities without detection loss.
 
     A crop's identity is the number before the first underscore of its name.
+
+    Raises:
+        SourceError: if there are no crops, or one has another name.
     """
-    paths = sorted((root / "market1501").glob("*.jpg"))
+    paths = pictures_in(root / "market1501")
+    names = {path: path.name.split("_")[0] for path in paths}
+    for path, name in names.items():
+        if not re.fullmatch(r"-?\d+", name):
+            raise SourceError(f"The name of {path} must begin with a person's number, as in 0002_c1s2_050821_02.jpg.")
     generator = np.random.default_rng(seed)
     crops = {path: cv2.resize(read_image(path, 128), (64, 128)) for path in paths}
     order: list[Path] = []
@@ -153,7 +226,7 @@ def crop_sheets(root: Path, sheets: int, seed: int, keep: Keep) -> Iterator[Samp
         # A crop of the set shows the person with a margin of a few per cent.
         boxes = np.stack((left + 4, top + 4, left + 60, top + 124), 1)
         tlbr = np.concatenate((boxes, [[0, 0, 768, 768]])).astype(np.float32)
-        identities = np.array([int(path.name.split("_")[0]) for path in chosen] + [-1])
+        identities = np.array([int(names[path]) for path in chosen] + [-1])
         kinds = np.array([Kind.IDENTITY] * 72 + [Kind.IGNORE])
         yield Sample(np.asarray(image, np.uint8), tlbr, kinds, identities, "market1501", "market1501", f"sheet/{index}")
 

@@ -146,6 +146,6 @@ def test_no_cutouts(tmp_path, group):
 def test_no_frames_to_stand_in(tmp_path):
     write_folder(tmp_path, 2)
     for labels in (tmp_path / "mine" / "labels_with_ids").iterdir():
-        labels.unlink()
+        labels.write_text("-1 -1 0.5 0.5 0.1 0.1\n")
     with pytest.raises(ConfigError, match="Pasted people need labelled frames"):
         load_samples(tmp_path, TrainSettings(sets={"mine": 0.5, "pasted": 0.5}, workers=1))

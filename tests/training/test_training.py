@@ -10,7 +10,7 @@ from core.errors import SourceError
 from training.augment import Augmenter, AugmentSettings, Batch, _inverse
 from training.compose import compose
 from training.losses import FairMOTLoss, focal_loss, gaussian_radius, make_targets
-from training.samples import Kind, fitted, read_image, read_labels
+from training.samples import Kind, fitted, read_image
 from training.settings import TrainSettings
 from training.sprites import CrowdSettings, Cutout
 from training.trainer import learning_rate
@@ -19,16 +19,6 @@ from training.trainer import learning_rate
 @pytest.fixture(scope="module")
 def store():
     return blob_store()
-
-
-def test_labels(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("0 7 0.5 0.5 0.2 0.4\n-1 -1 0.25 0.25 0.5 0.5\n\n")
-    tlbr, kinds, identities = read_labels(path, 200, 100)
-    assert np.allclose(tlbr, [[80, 30, 120, 70], [0, 0, 100, 50]])
-    assert kinds.tolist() == [Kind.PERSON, Kind.IGNORE]
-    assert identities.tolist() == [7, -1]
-    assert len(read_labels(tmp_path / "none.txt", 10, 10)[0]) == 0
 
 
 def test_large_samples_are_shrunk_with_their_boxes():
