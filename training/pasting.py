@@ -112,7 +112,7 @@ def paste_into(
         np.concatenate((sample.identities, identities))[keep],
         sample.space if known else "cutouts",
         "pasted",
-        sample.scene,
+        sample.name,
     )
 
 

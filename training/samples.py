@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from core.errors import SourceError
 from video.scene import Scene
 
-# Whether a picture is wanted, by its number within its set and its scene: `Sample.scene`.
+# Whether a picture is wanted, by its number within its set and its name: `Sample.name`.
 Keep = Callable[[int, str], bool]
 
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -51,7 +52,7 @@ class Sample:
         identities: `(m,)` int64, name of the person within `space`; -1 where unknown.
         space: identities of different spaces are never compared with one another.
         group: name of the set, for the sampling weights.
-        scene: pictures of one scene are held out together.
+        name: `set/file name` without its ending; what is rendered or composed has its seed or number.
     """
 
     image: npt.NDArray[np.uint8]
@@ -60,7 +61,7 @@ class Sample:
     identities: npt.NDArray[np.int64]
     space: str
     group: str
-    scene: str
+    name: str
 
 
 def read_image(path: Path, longest: int) -> npt.NDArray[np.uint8]:
@@ -142,9 +143,22 @@ def _label_fields(line: str, place: str) -> list[float]:
     return numbers
 
 
-def _scene_of(path: Path, group: str) -> str:
-    scene = path.stem.rsplit("_", 1)[0] if group == "caltech" else path.stem.split("_frame")[0]
-    return f"{group}/{scene}"
+def scene_of(name: str) -> str:
+    """Return the scene of a picture: its name up to `_frame`, else up to a last number after `_`, `-` or `.`."""
+    return re.split(r"_frame|[_.-]\d+\D*$", name, maxsplit=1)[0]
+
+
+def is_named(name: str, entry: str) -> bool:
+    """Return whether an entry of `TrainSettings.held_out` names a picture.
+
+    Args:
+        name: `Sample.name`.
+        entry: a pattern of the shell (`street/cam1_*`), or the beginning of a name up to where a word or number ends:
+            `street/cam1` names `street/cam1_0001`, not `street/cam10_0001`.
+    """
+    rest = name.removeprefix(entry)
+    begins = "/" in entry and rest != name and not (entry[-1].isalnum() and rest[:1].isalnum())
+    return begins or fnmatchcase(name, entry)
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -163,7 +177,7 @@ def _folder_sample(job: tuple[Path, Path, str, int]) -> Sample:
     path, labels, group, longest = job
     image = read_image(path, longest)
     tlbr, kinds, identities = read_labels(labels, image.shape[1], image.shape[0])
-    return Sample(image, tlbr, kinds, identities, group, group, _scene_of(path, group))
+    return Sample(image, tlbr, kinds, identities, group, group, f"{group}/{path.stem}")
 
 
 def folder_samples(root: Path, group: str, longest: int, pool: ProcessPoolExecutor, keep: Keep) -> Iterator[Sample]:
@@ -177,7 +191,7 @@ def folder_samples(root: Path, group: str, longest: int, pool: ProcessPoolExecut
     jobs = [
         (path, labels, group, longest)
         for number, (path, labels) in enumerate(zip(paths, label_paths, strict=True))
-        if keep(number, _scene_of(path, group))
+        if keep(number, f"{group}/{path.stem}")
     ]
     yield from pool.map(_folder_sample, jobs, chunksize=16)
 

@@ -19,7 +19,8 @@ class TrainSettings:
         sets: share of the drawn tiles by set. A set is a folder of the data with `images` and `labels_with_ids`, or
             `crowd` (composed from cut-outs), `pasted` (frames of the other sets with cut-outs among their people),
             `scene` (rendered), `market1501` (sheets of identity crops). What is not named is not made.
-        held_out: scenes (`set/scene`, see `Sample.scene`) that are validated on and not trained on.
+        held_out: pictures that are validated on and not trained on: `set/beginning` of their names up to the end of a
+            word or number (`street/cam1`), or a pattern (`street/cam1_*`).
         steps: optimiser steps.
         batch: pictures a step, over all processes.
         learning_rate: peak of the cosine schedule (AdamW).

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.samples import Kind, Sample
+from training.samples import Kind, Sample, scene_of
 
 Identity = tuple[str, int]  # space and name within it
 
@@ -76,8 +76,9 @@ class Store:
             classes = [names.get((sample.space, identity), -1) for identity in sample.identities.tolist()]
             self.identities[i, :m] = torch.tensor(classes, dtype=torch.long)
         self.pixels = torch.from_numpy(packed).view(torch.int32).squeeze(-1)
-        number_of = {scene: number for number, scene in enumerate(sorted({sample.scene for sample in samples}))}
-        self.scene_of = torch.tensor([number_of[sample.scene] for sample in samples])
+        scenes = [scene_of(sample.name) for sample in samples]
+        number_of = {scene: number for number, scene in enumerate(sorted(set(scenes)))}
+        self.scene_of = torch.tensor([number_of[scene] for scene in scenes])
         counts = Counter(sample.group for sample in samples)
         shares = [group_weights.get(sample.group, 0.0) / counts[sample.group] for sample in samples]
         self.weights = torch.tensor(shares)

@@ -6,8 +6,8 @@ import pytest
 from trainee import blobs, write_folder
 
 from core.errors import ConfigError, SourceError
-from training.loading import load_samples
-from training.samples import Kind, crop_sheets, read_labels
+from training.loading import HELD_OUT, load_samples
+from training.samples import Kind, crop_sheets, is_named, read_labels, scene_of
 from training.settings import TrainSettings
 
 MINE = TrainSettings(sets={"mine": 1.0}, workers=1)
@@ -116,7 +116,9 @@ def test_pictures_of_several_formats(tmp_path):
         path.unlink()
         cv2.imwrite(str(path.with_suffix(f".{ending}")), blobs(number).image)
     (images / "notes.txt").write_text("none")
-    assert [sample.scene for sample in load_samples(tmp_path, MINE)] == [f"mine/camera{i}" for i in (0, 0, 1, 1)]
+    assert [sample.name for sample in load_samples(tmp_path, MINE)] == [
+        f"mine/camera{i % 2}_frame_{i}" for i in (0, 2, 1, 3)
+    ]
 
 
 def test_no_pictures(tmp_path):
@@ -131,3 +133,58 @@ def test_names_of_crops(tmp_path):
     cv2.imwrite(str(tmp_path / "market1501" / "someone.jpg"), np.zeros((128, 64, 3), np.uint8))
     with pytest.raises(SourceError, match="must begin with a person's number"):
         list(crop_sheets(tmp_path, 1, 0, lambda number, scene: True))
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "expected"),
+    [
+        ("street/cam1_0001", "street/cam1", True),
+        ("street/cam1_0001", "street/cam1_", True),
+        ("street/cam1_0001", "street/cam1_*", True),
+        ("street/cam1_0001", "street/cam1_0001", True),
+        ("street/cam1_0001", "*/cam1_*", True),
+        ("street/cam10_0001", "street/cam1", False),
+        ("street/cam10_0001", "street/cam1_*", False),
+        ("street/cam1_0001", "street/ca", False),
+        ("street-2/cam1_0001", "street", False),
+        ("street/cam1_0001", "street/Cam1", False),
+        ("street/cam1_0001", "", False),
+        ("caltech/set07_V000_01125", "caltech/set07_V000", True),
+        ("factory/video5_frame_335_jpg", "factory/video5", True),
+        ("scene/12", "scene/1", False),
+    ],
+)
+def test_names_of_held_out_pictures(name, entry, expected):
+    assert is_named(name, entry) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "scene"),
+    [
+        ("caltech/set07_V000_01125", "caltech/set07_V000"),
+        ("factory/video5_frame_335_jpg", "factory/video5"),
+        ("street/cam1.0001", "street/cam1"),
+        ("street/2024-01-02", "street/2024-01"),
+        ("scene/12", "scene/12"),
+        ("coco128/000000000776", "coco128/000000000776"),
+    ],
+)
+def test_scenes(name, scene):
+    assert scene_of(name) == scene
+
+
+@pytest.mark.parametrize("entry", ["mine/camera1", "mine/camera1_*", "mine/camera1_frame_[135]"])
+def test_held_out_pictures(tmp_path, entry, caplog):
+    write_folder(tmp_path, 6)
+    settings = TrainSettings(sets={"mine": 1.0}, workers=1, held_out=(entry,))
+    held_out = [sample for sample in load_samples(tmp_path, settings) if sample.group == HELD_OUT]
+    assert [sample.name for sample in held_out] == [f"mine/camera1_frame_{i}" for i in (1, 3, 5)]
+    assert "no validation" not in caplog.text
+
+
+def test_nothing_is_held_out(tmp_path, caplog):
+    write_folder(tmp_path, 2)
+    load_samples(tmp_path, MINE)
+    assert "There will be no validation" in caplog.text
+    with pytest.raises(ConfigError, match=r'"mine/camera" names no picture: .* Did you mean "mine/camera'):
+        load_samples(tmp_path, TrainSettings(sets={"mine": 1.0}, workers=1, held_out=("mine/camera",)))

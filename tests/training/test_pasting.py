@@ -74,7 +74,7 @@ def test_pasted_people_stand_on_the_plane_and_hide_behind_nobody():
         pasted = paste_into(street, plane, [cutout()], seed, 6, CrowdSettings())
         mine = pasted.identities == 3
         assert pasted.space == "cutouts"
-        assert pasted.scene == street.scene
+        assert pasted.name == street.name
         assert {tuple(box) for box in pasted.tlbr[~mine].tolist()} <= {tuple(box) for box in street.tlbr.tolist()}
         new += pasted.tlbr[mine].tolist()
         for left, top, right, bottom in pasted.tlbr[mine].tolist():
@@ -130,7 +130,7 @@ def test_a_set_of_pasted_frames(tmp_path):
     settings = TrainSettings(sets=sets, workers=1, pasted=3, held_out=("street/camera1",))
     pasted = [sample for sample in load_samples(tmp_path, settings) if sample.group == "pasted"]
     assert len(pasted) == 3
-    assert {sample.scene for sample in pasted} == {"street/camera0"}  # nothing of what is held out
+    assert {sample.name for sample in pasted} == {"street/camera0_frame_0"}  # nothing of what is held out
     assert any(len(sample.kinds) > len(STREET) for sample in pasted)
 
 

@@ -15,6 +15,7 @@ from core.errors import ConfigError, SourceError
 from training.loading import HELD_OUT, load_samples
 from training.measure import constant_batch_speed, costliest_operations
 from training.progress import plot, read_log
+from training.samples import scene_of
 from training.settings import TrainSettings
 from training.store import identities_of
 from training.train import command_parser, main
@@ -124,7 +125,7 @@ def own_data(tmp_path):
 def test_own_folder(own_data):
     samples = load_samples(own_data, TrainSettings(sets={"mine": 1.0}, workers=1))
     assert len(samples) == 6
-    assert {sample.scene for sample in samples} == {"mine/camera0", "mine/camera1"}
+    assert {scene_of(sample.name) for sample in samples} == {"mine/camera0", "mine/camera1"}
     assert all(len(sample.tlbr) == 4 for sample in samples)
 
 
@@ -134,7 +135,7 @@ def test_workers_do_not_change_what_is_loaded(own_data):
     assert len(one) == len(three) == 6 + 2 * 12
     assert identities_of(one) == identities_of(three)
     for a, b in zip(one, three, strict=True):
-        assert (a.space, a.group, a.scene) == (b.space, b.group, b.scene)
+        assert (a.space, a.group, a.name) == (b.space, b.group, b.name)
         for name in ("image", "tlbr", "kinds", "identities"):
             assert np.array_equal(getattr(a, name), getattr(b, name))
 
