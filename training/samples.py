@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import multiprocessing
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -18,6 +20,8 @@ import numpy.typing as npt
 
 from core.errors import SourceError
 from video.scene import Scene
+
+log = logging.getLogger(__name__)
 
 # Whether a picture is wanted, by its number within its set and its name: `Sample.name`.
 Keep = Callable[[int, str], bool]
@@ -36,7 +40,7 @@ class Kind(IntEnum):
     """What a box means to the losses."""
 
     NONE = 0  # padding
-    PERSON = 1  # heatmap, box, offset, and the identity if it has one
+    PERSON = 1  # heatmap, box, offset, and the identity if it has one; also an object of another class
     IGNORE = 2  # no heatmap loss inside
     IDENTITY = 3  # only the identity
 
@@ -49,6 +53,7 @@ class Sample:
         image: `(h, w, 3)` uint8 BGR.
         tlbr: `(m, 4)` float32 in pixels.
         kinds: `(m,)` of `Kind`.
+        classes: `(m,)` int64, the heatmap's channel (row of `TrainSettings.class_names`); 0 where none counts.
         identities: `(m,)` int64, name of the person within `space`; -1 where unknown.
         space: identities of different spaces are never compared with one another.
         group: name of the set, for the sampling weights.
@@ -58,6 +63,7 @@ class Sample:
     image: npt.NDArray[np.uint8]
     tlbr: npt.NDArray[np.float32]
     kinds: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.int64]
     identities: npt.NDArray[np.int64]
     space: str
     group: str
@@ -92,17 +98,37 @@ def fitted(sample: Sample, longest: int) -> Sample:
     return replace(sample, image=image, tlbr=(sample.tlbr * scale).astype(np.float32))
 
 
-def read_labels(
-    path: Path, width: int, height: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+@dataclass(eq=False)
+class Labels:
+    """What a label file says.
+
+    Attributes:
+        tlbr: `(m, 4)` float32 in pixels.
+        kinds: `(m,)` of `Kind`.
+        classes: `(m,)` int64, the heatmap's channel.
+        identities: `(m,)` int64, -1 where unknown.
+        left_out: how many labels there were of each number that no class counts.
+    """
+
+    tlbr: npt.NDArray[np.float32]
+    kinds: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.int64]
+    identities: npt.NDArray[np.int64]
+    left_out: Counter[int]
+
+
+def read_labels(path: Path, width: int, height: int, channels: Mapping[int, int]) -> Labels:
     """Read a JDE label file: lines `class id cx cy w h`, normalised to the picture.
 
     Class -1 marks an ignore region, id -1 an unknown identity (Wang et al., "Towards Real-Time
     Multi-Object Tracking", ECCV 2020, data format). Lines of YOLO's form `class cx cy w h` are people
-    of unknown identity.
+    (or other objects) of unknown identity.
 
-    Returns:
-        Boxes `(m, 4)` as tlbr in pixels, kinds `(m,)` and identities `(m,)`.
+    Args:
+        path: the file.
+        width: of the picture in pixels.
+        height: of the picture in pixels.
+        channels: the heatmap's channel by class number; labels of other numbers are left out.
 
     Raises:
         SourceError: if the file cannot be read or a line is none of these.
@@ -113,10 +139,14 @@ def read_labels(
         raise SourceError(f"The labels {path} cannot be read as text: write them anew.") from error
     fields = [_label_fields(line, f"Line {number} of {path}") for number, line in enumerate(lines, 1) if line.strip()]
     rows = np.array(fields, np.float64).reshape(-1, 6)
+    numbers = rows[:, 0].astype(np.int64).tolist()
+    left_out = Counter(number for number in numbers if number >= 0 and number not in channels)
+    rows = rows[[number not in left_out for number in numbers]]
     center, size = rows[:, 2:4] * (width, height), rows[:, 4:6] * (width, height)
     tlbr = np.concatenate((center - size / 2, center + size / 2), 1).astype(np.float32)
     kinds = np.where(rows[:, 0] < 0, Kind.IGNORE, Kind.PERSON).astype(np.int64)
-    return tlbr, kinds, rows[:, 1].astype(np.int64)
+    classes = np.array([channels.get(number, 0) for number in numbers if number not in left_out], np.int64)
+    return Labels(tlbr, kinds, classes, rows[:, 1].astype(np.int64), left_out)
 
 
 def _label_fields(line: str, place: str) -> list[float]:
@@ -173,15 +203,20 @@ def pictures_in(folder: Path) -> list[Path]:
     return paths
 
 
-def _folder_sample(job: tuple[Path, Path, str, int]) -> Sample:
-    path, labels, group, longest = job
+def _folder_sample(job: tuple[Path, Path, str, int, Mapping[int, int]]) -> tuple[Sample, Counter[int]]:
+    path, label_path, group, longest, channels = job
     image = read_image(path, longest)
-    tlbr, kinds, identities = read_labels(labels, image.shape[1], image.shape[0])
-    return Sample(image, tlbr, kinds, identities, group, group, f"{group}/{path.stem}")
+    labels = read_labels(label_path, image.shape[1], image.shape[0], channels)
+    boxes = (labels.tlbr, labels.kinds, labels.classes, labels.identities)
+    return Sample(image, *boxes, group, group, f"{group}/{path.stem}"), labels.left_out
 
 
-def folder_samples(root: Path, group: str, longest: int, pool: ProcessPoolExecutor, keep: Keep) -> Iterator[Sample]:
+def folder_samples(
+    root: Path, group: str, longest: int, channels: Mapping[int, int], pool: ProcessPoolExecutor, keep: Keep
+) -> Iterator[Sample]:
     """Yield the kept pictures of `root/group/images` with `root/group/labels_with_ids` (or `labels`).
+
+    A line in the log says how many labels were left out because no class counts their number.
 
     Raises:
         SourceError: if there are none, a picture cannot be read, or a label file is missing (not: empty) or faulty.
@@ -189,11 +224,17 @@ def folder_samples(root: Path, group: str, longest: int, pool: ProcessPoolExecut
     paths = pictures_in(root / group / "images")
     label_paths = _label_paths(root / group, paths)
     jobs = [
-        (path, labels, group, longest)
+        (path, labels, group, longest, channels)
         for number, (path, labels) in enumerate(zip(paths, label_paths, strict=True))
         if keep(number, f"{group}/{path.stem}")
     ]
-    yield from pool.map(_folder_sample, jobs, chunksize=16)
+    left_out: Counter[int] = Counter()
+    for sample, unused in pool.map(_folder_sample, jobs, chunksize=16):
+        left_out += unused
+        yield sample
+    if left_out:
+        parts = ", ".join(f"{count} of class {number}" for number, count in sorted(left_out.items()))
+        log.info("Labels of %s left out: %s", group, parts)
 
 
 def _label_paths(folder: Path, images: list[Path]) -> list[Path]:
@@ -242,7 +283,8 @@ def crop_sheets(root: Path, sheets: int, seed: int, keep: Keep) -> Iterator[Samp
         tlbr = np.concatenate((boxes, [[0, 0, 768, 768]])).astype(np.float32)
         identities = np.array([int(names[path]) for path in chosen] + [-1])
         kinds = np.array([Kind.IDENTITY] * 72 + [Kind.IGNORE])
-        yield Sample(np.asarray(image, np.uint8), tlbr, kinds, identities, "market1501", "market1501", f"sheet/{index}")
+        labels = (tlbr, kinds, np.zeros(73, np.int64), identities)
+        yield Sample(np.asarray(image, np.uint8), *labels, "market1501", "market1501", f"sheet/{index}")
 
 
 def _rendered_samples(job: tuple[int, int, npt.NDArray[np.uint8] | None]) -> list[Sample]:
@@ -257,7 +299,8 @@ def _rendered_samples(job: tuple[int, int, npt.NDArray[np.uint8] | None]) -> lis
         tlbr[:, 2:] += tlbr[:, :2]
         kinds = np.where(truth.visibility >= 0.3, Kind.PERSON, Kind.IGNORE).astype(np.int64)
         identities = truth.ids.astype(np.int64) + 1000 * seed
-        samples.append(Sample(scene.render(index), tlbr, kinds, identities, "scene", "scene", f"scene/{seed}"))
+        labels = (tlbr, kinds, np.zeros(len(kinds), np.int64), identities)
+        samples.append(Sample(scene.render(index), *labels, "scene", "scene", f"scene/{seed}"))
     return samples
 
 

@@ -19,6 +19,9 @@ class TrainSettings:
         sets: share of the drawn tiles by set. A set is a folder of the data with `images` and `labels_with_ids`, or
             `crowd` (composed from cut-outs), `pasted` (frames of the other sets with cut-outs among their people),
             `scene` (rendered), `market1501` (sheets of identity crops). What is not named is not made.
+        classes: label numbers that count as each class, by its name; labels of other numbers are left out. Identities
+            are numbered over all classes of a set. Who is composed, pasted, rendered or cropped is of the class
+            `person`.
         held_out: pictures that are validated on and not trained on: `set/beginning` of their names up to the end of a
             word or number (`street/cam1`), or a pattern (`street/cam1_*`).
         steps: optimiser steps.
@@ -42,6 +45,7 @@ class TrainSettings:
     architecture: str = "dla_34_lite"
     size: tuple[int, int] = (576, 320)
     sets: dict[str, float] = field(default_factory=dict)
+    classes: dict[str, tuple[int, ...]] = field(default_factory=lambda: {"person": (0,)})
     held_out: tuple[str, ...] = ()
     steps: int = 6000
     batch: int = 64
@@ -59,3 +63,8 @@ class TrainSettings:
     seed: int = 1
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     crowd: CrowdSettings = field(default_factory=CrowdSettings)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the heatmap's channels: `person`, if there is one, then the others as in `classes`."""
+        return sorted(self.classes, key=lambda name: name != "person")

@@ -33,6 +33,7 @@ class Store:
         sizes: `(n, 2)` float32, width and height.
         tlbr: `(n, m, 4)` float32 in pixels, padded to the largest number of boxes.
         kinds: `(n, m)` int64 of `Kind`, `NONE` in the padding.
+        classes: `(n, m)` int64, the heatmap's channel.
         identities: `(n, m)` int64, class of the identity classifier, -1 where unknown.
         spaces: `(s, 2)` int64, first and last + 1 class of every identity space.
         space_of: `(n,)` int64, row of `spaces`.
@@ -62,6 +63,7 @@ class Store:
         self.sizes = torch.zeros(count, 2)
         self.tlbr = torch.zeros(count, boxes, 4)
         self.kinds = torch.full((count, boxes), int(Kind.NONE))
+        self.classes = torch.zeros(count, boxes, dtype=torch.long)
         self.identities = torch.full((count, boxes), -1)
         names, spaces = self._classes(known, {sample.space for sample in samples})
         self.spaces = torch.tensor([spaces[space] for space in sorted(spaces)])
@@ -73,8 +75,9 @@ class Store:
             m = len(sample.kinds)
             self.tlbr[i, :m] = torch.from_numpy(sample.tlbr)
             self.kinds[i, :m] = torch.from_numpy(sample.kinds)
-            classes = [names.get((sample.space, identity), -1) for identity in sample.identities.tolist()]
-            self.identities[i, :m] = torch.tensor(classes, dtype=torch.long)
+            self.classes[i, :m] = torch.from_numpy(sample.classes)
+            identities = [names.get((sample.space, identity), -1) for identity in sample.identities.tolist()]
+            self.identities[i, :m] = torch.tensor(identities, dtype=torch.long)
         self.pixels = torch.from_numpy(packed).view(torch.int32).squeeze(-1)
         scenes = [scene_of(sample.name) for sample in samples]
         number_of = {scene: number for number, scene in enumerate(sorted(set(scenes)))}

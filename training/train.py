@@ -76,7 +76,7 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
         time.perf_counter() - start,
     )
     augmenter = Augmenter(store, settings.size, settings.augment, settings.seed + 7919 * processes.rank)
-    network = build_network(settings.architecture).to(processes.device)
+    network = build_network(settings.architecture, classes=len(settings.classes)).to(processes.device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = FairMOTLoss(network.head_sizes.embedding, store.spaces).to(processes.device)
     trainer = Trainer(settings, augmenter, network, loss, output, processes)
@@ -84,7 +84,7 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
         trainer.resume(resume)
     indices = torch.tensor(held_out, device=processes.device)
     epoch = max(1, round(pictures / settings.batch))
-    trainer.run(lambda average: validate(average, augmenter, indices) if held_out else {}, epoch)
+    trainer.run(lambda average: validate(average, augmenter, indices, settings.class_names) if held_out else {}, epoch)
     _report(trainer)
 
 

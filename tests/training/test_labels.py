@@ -10,33 +10,43 @@ from training.loading import HELD_OUT, load_samples
 from training.samples import Kind, crop_sheets, is_named, read_labels, scene_of
 from training.settings import TrainSettings
 
+PEOPLE = {0: 0}
 MINE = TrainSettings(sets={"mine": 1.0}, workers=1)
 
 
 def test_labels(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("0 7 0.5 0.5 0.2 0.4\n-1 -1 0.25 0.25 0.5 0.5\n\n")
-    tlbr, kinds, identities = read_labels(path, 200, 100)
-    assert np.allclose(tlbr, [[80, 30, 120, 70], [0, 0, 100, 50]])
-    assert kinds.tolist() == [Kind.PERSON, Kind.IGNORE]
-    assert identities.tolist() == [7, -1]
+    labels = read_labels(path, 200, 100, PEOPLE)
+    assert np.allclose(labels.tlbr, [[80, 30, 120, 70], [0, 0, 100, 50]])
+    assert labels.kinds.tolist() == [Kind.PERSON, Kind.IGNORE]
+    assert labels.identities.tolist() == [7, -1]
 
 
 def test_labels_without_identities(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("\ufeff0 0.5 0.5 0.2 0.4\n0.0 3.0 1.1 0.5 0.4 1.2", encoding="utf-8")
-    tlbr, kinds, identities = read_labels(path, 200, 100)
-    assert np.allclose(tlbr, [[80, 30, 120, 70], [180, -10, 260, 110]])  # the second sticks out of the picture
-    assert kinds.tolist() == [Kind.PERSON] * 2
-    assert identities.tolist() == [-1, 3]
+    labels = read_labels(path, 200, 100, PEOPLE)
+    assert np.allclose(labels.tlbr, [[80, 30, 120, 70], [180, -10, 260, 110]])  # the second sticks out of the picture
+    assert labels.kinds.tolist() == [Kind.PERSON] * 2
+    assert labels.identities.tolist() == [-1, 3]
+
+
+def test_labels_of_several_classes(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("".join(f"{number} 1 0.5 0.5 0.1 0.1\n" for number in (2, 0, 7, -1, 5, 7)))
+    labels = read_labels(path, 200, 100, {0: 0, 2: 1, 5: 1})
+    assert labels.classes.tolist() == [1, 0, 0, 1]
+    assert labels.kinds.tolist() == [Kind.PERSON, Kind.PERSON, Kind.IGNORE, Kind.PERSON]
+    assert labels.left_out == {7: 2}
 
 
 def test_empty_label_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("")
-    tlbr, kinds, identities = read_labels(path, 200, 100)
-    assert tlbr.shape == (0, 4)
-    assert len(kinds) == len(identities) == 0
+    labels = read_labels(path, 200, 100, PEOPLE)
+    assert labels.tlbr.shape == (0, 4)
+    assert len(labels.kinds) == len(labels.classes) == len(labels.identities) == 0
 
 
 @pytest.mark.parametrize(
@@ -58,14 +68,14 @@ def test_faulty_labels(tmp_path, line, message):
     path = tmp_path / "a.txt"
     path.write_text(f"0 7 0.5 0.5 0.2 0.4\n{line}\n")
     with pytest.raises(SourceError, match=message):
-        read_labels(path, 200, 100)
+        read_labels(path, 200, 100, PEOPLE)
 
 
 def test_labels_that_are_no_text(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00\xd8")
     for path in (tmp_path / "a.txt", tmp_path):
         with pytest.raises(SourceError, match="cannot be read as text"):
-            read_labels(path, 200, 100)
+            read_labels(path, 200, 100, PEOPLE)
 
 
 def test_a_fault_in_a_worker_names_the_file(tmp_path):
@@ -98,7 +108,7 @@ def test_nothing_is_labelled(tmp_path, content):
     write_folder(tmp_path, 2)
     for path in (tmp_path / "mine" / "labels_with_ids").iterdir():
         path.write_text(content)
-    with pytest.raises(ConfigError, match="No picture to train on has a label"):
+    with pytest.raises(ConfigError, match="No picture to train on has a label that counts"):
         load_samples(tmp_path, MINE)
 
 
@@ -188,3 +198,44 @@ def test_nothing_is_held_out(tmp_path, caplog):
     assert "There will be no validation" in caplog.text
     with pytest.raises(ConfigError, match=r'"mine/camera" names no picture: .* Did you mean "mine/camera'):
         load_samples(tmp_path, TrainSettings(sets={"mine": 1.0}, workers=1, held_out=("mine/camera",)))
+
+
+def number_anew(root, numbers):
+    """Give the labels of every picture of the set `mine` these class numbers."""
+    for path in (root / "mine" / "labels_with_ids").iterdir():
+        lines = zip(numbers, path.read_text().splitlines(), strict=True)
+        path.write_text("\n".join(f"{number} {line.split(maxsplit=1)[1]}" for number, line in lines))
+
+
+def test_labels_of_other_numbers_are_left_out(tmp_path, caplog):
+    write_folder(tmp_path, 3)
+    number_anew(tmp_path, (0, 2, 7, 2))
+    caplog.set_level("INFO")
+    assert [sample.classes.tolist() for sample in load_samples(tmp_path, MINE)] == [[0]] * 3
+    assert "Labels of mine left out: 6 of class 2, 3 of class 7" in caplog.text
+    number_anew(tmp_path, (3, 2, 7, 2))
+    with pytest.raises(ConfigError, match=r"No picture to train on has a label .* classes {'person': \(0,\)}"):
+        load_samples(tmp_path, MINE)
+
+
+def test_people_come_first(tmp_path):
+    write_folder(tmp_path, 2)
+    number_anew(tmp_path, (0, 2, 7, 1))
+    settings = TrainSettings(sets={"mine": 1.0}, workers=1, classes={"car": (2, 7), "person": (0,)})
+    assert settings.class_names == ["person", "car"]
+    assert [sample.classes.tolist() for sample in load_samples(tmp_path, settings)] == [[0, 1, 1]] * 2
+    assert TrainSettings(classes={"car": (2,), "bus": (1,)}).class_names == ["car", "bus"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ({}, "Name at least one class"),
+        ({"person": (0,), "rider": (0,)}, "Label number 0 of the class rider"),
+        ({"person": (-1,)}, "Label number -1"),
+        ({"car": (2,)}, "The set scene shows people: add the class person"),
+    ],
+)
+def test_faulty_classes(tmp_path, classes, message):
+    with pytest.raises(ConfigError, match=message):
+        load_samples(tmp_path, TrainSettings(sets={"mine": 0.5, "scene": 0.5}, classes=classes))

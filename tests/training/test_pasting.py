@@ -22,7 +22,8 @@ def frame(feet, slope=0.5, horizon=40.0, identities=None) -> Sample:
     count = len(boxes)
     names = np.full(count, -1) if identities is None else np.array(identities)
     image = np.full((300, 400, 3), 90, np.uint8)
-    return Sample(image, np.array(boxes, "f").reshape(-1, 4), np.ones(count, int), names, "own", "own", "own/street")
+    tlbr = np.array(boxes, "f").reshape(-1, 4)
+    return Sample(image, tlbr, np.ones(count, int), np.zeros(count, int), names, "own", "own", "own/street")
 
 
 STREET = [(40, 120), (120, 160), (200, 200), (280, 240), (360, 280)]

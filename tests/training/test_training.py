@@ -110,28 +110,47 @@ def test_visible_share_of_people_cut_by_the_crop(store, shown, kind):
     assert found[0] == kind
 
 
-def batch_of(boxes, kinds, identities=None):
+def batch_of(boxes, kinds, identities=None, classes=None):
     boxes = torch.tensor([boxes], dtype=torch.float32)
     count = boxes.shape[1]
-    ids = torch.tensor([identities or [-1] * count])
-    return Batch(torch.zeros(1, 3, 96, 128), boxes, torch.tensor([kinds]), ids, torch.tensor([[[0, 3]] * count]))
+    ids, channels = torch.tensor([identities or [-1] * count]), torch.tensor([classes or [0] * count])
+    ranges = torch.tensor([[[0, 3]] * count])
+    return Batch(torch.zeros(1, 3, 96, 128), boxes, torch.tensor([kinds]), channels, ids, ranges)
 
 
 def test_targets_of_one_person():
     targets = make_targets(batch_of([[20, 20, 44, 60]], [Kind.PERSON]))
     assert targets.cells.tolist() == [[0, 10, 8]]
-    assert targets.heatmap[0, 10, 8] == 1
+    assert targets.heatmap[0, 0, 10, 8] == 1
     assert (targets.heatmap == 1).sum() == 1
     assert targets.box.tolist() == [[3, 5, 3, 5]]
     assert targets.offset.tolist() == [[0, 0]]
     assert targets.weight.min() == 1
 
 
+def test_each_class_has_its_heatmap():
+    boxes = [[20, 20, 44, 60], [60, 20, 84, 60], [0, 0, 128, 96]]
+    targets = make_targets(batch_of(boxes, [Kind.PERSON, Kind.PERSON, Kind.IGNORE], classes=[0, 1, 0]), 2)
+    assert targets.heatmap.shape == targets.weight.shape == (1, 2, 24, 32)
+    assert (targets.heatmap == 1).nonzero().tolist() == [[0, 0, 10, 8], [0, 1, 10, 18]]
+    assert torch.equal(targets.weight, (targets.heatmap == 1).float())  # ignored in both but at the centres
+    assert targets.cells.tolist() == [[0, 10, 8], [0, 10, 18]]
+
+
+def test_every_class_is_learnt():
+    loss = FairMOTLoss(4, torch.tensor([[0, 3]]))
+    targets = make_targets(batch_of([[20, 20, 44, 60]], [Kind.PERSON], classes=[1]), 2)
+    outputs = {"hm": torch.zeros(1, 2, 24, 32, requires_grad=True), "wh": torch.zeros(1, 4, 24, 32)}
+    outputs |= {"reg": torch.zeros(1, 2, 24, 32), "id": torch.zeros(1, 4, 24, 32)}
+    loss(outputs, targets)[0].backward()
+    assert [float(outputs["hm"].grad[0, channel, 10, 8].sign()) for channel in (0, 1)] == [1, -1]
+
+
 def test_ignore_regions_have_no_weight_but_centres_do():
     targets = make_targets(batch_of([[20, 20, 44, 60], [0, 0, 64, 96]], [Kind.PERSON, Kind.IGNORE]))
-    assert targets.weight[0, 10, 8] == 1
-    assert targets.weight[0, 2, 2] == 0
-    assert targets.weight[0, 2, 20] == 1
+    assert targets.weight[0, 0, 10, 8] == 1
+    assert targets.weight[0, 0, 2, 2] == 0
+    assert targets.weight[0, 0, 2, 20] == 1
     assert len(targets.cells) == 1
 
 
