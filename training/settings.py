@@ -35,7 +35,7 @@ class TrainSettings:
         pasted_people: most people pasted into one frame.
         scenes: rendered scenes, twelve frames each.
         sheets: sheets of identity crops.
-        side: longest side of the stored pictures in pixels.
+        side: longest side of the stored pictures in pixels; each takes 4 side^2 bytes of the GPU's memory.
         workers: processes that decode and compose, over all training processes.
         seed: of everything random.
         augment: ranges of the augmentation.

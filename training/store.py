@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 
@@ -9,7 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.errors import ConfigError
 from training.samples import Kind, Sample, scene_of
+
+log = logging.getLogger(__name__)
 
 Identity = tuple[str, int]  # space and name within it
 
@@ -22,6 +26,19 @@ def identities_of(samples: Iterable[Sample]) -> set[Identity]:
         for identity in sample.identities[sample.kinds != Kind.IGNORE].tolist()
         if identity >= 0
     }
+
+
+def require_memory(needed: int, free: int) -> None:
+    """Check that pictures of `needed` bytes fit into `free` bytes of a GPU.
+
+    Raises:
+        ConfigError: if they do not.
+    """
+    if needed > free:
+        raise ConfigError(
+            f"The pictures take {needed / 2**30:.1f} GiB but the GPU has {free / 2**30:.1f} GiB free: "
+            "lower side (pixels of a picture's longest side) or crowds."
+        )
 
 
 class Store:
@@ -79,6 +96,7 @@ class Store:
             identities = [names.get((sample.space, identity), -1) for identity in sample.identities.tolist()]
             self.identities[i, :m] = torch.tensor(identities, dtype=torch.long)
         self.pixels = torch.from_numpy(packed).view(torch.int32).squeeze(-1)
+        log.info("%d pictures of at most %d px take %.2f GiB", count, side, packed.nbytes / 2**30)
         scenes = [scene_of(sample.name) for sample in samples]
         number_of = {scene: number for number, scene in enumerate(sorted(set(scenes)))}
         self.scene_of = torch.tensor([number_of[scene] for scene in scenes])
@@ -105,7 +123,13 @@ class Store:
         return len(self.pixels)
 
     def to(self, device: torch.device) -> Store:
-        """Move every tensor to `device`, in place."""
+        """Move every tensor to `device`, in place.
+
+        Raises:
+            ConfigError: if the pictures do not fit into a GPU's memory.
+        """
+        if device.type == "cuda":
+            require_memory(self.pixels.nbytes, torch.cuda.mem_get_info(device)[0])
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value.to(device))

@@ -6,13 +6,14 @@ import pytest
 import torch
 from trainee import SIZE, blob_store, blobs
 
-from core.errors import SourceError
+from core.errors import ConfigError, SourceError
 from training.augment import Augmenter, AugmentSettings, Batch, _inverse
 from training.compose import compose
 from training.losses import FairMOTLoss, focal_loss, gaussian_radius, make_targets
 from training.samples import Kind, fitted, read_image
 from training.settings import TrainSettings
 from training.sprites import CrowdSettings, Cutout
+from training.store import require_memory
 from training.trainer import learning_rate
 
 
@@ -38,6 +39,18 @@ def test_identity_spaces_do_not_share_classes(store):
     assert store.identity_count == 8
     assert store.spaces.tolist() == [[0, 4], [4, 8]]
     assert set(store.identities[-1].tolist()) == {4, 5, 6, 7}
+
+
+def test_pictures_fit_into_memory(caplog, monkeypatch):
+    caplog.set_level("INFO")
+    assert blob_store().pixels.nbytes == 7 * 128 * 128 * 4
+    assert "7 pictures of at most 128 px take 0.00 GiB" in caplog.text
+    require_memory(2**30, 2**30)
+    with pytest.raises(ConfigError, match=r"take 19\.0 GiB but the GPU has 15\.5 GiB free: lower side .* or crowds"):
+        require_memory(19 * 2**30, 31 * 2**29)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (2**18, 2**30))
+    with pytest.raises(ConfigError, match="The pictures take"):
+        blob_store().to(torch.device("cuda"))
 
 
 def test_pictures_are_drawn_by_weight(store):
