@@ -66,5 +66,5 @@ class TrainSettings:
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the heatmap's channels: `person`, if there is one, then the others as in `classes`."""
-        return sorted(self.classes, key=lambda name: name != "person")
+        """Names of the heatmap's channels: `person`, if there is one, then the others by name."""
+        return sorted(self.classes, key=lambda name: (name != "person", name))

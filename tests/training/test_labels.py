@@ -224,7 +224,7 @@ def test_people_come_first(tmp_path):
     settings = TrainSettings(sets={"mine": 1.0}, workers=1, classes={"car": (2, 7), "person": (0,)})
     assert settings.class_names == ["person", "car"]
     assert [sample.classes.tolist() for sample in load_samples(tmp_path, settings)] == [[0, 1, 1]] * 2
-    assert TrainSettings(classes={"car": (2,), "bus": (1,)}).class_names == ["car", "bus"]
+    assert TrainSettings(classes={"car": (2,), "bus": (1,)}).class_names == ["bus", "car"]
 
 
 @pytest.mark.parametrize(
