@@ -16,7 +16,7 @@ import torch
 
 from core.errors import ConfigError, SourceError, UserError
 from core.records import ByteArray
-from export.checkpoint import load_network
+from export.checkpoint import load_network, read_class_names
 from export.networks import ARCHITECTURES, SIZE_MULTIPLE
 from export.onnx_model import fold_batch_norm, round_to_half, save, to_onnx
 from export.verify import TOLERANCE, verify
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the ONNX file to write")
     parser.add_argument("--arch", choices=list(ARCHITECTURES), help="architecture; recognised by the keys if not given")
     parser.add_argument("--size", default="1088x608", help="default input WIDTHxHEIGHT in pixels (1088x608)")
-    parser.add_argument("--classes", default="", help="class names, separated by commas (person)")
+    parser.add_argument("--classes", default="", help="class names, separated by commas (the checkpoint's, or person)")
     parser.add_argument("--raw", action="store_true", help="raw heads: no sigmoid, peak suppression, normalisation")
     parser.add_argument("--half-storage", action="store_true", help="store weights as float16, half the file")
     parser.add_argument(
@@ -53,8 +53,10 @@ def _size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _class_names(text: str, count: int) -> list[str]:
+def _class_names(text: str, stored: list[str], count: int) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names and len(stored) == count:
+        return stored
     if not names:
         return ["person"] if count == 1 else [f"class_{i}" for i in range(count)]
     if len(names) != count:
@@ -84,7 +86,7 @@ def export(options: argparse.Namespace) -> bool:
     reference = network
     if options.half_storage:
         reference = round_to_half(fold_batch_norm(network))
-    names = _class_names(options.classes, network.head_sizes.classes)
+    names = _class_names(options.classes, read_class_names(options.checkpoint), network.head_sizes.classes)
     model = to_onnx(reference, architecture, size, names, raw=options.raw, half_storage=options.half_storage)
     save(model, options.output)
     megabytes = options.output.stat().st_size / 1e6

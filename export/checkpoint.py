@@ -20,6 +20,27 @@ _CLASSIFIER = "base.fc."  # ImageNet classifier of the backbone, present in offi
 _NAMED = 6  # keys that an error lists by name
 
 
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise ModelError(f"There is no checkpoint {path}.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # on bytes that are no pickle the safe loader raises whatever it stumbles over
+        raise ModelError(
+            f"{path} is not a checkpoint that torch can load safely: save it again as a state dict."
+        ) from error
+
+
+def read_class_names(path: Path) -> list[str]:
+    """Return the classes' names that training wrote into a checkpoint; none for other checkpoints.
+
+    Raises:
+        ModelError: if the file is missing or unreadable.
+    """
+    content = _read(path)
+    return [str(name) for name in content.get("class_names", ())] if isinstance(content, Mapping) else []
+
+
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read the weights of a checkpoint: `{epoch, state_dict, ...}` or a bare state dict.
 
@@ -29,14 +50,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: if the file is missing, unreadable or holds no weights.
     """
-    if not path.is_file():
-        raise ModelError(f"There is no checkpoint {path}.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on bytes that are no pickle the safe loader raises whatever it stumbles over
-        raise ModelError(
-            f"{path} is not a checkpoint that torch can load safely: save it again as a state dict."
-        ) from error
+    content = _read(path)
     if isinstance(content, Mapping):
         content = content.get("state_dict", content)
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):

@@ -75,6 +75,7 @@ class Batch:
         images: `(n, 3, h, w)` float32, RGB in [0, 1].
         tlbr: `(n, k, 4)` float32 in input pixels, not clipped.
         kinds: `(n, k)` of `Kind`.
+        classes: `(n, k)` int64, the heatmap's channel.
         identities: `(n, k)` class or -1.
         class_range: `(n, k, 2)` classes of the identity's space.
     """
@@ -82,6 +83,7 @@ class Batch:
     images: Tensor
     tlbr: Tensor
     kinds: Tensor
+    classes: Tensor
     identities: Tensor
     class_range: Tensor
 
@@ -266,4 +268,5 @@ class Augmenter:
                 1, order.reshape(*order.shape, *[1] * (values.ndim - 2)).expand(-1, -1, *values.shape[2:])
             )
 
-        return Batch(images, pick(tlbr), pick(kinds), pick(store.identities[sources]), pick(class_range))
+        classes, identities = pick(store.classes[sources]), pick(store.identities[sources])
+        return Batch(images, pick(tlbr), pick(kinds), classes, identities, pick(class_range))

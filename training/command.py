@@ -77,7 +77,7 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
         raise ConfigError("No picture is left to train on: give a set with pictures a share above 0, or hold out less.")
     loaded = time.perf_counter() - start
     augmenter = Augmenter(store, settings.size, settings.augment, settings.seed + 7919 * processes.rank)
-    network = build_network(settings.architecture).to(processes.device)
+    network = build_network(settings.architecture, classes=len(settings.classes)).to(processes.device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = FairMOTLoss(network.head_sizes.embedding, store.spaces).to(processes.device)
     trainer = Trainer(settings, augmenter, network, loss, output, processes)
@@ -99,7 +99,9 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
             path.write_text(json.dumps(asdict(settings), indent=2))
     indices = torch.tensor(held_out, device=processes.device)
     epoch = max(1, round(trainer.pictures / settings.batch))
-    received = trainer.run(lambda average: validate(average, augmenter, indices) if held_out else {}, epoch)
+    received = trainer.run(
+        lambda average: validate(average, augmenter, indices, settings.class_names) if held_out else {}, epoch
+    )
     if not received:
         _report(trainer)
         return 0

@@ -152,6 +152,7 @@ def compose(
         composition.image(generator),
         np.array(composition.boxes, np.float32).reshape(-1, 4)[keep],
         kinds[keep],
+        np.zeros(int(keep.sum()), np.int64),
         np.array(composition.identities, np.int64)[keep],
         "cutouts",
         "crowd",

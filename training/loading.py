@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,21 @@ import numpy.typing as npt
 from core.errors import ConfigError, suggestion
 from training.compose import crowd_samples
 from training.pasting import GroundPlane, fitted_plane, pasted_samples
-from training.samples import Keep, Sample, crop_sheets, fitted, folder_samples, rendered_samples, worker_pool
+from training.samples import (
+    Keep,
+    Kind,
+    Sample,
+    crop_sheets,
+    fitted,
+    folder_samples,
+    is_named,
+    rendered_samples,
+    scene_of,
+    worker_pool,
+)
 from training.settings import TrainSettings
+
+log = logging.getLogger(__name__)
 
 HELD_OUT = "held_out"  # the group of held-out pictures
 
@@ -28,30 +42,68 @@ def load_samples(root: Path, settings: TrainSettings, rank: int = 0, count: int 
     of their own, so that no classifier learns them.
 
     Raises:
-        ConfigError: if no set is named, a held-out scene does not exist, crowds have no pictures to stand before, or
-            pasted people no labelled frames to stand in.
-        SourceError: if the pictures of a set are missing.
+        ConfigError: if no set is named, `classes` are faulty, an entry of `held_out` names no picture, crowds have no
+            pictures to stand before, pasted people no labelled frames to stand in, nothing is labelled, or this process
+            gets no picture.
+        SourceError: if pictures or labels of a set are missing or faulty.
     """
     if not settings.sets:
         raise ConfigError("Name what to train on: --settings.sets '{\"my_folder\": 1.0}'; see configs/train_lite.yaml.")
-    scenes: set[str] = set()
+    channels = _channels(settings)
+    names: set[str] = set()
 
-    def keep(number: int, scene: str) -> bool:
-        scenes.add(scene)
-        return rank == 0 if scene in settings.held_out else number % count == rank
+    def keep(number: int, name: str) -> bool:
+        names.add(name)
+        return rank == 0 if _is_held_out(name, settings) else number % count == rank
 
-    loaded = _load(root, settings, max(1, settings.workers // count), keep)
+    loaded = _load(root, settings, channels, max(1, settings.workers // count), keep)
     samples = [fitted(sample, settings.side) for sample in loaded]
-    for scene in settings.held_out:
-        if scene not in scenes:
-            raise ConfigError(f'The held-out scene "{scene}" does not exist.' + suggestion(scene, scenes))
+    for entry in settings.held_out:
+        if not any(is_named(name, entry) for name in names):
+            raise ConfigError(
+                f'The held_out entry "{entry}" names no picture: write set/beginning, or a pattern such as set/cam1_*.'
+                + suggestion(entry, {scene_of(name) for name in names})
+            )
+    if not settings.held_out and rank == 0:
+        log.warning("There will be no validation: held_out names no pictures to validate on.")
     for sample in samples:
-        if sample.scene in settings.held_out:
+        if _is_held_out(sample.name, settings):
             sample.group, sample.space = HELD_OUT, f"{sample.space}/{HELD_OUT}"
+    if not samples:
+        raise ConfigError(f"There are too few pictures for {count} processes: start fewer.")
+    trained = [sample.kinds for sample in samples if sample.group != HELD_OUT]
+    if trained and not any(np.isin(kinds, (Kind.PERSON, Kind.IDENTITY)).any() for kinds in trained):
+        raise ConfigError(
+            f"No picture to train on has a label that counts: look at the label files and classes {settings.classes}."
+        )
     return samples
 
 
-def _load(root: Path, settings: TrainSettings, workers: int, keep: Keep) -> Iterator[Sample]:
+def _is_held_out(name: str, settings: TrainSettings) -> bool:
+    return any(is_named(name, entry) for entry in settings.held_out)
+
+
+def _channels(settings: TrainSettings) -> dict[int, int]:
+    """Return the heatmap's channel by label number.
+
+    Raises:
+        ConfigError: if there is no class, a number is negative or counts twice, or people are made that no class holds.
+    """
+    if not settings.classes:
+        raise ConfigError("Name at least one class and its label numbers, such as classes: {person: [0]}.")
+    made = [name for name in settings.sets if name in _MADE]
+    if made and "person" not in settings.classes:
+        raise ConfigError(f"The set {made[0]} shows people: add the class person to classes, or leave the set out.")
+    channels: dict[int, int] = {}
+    for channel, name in enumerate(settings.class_names):
+        for number in settings.classes[name]:
+            if number < 0 or number in channels:
+                raise ConfigError(f"Label number {number} of the class {name} must be 0 or more and count only once.")
+            channels[number] = channel
+    return channels
+
+
+def _load(root: Path, settings: TrainSettings, channels: dict[int, int], workers: int, keep: Keep) -> Iterator[Sample]:
     """Yield every kept picture.
 
     Crowds stand before the pictures of the set `background`, if there is one, else before those without people.
@@ -62,9 +114,9 @@ def _load(root: Path, settings: TrainSettings, workers: int, keep: Keep) -> Iter
         for group in settings.sets:
             if group in _MADE:
                 continue
-            for sample in folder_samples(root, group, settings.side, pool, keep):
+            for sample in folder_samples(root, group, settings.side, channels, pool, keep):
                 suits = group == "background" or ("background" not in settings.sets and not len(sample.kinds))
-                trained = sample.scene not in settings.held_out
+                trained = not _is_held_out(sample.name, settings)
                 if suits and trained:
                     backgrounds.append(sample.image)
                 if "pasted" in settings.sets and trained and (plane := fitted_plane(sample)):

@@ -21,8 +21,8 @@ class Targets:
     """What the heads should say.
 
     Attributes:
-        heatmap: `(n, h, w)`, 1 at centres, falling off as Gaussians.
-        weight: `(n, h, w)`, 0 inside ignore regions.
+        heatmap: `(n, c, h, w)`, 1 at the centres of each class, falling off as Gaussians.
+        weight: `(n, c, h, w)`, 0 inside ignore regions.
         cells: `(p, 3)` int64, picture, row and column of every person's centre.
         box: `(p, 4)` left, top, right, bottom distances in cells from the float centre.
         offset: `(p, 2)` x and y of the centre within its cell.
@@ -57,8 +57,8 @@ def gaussian_radius(size: Tensor, overlap: float = 0.7) -> Tensor:
     return ((b * b + 16 * overlap * (1 - overlap) * area).sqrt() - b) / 2
 
 
-def make_targets(batch: Batch) -> Targets:
-    """Draw heatmap, weights and regression targets of a batch."""
+def make_targets(batch: Batch, classes: int = 1) -> Targets:
+    """Draw heatmaps of so many classes, weights and regression targets of a batch."""
     count, _, height, width = batch.images.shape
     height, width = height // STRIDE, width // STRIDE
     device = batch.images.device
@@ -70,7 +70,8 @@ def make_targets(batch: Batch) -> Targets:
     sigma = ((2 * gaussian_radius(size).floor() + 1) / 6)[..., None]
     x, y = torch.arange(width, device=device), torch.arange(height, device=device)
     # A Gaussian over cells is the product of its row and its column.
-    columns = torch.exp(-((x - cell[..., :1]) ** 2) / (2 * sigma**2)) * person[..., None]
+    columns = torch.exp(-((x - cell[..., :1]) ** 2) / (2 * sigma**2))
+    columns_of = [columns * (person & (batch.classes == channel))[..., None] for channel in range(classes)]
     rows = torch.exp(-((y - cell[..., 1:]) ** 2) / (2 * sigma**2))
     ignored = (batch.kinds == Kind.IGNORE)[..., None]
     in_columns = (x + 1 > tlbr[..., :1]) & (x < tlbr[..., 2:3]) & ignored
@@ -78,10 +79,11 @@ def make_targets(batch: Batch) -> Targets:
     heatmaps, weights = [], []
     for start in range(0, count, _CHUNK):
         part = slice(start, start + _CHUNK)
-        heatmaps.append((rows[part, :, :, None] * columns[part, :, None, :]).amax(1))
+        maps = [(rows[part, :, :, None] * columns[part, :, None, :]).amax(1) for columns in columns_of]
+        heatmaps.append(torch.stack(maps, 1))
         weights.append(~(in_rows[part, :, :, None] & in_columns[part, :, None, :]).any(1))
     heatmap, weight = torch.cat(heatmaps), torch.cat(weights).float()
-    weight = torch.where(heatmap == 1, torch.ones_like(weight), weight)
+    weight = torch.where(heatmap == 1, torch.ones_like(heatmap), weight[:, None])
     chosen = (person | (batch.kinds == Kind.IDENTITY)).nonzero()
     picked, corners, middle = chosen.unbind(1), tlbr[chosen.unbind(1)], center[chosen.unbind(1)]
     return Targets(
@@ -129,7 +131,8 @@ class FairMOTLoss(nn.Module):
     def forward(self, outputs: dict[str, Tensor], targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total and its parts for the log."""
         picture, row, column = targets.cells.unbind(1)
-        heatmap = focal_loss(outputs["hm"].float().squeeze(1), targets.heatmap, targets.weight)
+        maps = (outputs["hm"].float(), targets.heatmap, targets.weight)
+        heatmap = focal_loss(*(values.flatten(0, 1) for values in maps))
         detect = targets.detect
         people = detect.sum().clamp(min=1)
         box = outputs["wh"].float()[picture, :, row, column]
@@ -149,7 +152,8 @@ class FairMOTLoss(nn.Module):
         known = targets.identities >= 0
         embedding, labels, bounds = embedding[known], targets.identities[known], targets.class_range[known]
         sizes = (bounds[:, 1] - bounds[:, 0]).clamp(min=2)
-        # Scale of the embedding: sqrt(2) log(classes - 1) (FairMOT, `mot.py`, after Zhang et al., "AdaCos").
+        # Scale of the embedding: sqrt(2) log(classes - 1) (FairMOT, `mot.py`, after Zhang et al., "AdaCos"), with 0.99
+        # for 1, since the logarithm of 1 would leave two classes no scale at all.
         scale = math.sqrt(2) * torch.log(sizes.float() - 0.99)
         logits = self.classifier(F.normalize(embedding, dim=1) * scale[:, None])
         classes = torch.arange(logits.shape[1], device=logits.device)

@@ -48,7 +48,7 @@ def fitted_plane(sample: Sample) -> GroundPlane | None:
     boxes = sample.tlbr.astype(np.float64)
     whole = (boxes[:, :2] > _BORDER).all(1) & (boxes[:, 2] < width - _BORDER) & (boxes[:, 3] < height - _BORDER)
     standing = boxes[:, 2] - boxes[:, 0] < _STANDING * (boxes[:, 3] - boxes[:, 1])
-    boxes = boxes[whole & standing & (sample.kinds == Kind.PERSON)]
+    boxes = boxes[whole & standing & (sample.kinds == Kind.PERSON) & (sample.classes == 0)]
     feet, heights = boxes[:, 3], boxes[:, 3] - boxes[:, 1]
     if len(boxes) < _FEWEST or np.ptp(feet) < _SPREAD * height:
         return None
@@ -109,10 +109,11 @@ def paste_into(
         composition.image(generator),
         np.concatenate((sample.tlbr, boxes))[keep],
         kinds[keep],
+        np.concatenate((sample.classes, np.zeros(len(boxes), np.int64)))[keep],
         np.concatenate((sample.identities, identities))[keep],
         sample.space if known else "cutouts",
         "pasted",
-        sample.scene,
+        sample.name,
     )
 
 

@@ -14,7 +14,7 @@ _PANELS = (
     ("total",),
     ("heatmap", "box", "offset"),
     ("identity",),
-    ("ap", "ap_small", "recall", "recall_small", "precision"),
+    ("ap", "ap_small", "ap_distant", "recall", "recall_small", "recall_distant", "precision"),
     ("identity_auc",),
     ("images_per_second",),
 )

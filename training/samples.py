@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import cv2
@@ -16,8 +21,13 @@ from core.errors import SourceError
 from training.workers import WorkerContext, WorkerPool
 from video.scene import Scene
 
-# Whether a picture is wanted, by its number within its set and its scene: `Sample.scene`.
+log = logging.getLogger(__name__)
+
+# Whether a picture is wanted, by its number within its set and its name: `Sample.name`.
 Keep = Callable[[int, str], bool]
+
+_PICTURES = (".jpg", ".jpeg", ".png")
+_OUTSIDE = 0.5  # part of the picture's width or height by which a labelled centre may lie outside of it
 
 
 def worker_pool(workers: int, initializer: Callable[..., object], *arguments: object) -> ProcessPoolExecutor:
@@ -29,7 +39,7 @@ class Kind(IntEnum):
     """What a box means to the losses."""
 
     NONE = 0  # padding
-    PERSON = 1  # heatmap, box, offset, and the identity if it has one
+    PERSON = 1  # heatmap, box, offset, and the identity if it has one; also an object of another class
     IGNORE = 2  # no heatmap loss inside
     IDENTITY = 3  # only the identity
 
@@ -42,19 +52,21 @@ class Sample:
         image: `(h, w, 3)` uint8 BGR.
         tlbr: `(m, 4)` float32 in pixels.
         kinds: `(m,)` of `Kind`.
+        classes: `(m,)` int64, the heatmap's channel (row of `TrainSettings.class_names`); 0 where none counts.
         identities: `(m,)` int64, name of the person within `space`; -1 where unknown.
         space: identities of different spaces are never compared with one another.
         group: name of the set, for the sampling weights.
-        scene: pictures of one scene are held out together.
+        name: `set/file name` without its ending; what is rendered or composed has its seed or number.
     """
 
     image: npt.NDArray[np.uint8]
     tlbr: npt.NDArray[np.float32]
     kinds: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.int64]
     identities: npt.NDArray[np.int64]
     space: str
     group: str
-    scene: str
+    name: str
 
 
 def read_image(path: Path, longest: int) -> npt.NDArray[np.uint8]:
@@ -85,57 +97,173 @@ def fitted(sample: Sample, longest: int) -> Sample:
     return replace(sample, image=image, tlbr=(sample.tlbr * scale).astype(np.float32))
 
 
-def read_labels(
-    path: Path, width: int, height: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+@dataclass(eq=False)
+class Labels:
+    """What a label file says.
+
+    Attributes:
+        tlbr: `(m, 4)` float32 in pixels.
+        kinds: `(m,)` of `Kind`.
+        classes: `(m,)` int64, the heatmap's channel.
+        identities: `(m,)` int64, -1 where unknown.
+        left_out: how many labels there were of each number that no class counts.
+    """
+
+    tlbr: npt.NDArray[np.float32]
+    kinds: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.int64]
+    identities: npt.NDArray[np.int64]
+    left_out: Counter[int]
+
+
+def read_labels(path: Path, width: int, height: int, channels: Mapping[int, int]) -> Labels:
     """Read a JDE label file: lines `class id cx cy w h`, normalised to the picture.
 
     Class -1 marks an ignore region, id -1 an unknown identity (Wang et al., "Towards Real-Time
-    Multi-Object Tracking", ECCV 2020, data format).
+    Multi-Object Tracking", ECCV 2020, data format). Lines of YOLO's form `class cx cy w h` are people
+    (or other objects) of unknown identity.
 
-    Returns:
-        Boxes `(m, 4)` as tlbr in pixels, kinds `(m,)` and identities `(m,)`.
+    Args:
+        path: the file.
+        width: of the picture in pixels.
+        height: of the picture in pixels.
+        channels: the heatmap's channel by class number; labels of other numbers are left out.
+
+    Raises:
+        SourceError: if the file cannot be read or a line is none of these.
     """
-    text = path.read_text() if path.exists() else ""
-    rows = np.array([line.split() for line in text.splitlines() if line.strip()], np.float64).reshape(-1, 6)
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"The labels {path} cannot be read as text: write them anew.") from error
+    fields = [_label_fields(line, f"Line {number} of {path}") for number, line in enumerate(lines, 1) if line.strip()]
+    rows = np.array(fields, np.float64).reshape(-1, 6)
+    numbers = rows[:, 0].astype(np.int64).tolist()
+    left_out = Counter(number for number in numbers if number >= 0 and number not in channels)
+    rows = rows[[number not in left_out for number in numbers]]
     center, size = rows[:, 2:4] * (width, height), rows[:, 4:6] * (width, height)
     tlbr = np.concatenate((center - size / 2, center + size / 2), 1).astype(np.float32)
     kinds = np.where(rows[:, 0] < 0, Kind.IGNORE, Kind.PERSON).astype(np.int64)
-    return tlbr, kinds, rows[:, 1].astype(np.int64)
+    classes = np.array([channels.get(number, 0) for number in numbers if number not in left_out], np.int64)
+    return Labels(tlbr, kinds, classes, rows[:, 1].astype(np.int64), left_out)
 
 
-def _scene_of(path: Path, group: str) -> str:
-    scene = path.stem.rsplit("_", 1)[0] if group == "caltech" else path.stem.split("_frame")[0]
-    return f"{group}/{scene}"
+def _label_fields(line: str, place: str) -> list[float]:
+    """Return the six numbers of a label line."""
+    try:
+        numbers = [float(field) for field in line.split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 5:
+        numbers.insert(1, -1.0)
+    if len(numbers) != 6 or not all(map(math.isfinite, numbers)):
+        raise SourceError(
+            f'{place} must be the numbers "class id cx cy w h" or "class cx cy w h", not "{line.strip()[:80]}".'
+        )
+    if not (numbers[0].is_integer() and numbers[1].is_integer()):
+        raise SourceError(f'{place} must begin with whole numbers for class and id, not "{line.strip()[:80]}".')
+    if not all(-_OUTSIDE <= value <= 1 + _OUTSIDE for value in numbers[2:4]) or not all(
+        0 <= value <= 1 + 2 * _OUTSIDE for value in numbers[4:]
+    ):
+        raise SourceError(
+            f"{place} must give centre and size as parts of the picture's width and height (0 to 1), not in pixels: "
+            f'"{line.strip()[:80]}".'
+        )
+    return numbers
 
 
-def _folder_sample(job: tuple[Path, str, int]) -> Sample:
-    path, group, longest = job
-    image = read_image(path, longest)
-    labels = path.parent.parent / "labels_with_ids" / f"{path.stem}.txt"
-    tlbr, kinds, identities = read_labels(labels, image.shape[1], image.shape[0])
-    return Sample(image, tlbr, kinds, identities, group, group, _scene_of(path, group))
+def scene_of(name: str) -> str:
+    """Return the scene of a picture: its name up to `_frame`, else up to a last number after `_`, `-` or `.`."""
+    return re.split(r"_frame|[_.-]\d+\D*$", name, maxsplit=1)[0]
 
 
-def folder_samples(root: Path, group: str, longest: int, pool: ProcessPoolExecutor, keep: Keep) -> Iterator[Sample]:
-    """Yield the kept pictures of `root/group/images` with `root/group/labels_with_ids`.
+def is_named(name: str, entry: str) -> bool:
+    """Return whether an entry of `TrainSettings.held_out` names a picture.
+
+    Args:
+        name: `Sample.name`.
+        entry: a pattern of the shell (`street/cam1_*`), or the beginning of a name up to where a word or number ends:
+            `street/cam1` names `street/cam1_0001`, not `street/cam10_0001`.
+    """
+    rest = name.removeprefix(entry)
+    begins = "/" in entry and rest != name and not (entry[-1].isalnum() and rest[:1].isalnum())
+    return begins or fnmatchcase(name, entry)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures of a folder in the order of their names.
 
     Raises:
         SourceError: if there are none.
     """
-    paths = sorted((root / group / "images").glob("*.jpg"))
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in _PICTURES)
     if not paths:
-        raise SourceError(f"There are no images in {root / group / 'images'}.")
-    kept = [path for number, path in enumerate(paths) if keep(number, _scene_of(path, group))]
-    yield from pool.map(_folder_sample, [(path, group, longest) for path in kept], chunksize=16)
+        raise SourceError(f"There are no images in {folder}: files *.jpg, *.jpeg or *.png are looked for.")
+    return paths
+
+
+def _folder_sample(job: tuple[Path, Path, str, int, Mapping[int, int]]) -> tuple[Sample, Counter[int]]:
+    path, label_path, group, longest, channels = job
+    image = read_image(path, longest)
+    labels = read_labels(label_path, image.shape[1], image.shape[0], channels)
+    boxes = (labels.tlbr, labels.kinds, labels.classes, labels.identities)
+    return Sample(image, *boxes, group, group, f"{group}/{path.stem}"), labels.left_out
+
+
+def folder_samples(
+    root: Path, group: str, longest: int, channels: Mapping[int, int], pool: ProcessPoolExecutor, keep: Keep
+) -> Iterator[Sample]:
+    """Yield the kept pictures of `root/group/images` with `root/group/labels_with_ids` (or `labels`).
+
+    A line in the log says how many labels were left out because no class counts their number.
+
+    Raises:
+        SourceError: if there are none, a picture cannot be read, or a label file is missing (not: empty) or faulty.
+    """
+    paths = pictures_in(root / group / "images")
+    label_paths = _label_paths(root / group, paths)
+    jobs = [
+        (path, labels, group, longest, channels)
+        for number, (path, labels) in enumerate(zip(paths, label_paths, strict=True))
+        if keep(number, f"{group}/{path.stem}")
+    ]
+    left_out: Counter[int] = Counter()
+    for sample, unused in pool.map(_folder_sample, jobs, chunksize=16):
+        left_out += unused
+        yield sample
+    if left_out:
+        parts = ", ".join(f"{count} of class {number}" for number, count in sorted(left_out.items()))
+        log.info("Labels of %s left out: %s", group, parts)
+
+
+def _label_paths(folder: Path, images: list[Path]) -> list[Path]:
+    """Return the label file of every picture of a set."""
+    found = [folder / name for name in ("labels_with_ids", "labels") if (folder / name).is_dir()]
+    if not found:
+        raise SourceError(f"There is no folder labels_with_ids (or labels) beside the images in {folder}.")
+    paths = [found[0] / f"{image.stem}.txt" for image in images]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise SourceError(
+            f"{len(missing)} of {len(images)} pictures of {folder} have no label file, as {missing[0]}: "
+            "write an empty one for a picture without labels."
+        )
+    return paths
 
 
 def crop_sheets(root: Path, sheets: int, seed: int, keep: Keep) -> Iterator[Sample]:
     """Yield the kept sheets of 6 x 12 Market-1501 crops: identities without detection loss.
 
     A crop's identity is the number before the first underscore of its name.
+
+    Raises:
+        SourceError: if there are no crops, or one has another name.
     """
-    paths = sorted((root / "market1501").glob("*.jpg"))
+    paths = pictures_in(root / "market1501")
+    names = {path: path.name.split("_")[0] for path in paths}
+    for path, name in names.items():
+        if not re.fullmatch(r"-?\d+", name):
+            raise SourceError(f"The name of {path} must begin with a person's number, as in 0002_c1s2_050821_02.jpg.")
     generator = np.random.default_rng(seed)
     crops = {path: cv2.resize(read_image(path, 128), (64, 128)) for path in paths}
     order: list[Path] = []
@@ -152,9 +280,10 @@ def crop_sheets(root: Path, sheets: int, seed: int, keep: Keep) -> Iterator[Samp
         # A crop of the set shows the person with a margin of a few per cent.
         boxes = np.stack((left + 4, top + 4, left + 60, top + 124), 1)
         tlbr = np.concatenate((boxes, [[0, 0, 768, 768]])).astype(np.float32)
-        identities = np.array([int(path.name.split("_")[0]) for path in chosen] + [-1])
+        identities = np.array([int(names[path]) for path in chosen] + [-1])
         kinds = np.array([Kind.IDENTITY] * 72 + [Kind.IGNORE])
-        yield Sample(np.asarray(image, np.uint8), tlbr, kinds, identities, "market1501", "market1501", f"sheet/{index}")
+        labels = (tlbr, kinds, np.zeros(73, np.int64), identities)
+        yield Sample(np.asarray(image, np.uint8), *labels, "market1501", "market1501", f"sheet/{index}")
 
 
 def _rendered_samples(job: tuple[int, int, npt.NDArray[np.uint8] | None]) -> list[Sample]:
@@ -169,7 +298,8 @@ def _rendered_samples(job: tuple[int, int, npt.NDArray[np.uint8] | None]) -> lis
         tlbr[:, 2:] += tlbr[:, :2]
         kinds = np.where(truth.visibility >= 0.3, Kind.PERSON, Kind.IGNORE).astype(np.int64)
         identities = truth.ids.astype(np.int64) + 1000 * seed
-        samples.append(Sample(scene.render(index), tlbr, kinds, identities, "scene", "scene", f"scene/{seed}"))
+        labels = (tlbr, kinds, np.zeros(len(kinds), np.int64), identities)
+        samples.append(Sample(scene.render(index), *labels, "scene", "scene", f"scene/{seed}"))
     return samples
 
 

@@ -25,7 +25,11 @@ class TrainSettings:
         sets: share of the drawn tiles by set. A set is a folder of the data with `images` and `labels_with_ids`, or
             `crowd` (composed from cut-outs), `pasted` (frames of the other sets with cut-outs among their people),
             `scene` (rendered), `market1501` (sheets of identity crops). What is not named is not made.
-        held_out: scenes (`set/scene`, see `Sample.scene`) that are validated on and not trained on.
+        classes: label numbers that count as each class, by its name; labels of other numbers are left out. Identities
+            are numbered over all classes of a set. Who is composed, pasted, rendered or cropped is of the class
+            `person`.
+        held_out: pictures that are validated on and not trained on: `set/beginning` of their names up to the end of a
+            word or number (`street/cam1`), or a pattern (`street/cam1_*`).
         steps: optimiser steps.
         batch: pictures a step, over all processes.
         learning_rate: peak of the cosine schedule (AdamW).
@@ -37,7 +41,7 @@ class TrainSettings:
         pasted_people: most people pasted into one frame.
         scenes: rendered scenes, twelve frames each.
         sheets: sheets of identity crops.
-        side: longest side of the stored pictures in pixels.
+        side: longest side of the stored pictures in pixels; each takes 4 side^2 bytes of the GPU's memory.
         workers: processes that decode and compose, over all training processes.
         seed: of everything random.
         augment: ranges of the augmentation.
@@ -50,6 +54,7 @@ class TrainSettings:
     architecture: str = "dla_34_lite"
     size: tuple[int, int] = (576, 320)
     sets: dict[str, float] = field(default_factory=dict)
+    classes: dict[str, tuple[int, ...]] = field(default_factory=lambda: {"person": (0,)})
     held_out: tuple[str, ...] = ()
     steps: int = 6000
     batch: int = 64
@@ -87,3 +92,8 @@ class TrainSettings:
         require(self, prefix, "ema", 0, 1)
         require(self, prefix, "seed", 0, 2**32 - 1)
         require_positive(self, prefix, "learning_rate")
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the heatmap's channels: `person`, if there is one, then the others by name."""
+        return sorted(self.classes, key=lambda name: (name != "person", name))

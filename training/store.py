@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 
@@ -9,7 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.samples import Kind, Sample
+from core.errors import ConfigError
+from training.samples import Kind, Sample, scene_of
+
+log = logging.getLogger(__name__)
 
 Identity = tuple[str, int]  # space and name within it
 
@@ -24,6 +28,19 @@ def identities_of(samples: Iterable[Sample]) -> set[Identity]:
     }
 
 
+def require_memory(needed: int, free: int) -> None:
+    """Check that pictures of `needed` bytes fit into `free` bytes of a GPU.
+
+    Raises:
+        ConfigError: if they do not.
+    """
+    if needed > free:
+        raise ConfigError(
+            f"The pictures take {needed / 2**30:.1f} GiB but the GPU has {free / 2**30:.1f} GiB free: "
+            "lower side (pixels of a picture's longest side) or crowds."
+        )
+
+
 class Store:
     """Pictures, boxes and sampling weights as tensors.
 
@@ -33,6 +50,7 @@ class Store:
         sizes: `(n, 2)` float32, width and height.
         tlbr: `(n, m, 4)` float32 in pixels, padded to the largest number of boxes.
         kinds: `(n, m)` int64 of `Kind`, `NONE` in the padding.
+        classes: `(n, m)` int64, the heatmap's channel.
         identities: `(n, m)` int64, class of the identity classifier, -1 where unknown.
         spaces: `(s, 2)` int64, first and last + 1 class of every identity space.
         space_of: `(n,)` int64, row of `spaces`.
@@ -62,6 +80,7 @@ class Store:
         self.sizes = torch.zeros(count, 2)
         self.tlbr = torch.zeros(count, boxes, 4)
         self.kinds = torch.full((count, boxes), int(Kind.NONE))
+        self.classes = torch.zeros(count, boxes, dtype=torch.long)
         self.identities = torch.full((count, boxes), -1)
         names, spaces = self._classes(known, {sample.space for sample in samples})
         self.spaces = torch.tensor([spaces[space] for space in sorted(spaces)])
@@ -73,11 +92,14 @@ class Store:
             m = len(sample.kinds)
             self.tlbr[i, :m] = torch.from_numpy(sample.tlbr)
             self.kinds[i, :m] = torch.from_numpy(sample.kinds)
-            classes = [names.get((sample.space, identity), -1) for identity in sample.identities.tolist()]
-            self.identities[i, :m] = torch.tensor(classes, dtype=torch.long)
+            self.classes[i, :m] = torch.from_numpy(sample.classes)
+            identities = [names.get((sample.space, identity), -1) for identity in sample.identities.tolist()]
+            self.identities[i, :m] = torch.tensor(identities, dtype=torch.long)
         self.pixels = torch.from_numpy(packed).view(torch.int32).squeeze(-1)
-        number_of = {scene: number for number, scene in enumerate(sorted({sample.scene for sample in samples}))}
-        self.scene_of = torch.tensor([number_of[sample.scene] for sample in samples])
+        log.info("%d pictures of at most %d px take %.2f GiB", count, side, packed.nbytes / 2**30)
+        scenes = [scene_of(sample.name) for sample in samples]
+        number_of = {scene: number for number, scene in enumerate(sorted(set(scenes)))}
+        self.scene_of = torch.tensor([number_of[scene] for scene in scenes])
         counts = Counter(sample.group for sample in samples)
         shares = [group_weights.get(sample.group, 0.0) / counts[sample.group] for sample in samples]
         self.weights = torch.tensor(shares)
@@ -101,7 +123,13 @@ class Store:
         return len(self.pixels)
 
     def to(self, device: torch.device) -> Store:
-        """Move every tensor to `device`, in place."""
+        """Move every tensor to `device`, in place.
+
+        Raises:
+            ConfigError: if the pictures do not fit into a GPU's memory.
+        """
+        if device.type == "cuda":
+            require_memory(self.pixels.nbytes, torch.cuda.mem_get_info(device)[0])
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value.to(device))

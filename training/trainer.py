@@ -136,7 +136,7 @@ class Trainer:
         return settings
 
     def save(self) -> None:
-        """Write `last.pth` (to resume) and `average.pth` (`{epoch, state_dict}`, to export), whole or not at all.
+        """Write `last.pth` (to resume) and `average.pth` (to export; the network's state dict), whole or not at all.
 
         Raises:
             DivergedError: if a weight is no finite number.
@@ -155,7 +155,8 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "sums": self.sums,
         }
-        weights = {"epoch": self.step, "state_dict": self.average.network.state_dict()}
+        weights = {"epoch": self.step, "class_names": self.settings.class_names}
+        weights |= {"state_dict": self.average.network.state_dict()}
         files = {self.output / "last.pth": state, self.output / "average.pth": weights}
         parts = {path: path.with_name(f"{path.name}.part") for path in files}
         try:
@@ -213,7 +214,7 @@ class Trainer:
     def draw(self) -> tuple[Batch, Targets]:
         """Return the batch of the present step."""
         batch = self.augmenter.batch(self.batch, self.step)
-        return batch, make_targets(batch)
+        return batch, make_targets(batch, len(self.settings.classes))
 
     def learn(self, batch: Batch, targets: Targets) -> None:
         """Take one optimiser step."""

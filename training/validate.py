@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +23,16 @@ FloatArray = npt.NDArray[np.float32]
 WORKING_THRESHOLD = 0.5
 _LEAST_SCORE = 0.05
 _SMALL = 40.0  # px; people lower than this are small
+_DISTANT = (10 / 608, 40 / 608)  # of the input's height: 10 to 40 px in FairMOT's own, 1088x608
 
 
-def decode(outputs: dict[str, Tensor], limit: int = 200) -> tuple[Tensor, Tensor]:
-    """Return boxes `(n, limit, 4)` in input pixels and scores `(n, limit)` of the highest peaks."""
+def decode(outputs: dict[str, Tensor], limit: int = 200) -> tuple[Tensor, Tensor, Tensor]:
+    """Return boxes `(n, limit, 4)` in input pixels, scores and channels `(n, limit)` of the highest peaks."""
     heat = outputs["hm"].float().sigmoid()
     heat = heat * (heat == F.max_pool2d(heat, 3, 1, 1))
     scores, index = heat.flatten(1).topk(limit)
-    width = heat.shape[3]
+    height, width = heat.shape[2:]
+    channels, index = index // (height * width), index % (height * width)
     cell = torch.stack((index % width, index // width), -1)
 
     def at(head: str) -> Tensor:
@@ -36,7 +40,7 @@ def decode(outputs: dict[str, Tensor], limit: int = 200) -> tuple[Tensor, Tensor
         return values.gather(2, index[:, None].expand(-1, values.shape[1], -1)).transpose(1, 2)
 
     center, box = cell + at("reg"), at("wh")
-    return torch.cat((center - box[..., :2], center + box[..., 2:]), -1) * STRIDE, scores
+    return torch.cat((center - box[..., :2], center + box[..., 2:]), -1) * STRIDE, scores, channels
 
 
 def iou(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -75,7 +79,7 @@ def average_precision(scores: FloatArray, hits: npt.NDArray[np.bool_], people: i
 
 @dataclass(eq=False)
 class _Found:
-    """What was found in the pictures so far, one entry a box or person."""
+    """What was found of one class in the pictures so far, one entry a box or person."""
 
     scores: list[FloatArray] = field(default_factory=list)
     hits: list[npt.NDArray[np.bool_]] = field(default_factory=list)
@@ -95,17 +99,31 @@ class _Found:
         self.heights.append(people[:, 3] - people[:, 1])
         self.seen.append(np.isin(np.arange(len(people)), matched[scores > WORKING_THRESHOLD]))
 
-    def summary(self) -> dict[str, float]:
-        scores, hits, low = np.concatenate(self.scores), np.concatenate(self.hits), np.concatenate(self.sizes) < _SMALL
-        seen, small = np.concatenate(self.seen), np.concatenate(self.heights) < _SMALL
+    def summary(self, height: int) -> dict[str, float]:
+        """Return the scores in pictures of a height in px, without those of people that there are none of."""
+        scores, hits, sizes = np.concatenate(self.scores), np.concatenate(self.hits), np.concatenate(self.sizes)
+        seen, heights = np.concatenate(self.seen), np.concatenate(self.heights)
         confident = hits[scores > WORKING_THRESHOLD]
-        return {
-            "ap": average_precision(scores, hits, len(seen)),
-            "ap_small": average_precision(scores[low], hits[low], int(small.sum())),
-            "recall": float(seen.sum() / max(len(seen), 1)),
-            "recall_small": float(seen[small].sum() / max(small.sum(), 1)),
-            "precision": float(confident.sum() / max(len(confident), 1)),
-        }
+        result = {"precision": float(confident.sum() / max(len(confident), 1))}
+        limits = {"": (-np.inf, np.inf), "_small": (-np.inf, _SMALL)}
+        limits["_distant"] = (_DISTANT[0] * height, _DISTANT[1] * height)
+        for suffix, (low, high) in limits.items():
+            people, boxes = (low <= heights) & (heights < high), (low <= sizes) & (sizes < high)
+            if people.any():
+                result[f"ap{suffix}"] = average_precision(scores[boxes], hits[boxes], int(people.sum()))
+                result[f"recall{suffix}"] = float(seen[people].mean())
+        return result
+
+
+def _averaged(summaries: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return the means over the classes that there are people (or objects) of, and the scores of each if several."""
+    present = {name: summary for name, summary in summaries.items() if "ap" in summary}
+    keys = {key: None for summary in present.values() for key in summary}  # in their order
+    values = {key: [summary[key] for summary in present.values() if key in summary] for key in keys}
+    result = {key: float(np.mean(found)) for key, found in values.items()}
+    if len(summaries) > 1:
+        result |= {f"{key}/{name}": summary[key] for name, summary in present.items() for key in ("ap", "recall")}
+    return result
 
 
 def _known_embeddings(head: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,16 +138,28 @@ def _known_embeddings(head: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tenso
 
 
 @torch.no_grad()
-def validate(network: nn.Module, augmenter: Augmenter, indices: Tensor) -> dict[str, float]:
+def validate(
+    network: nn.Module, augmenter: Augmenter, indices: Tensor, class_names: Sequence[str] = ("person",)
+) -> dict[str, float]:
     """Score a network on pictures of the store at IoU 0.5.
 
+    People that the augmenter makes ignore regions (lower than its `minimum_height`, or cut) do not count.
+
+    Args:
+        network: gives the raw heads.
+        augmenter: shrinks and letterboxes the store's pictures.
+        indices: `(n,)` the pictures.
+        class_names: names of the heatmap's channels.
+
     Returns:
-        `ap` (average precision), `recall` and `precision` at the working threshold, `ap_small` and `recall_small` of
-        people lower than 40 px (and of false boxes lower than that), and what `separation` returns, if there are
-        identities.
+        `ap` (average precision), `recall` and `precision` at the working threshold; `ap_small` and `recall_small` of
+        people lower than 40 px of the input (and of false boxes lower than that); `ap_distant` and `recall_distant` of
+        those 10 to 40 px high if the input had 608 lines; all without what there are no people of. Of several classes
+        these are the means, and `ap/NAME` and `recall/NAME` stand beside them. Then what `separation` returns, if there
+        are identities.
     """
     network.eval()
-    found = _Found()
+    found = {name: _Found() for name in class_names}
     embeddings, identities, scenes = [], [], []
     for chunk in torch.split(indices, 32):
         batch = augmenter.whole_batch(chunk)
@@ -141,11 +171,13 @@ def validate(network: nn.Module, augmenter: Augmenter, indices: Tensor) -> dict[
             embeddings.append(embedding.cpu().numpy())
             identities.append(identity.cpu().numpy())
             scenes.append(augmenter.store.scene_of[chunk][picture].cpu().numpy())
-        boxes, scores, tlbr, kinds = (v.cpu().numpy() for v in (*decode(outputs), batch.tlbr, batch.kinds))
-        for i in range(len(chunk)):
-            keep = scores[i] > _LEAST_SCORE
-            people, ignored = (tlbr[i][kinds[i] == kind] for kind in (Kind.PERSON, Kind.IGNORE))
-            found.add(boxes[i][keep], scores[i][keep], people, ignored)
+        boxes, scores, channels = (values.cpu().numpy() for values in decode(outputs))
+        tlbr, kinds, classes = (values.cpu().numpy() for values in (batch.tlbr, batch.kinds, batch.classes))
+        for i, (channel, of_class) in product(range(len(chunk)), enumerate(found.values())):
+            keep = (scores[i] > _LEAST_SCORE) & (channels[i] == channel)
+            people = tlbr[i][(kinds[i] == Kind.PERSON) & (classes[i] == channel)]
+            of_class.add(boxes[i][keep], scores[i][keep], people, tlbr[i][kinds[i] == Kind.IGNORE])
     network.train()
     apart = separation(*map(np.concatenate, (embeddings, identities, scenes))) if embeddings else {}
-    return found.summary() | apart
+    height = augmenter.size[1]
+    return _averaged({name: of_class.summary(height) for name, of_class in found.items()}) | apart

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.errors import ConfigError, suggestion
 from export.networks.dla import DLASeg, DLASegV0
@@ -56,16 +56,17 @@ def require_architecture(architecture: str) -> None:
         )
 
 
-def build_network(architecture: str, heads: HeadSizes | None = None) -> Network:
+def build_network(architecture: str, heads: HeadSizes | None = None, *, classes: int = 1) -> Network:
     """Build a network with fresh weights.
 
     Args:
         architecture: a name in `ARCHITECTURES`.
-        heads: sizes of the heads; None means the architecture's own.
+        heads: sizes of the heads; None means the architecture's own, for so many `classes`.
+        classes: channels of the heatmap, if `heads` is None.
 
     Raises:
         ConfigError: if there is no such architecture.
     """
     require_architecture(architecture)
     entry = ARCHITECTURES[architecture]
-    return entry.build(heads or entry.heads)
+    return entry.build(heads or replace(entry.heads, classes=classes))

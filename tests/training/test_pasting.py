@@ -22,7 +22,8 @@ def frame(feet, slope=0.5, horizon=40.0, identities=None) -> Sample:
     count = len(boxes)
     names = np.full(count, -1) if identities is None else np.array(identities)
     image = np.full((300, 400, 3), 90, np.uint8)
-    return Sample(image, np.array(boxes, "f").reshape(-1, 4), np.ones(count, int), names, "own", "own", "own/street")
+    tlbr = np.array(boxes, "f").reshape(-1, 4)
+    return Sample(image, tlbr, np.ones(count, int), np.zeros(count, int), names, "own", "own", "own/street")
 
 
 STREET = [(40, 120), (120, 160), (200, 200), (280, 240), (360, 280)]
@@ -74,7 +75,7 @@ def test_pasted_people_stand_on_the_plane_and_hide_behind_nobody():
         pasted = paste_into(street, plane, [cutout()], seed, 6, CrowdSettings())
         mine = pasted.identities == 3
         assert pasted.space == "cutouts"
-        assert pasted.scene == street.scene
+        assert pasted.name == street.name
         assert {tuple(box) for box in pasted.tlbr[~mine].tolist()} <= {tuple(box) for box in street.tlbr.tolist()}
         new += pasted.tlbr[mine].tolist()
         for left, top, right, bottom in pasted.tlbr[mine].tolist():
@@ -130,7 +131,7 @@ def test_a_set_of_pasted_frames(tmp_path):
     settings = TrainSettings(sets=sets, workers=1, pasted=3, held_out=("street/camera1",))
     pasted = [sample for sample in load_samples(tmp_path, settings) if sample.group == "pasted"]
     assert len(pasted) == 3
-    assert {sample.scene for sample in pasted} == {"street/camera0"}  # nothing of what is held out
+    assert {sample.name for sample in pasted} == {"street/camera0_frame_0"}  # nothing of what is held out
     assert any(len(sample.kinds) > len(STREET) for sample in pasted)
 
 
@@ -146,6 +147,6 @@ def test_no_cutouts(tmp_path, group):
 def test_no_frames_to_stand_in(tmp_path):
     write_folder(tmp_path, 2)
     for labels in (tmp_path / "mine" / "labels_with_ids").iterdir():
-        labels.unlink()
+        labels.write_text("-1 -1 0.5 0.5 0.1 0.1\n")
     with pytest.raises(ConfigError, match="Pasted people need labelled frames"):
         load_samples(tmp_path, TrainSettings(sets={"mine": 0.5, "pasted": 0.5}, workers=1))

@@ -6,29 +6,20 @@ import pytest
 import torch
 from trainee import SIZE, blob_store, blobs
 
-from core.errors import SourceError
+from core.errors import ConfigError, SourceError
 from training.augment import Augmenter, AugmentSettings, Batch, _inverse
 from training.compose import compose
 from training.losses import FairMOTLoss, focal_loss, gaussian_radius, make_targets
-from training.samples import Kind, fitted, read_image, read_labels
+from training.samples import Kind, fitted, read_image
 from training.settings import TrainSettings
 from training.sprites import CrowdSettings, Cutout
+from training.store import require_memory
 from training.trainer import learning_rate
 
 
 @pytest.fixture(scope="module")
 def store():
     return blob_store()
-
-
-def test_labels(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("0 7 0.5 0.5 0.2 0.4\n-1 -1 0.25 0.25 0.5 0.5\n\n")
-    tlbr, kinds, identities = read_labels(path, 200, 100)
-    assert np.allclose(tlbr, [[80, 30, 120, 70], [0, 0, 100, 50]])
-    assert kinds.tolist() == [Kind.PERSON, Kind.IGNORE]
-    assert identities.tolist() == [7, -1]
-    assert len(read_labels(tmp_path / "none.txt", 10, 10)[0]) == 0
 
 
 def test_large_samples_are_shrunk_with_their_boxes():
@@ -48,6 +39,18 @@ def test_identity_spaces_do_not_share_classes(store):
     assert store.identity_count == 8
     assert store.spaces.tolist() == [[0, 4], [4, 8]]
     assert set(store.identities[-1].tolist()) == {4, 5, 6, 7}
+
+
+def test_pictures_fit_into_memory(caplog, monkeypatch):
+    caplog.set_level("INFO")
+    assert blob_store().pixels.nbytes == 7 * 128 * 128 * 4
+    assert "7 pictures of at most 128 px take 0.00 GiB" in caplog.text
+    require_memory(2**30, 2**30)
+    with pytest.raises(ConfigError, match=r"take 19\.0 GiB but the GPU has 15\.5 GiB free: lower side .* or crowds"):
+        require_memory(19 * 2**30, 31 * 2**29)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (2**18, 2**30))
+    with pytest.raises(ConfigError, match="The pictures take"):
+        blob_store().to(torch.device("cuda"))
 
 
 def test_pictures_are_drawn_by_weight(store):
@@ -120,28 +123,47 @@ def test_visible_share_of_people_cut_by_the_crop(store, shown, kind):
     assert found[0] == kind
 
 
-def batch_of(boxes, kinds, identities=None):
+def batch_of(boxes, kinds, identities=None, classes=None):
     boxes = torch.tensor([boxes], dtype=torch.float32)
     count = boxes.shape[1]
-    ids = torch.tensor([identities or [-1] * count])
-    return Batch(torch.zeros(1, 3, 96, 128), boxes, torch.tensor([kinds]), ids, torch.tensor([[[0, 3]] * count]))
+    ids, channels = torch.tensor([identities or [-1] * count]), torch.tensor([classes or [0] * count])
+    ranges = torch.tensor([[[0, 3]] * count])
+    return Batch(torch.zeros(1, 3, 96, 128), boxes, torch.tensor([kinds]), channels, ids, ranges)
 
 
 def test_targets_of_one_person():
     targets = make_targets(batch_of([[20, 20, 44, 60]], [Kind.PERSON]))
     assert targets.cells.tolist() == [[0, 10, 8]]
-    assert targets.heatmap[0, 10, 8] == 1
+    assert targets.heatmap[0, 0, 10, 8] == 1
     assert (targets.heatmap == 1).sum() == 1
     assert targets.box.tolist() == [[3, 5, 3, 5]]
     assert targets.offset.tolist() == [[0, 0]]
     assert targets.weight.min() == 1
 
 
+def test_each_class_has_its_heatmap():
+    boxes = [[20, 20, 44, 60], [60, 20, 84, 60], [0, 0, 128, 96]]
+    targets = make_targets(batch_of(boxes, [Kind.PERSON, Kind.PERSON, Kind.IGNORE], classes=[0, 1, 0]), 2)
+    assert targets.heatmap.shape == targets.weight.shape == (1, 2, 24, 32)
+    assert (targets.heatmap == 1).nonzero().tolist() == [[0, 0, 10, 8], [0, 1, 10, 18]]
+    assert torch.equal(targets.weight, (targets.heatmap == 1).float())  # ignored in both but at the centres
+    assert targets.cells.tolist() == [[0, 10, 8], [0, 10, 18]]
+
+
+def test_every_class_is_learnt():
+    loss = FairMOTLoss(4, torch.tensor([[0, 3]]))
+    targets = make_targets(batch_of([[20, 20, 44, 60]], [Kind.PERSON], classes=[1]), 2)
+    outputs = {"hm": torch.zeros(1, 2, 24, 32, requires_grad=True), "wh": torch.zeros(1, 4, 24, 32)}
+    outputs |= {"reg": torch.zeros(1, 2, 24, 32), "id": torch.zeros(1, 4, 24, 32)}
+    loss(outputs, targets)[0].backward()
+    assert [float(outputs["hm"].grad[0, channel, 10, 8].sign()) for channel in (0, 1)] == [1, -1]
+
+
 def test_ignore_regions_have_no_weight_but_centres_do():
     targets = make_targets(batch_of([[20, 20, 44, 60], [0, 0, 64, 96]], [Kind.PERSON, Kind.IGNORE]))
-    assert targets.weight[0, 10, 8] == 1
-    assert targets.weight[0, 2, 2] == 0
-    assert targets.weight[0, 2, 20] == 1
+    assert targets.weight[0, 0, 10, 8] == 1
+    assert targets.weight[0, 0, 2, 2] == 0
+    assert targets.weight[0, 0, 2, 20] == 1
     assert len(targets.cells) == 1
 
 

@@ -12,10 +12,13 @@ import torch
 from trainee import make_trainer, write_folder
 
 from core.errors import ConfigError, SourceError
+from engine.model import ModelInfo
+from export.__main__ import main as export
 from training.command import parse
 from training.loading import HELD_OUT, load_samples
 from training.measure import constant_batch_speed, costliest_operations
 from training.progress import plot, read_log
+from training.samples import scene_of
 from training.settings import TrainSettings
 from training.store import identities_of
 from training.train import main
@@ -32,7 +35,8 @@ def test_training_learns_to_detect(tmp_path):
     assert lines[-1]["ap"] > 0.5
     assert lines[-1]["identity"] < lines[0]["identity"]
     assert all(line["images_per_second"] > 0 and 0 < line["data_share"] < 1 for line in lines)
-    assert set(torch.load(tmp_path / "run" / "average.pth", weights_only=True)) == {"epoch", "state_dict"}
+    average = torch.load(tmp_path / "run" / "average.pth", weights_only=True)
+    assert set(average) == {"epoch", "class_names", "state_dict"}
     assert plot(tmp_path / "run" / "log.jsonl").read_bytes()[1:4] == b"PNG"
 
 
@@ -125,7 +129,7 @@ def own_data(tmp_path):
 def test_own_folder(own_data):
     samples = load_samples(own_data, TrainSettings(sets={"mine": 1.0}, workers=1))
     assert len(samples) == 6
-    assert {sample.scene for sample in samples} == {"mine/camera0", "mine/camera1"}
+    assert {scene_of(sample.name) for sample in samples} == {"mine/camera0", "mine/camera1"}
     assert all(len(sample.tlbr) == 4 for sample in samples)
 
 
@@ -135,8 +139,8 @@ def test_workers_do_not_change_what_is_loaded(own_data):
     assert len(one) == len(three) == 6 + 2 * 12
     assert identities_of(one) == identities_of(three)
     for a, b in zip(one, three, strict=True):
-        assert (a.space, a.group, a.scene) == (b.space, b.group, b.scene)
-        for name in ("image", "tlbr", "kinds", "identities"):
+        assert (a.space, a.group, a.name) == (b.space, b.group, b.name)
+        for name in ("image", "tlbr", "kinds", "classes", "identities"):
             assert np.array_equal(getattr(a, name), getattr(b, name))
 
 
@@ -188,6 +192,21 @@ def test_command(own_data, recipe, tmp_path, monkeypatch):
     for fault in (["--settings.sets", "{}"], ["--resume", str(tmp_path / "none.pth")]):
         monkeypatch.setattr("sys.argv", [*command, *fault])
         assert main() == 2
+
+
+def test_two_classes_from_labels_to_the_model(own_data, recipe, tmp_path, monkeypatch):
+    for path in (own_data / "mine" / "labels_with_ids").iterdir():
+        path.write_text(path.read_text().replace("0 3 ", "2 3 "))
+    recipe.write_text(recipe.read_text() + "  classes: {bag: [2], person: [0]}\n")
+    run = tmp_path / "run"
+    command = ["train", "--config", str(recipe), "--data", str(own_data), "--output", str(run)]
+    monkeypatch.setattr("sys.argv", command)
+    assert main() == 0
+    (line,) = read_log(run / "log.jsonl")[-1:]
+    assert {"ap", "ap/person", "recall/bag"} <= set(line)
+    model = tmp_path / "two.onnx"
+    assert export([str(run / "average.pth"), "--size", "64x64", "-o", str(model)]) == 0
+    assert ModelInfo.read(model).class_names == ("person", "bag")
 
 
 def test_recipe_of_the_bundled_weights():

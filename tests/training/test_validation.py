@@ -14,7 +14,8 @@ from training.validate import _Found, average_precision, decode, iou, match, val
 def test_decode_reads_the_peak():
     outputs = {"hm": torch.full((1, 1, 24, 32), -9.0), "wh": torch.ones(1, 4, 24, 32), "reg": torch.zeros(1, 2, 24, 32)}
     outputs["hm"][0, 0, 10, 8] = 3.0
-    boxes, scores = decode(outputs, limit=5)
+    boxes, scores, channels = decode(outputs, limit=5)
+    assert channels.tolist() == [[0] * 5]
     assert boxes[0, 0].tolist() == [28, 36, 36, 44]
     assert float(scores[0, 0]) == pytest.approx(torch.sigmoid(torch.tensor(3.0)).item())
 
@@ -68,16 +69,17 @@ class Oracle(nn.Module):
     def __init__(self, store, people, apart):
         super().__init__()
         self.store, self.people, self.apart = store, people, apart
+        self.channels = int(store.classes.max()) + 1
 
     def forward(self, images):
         count = len(images)
-        out = {"hm": torch.full((count, 1, 24, 32), -9.0), "id": torch.zeros(count, 8, 24, 32)}
+        out = {"hm": torch.full((count, self.channels, 24, 32), -9.0), "id": torch.zeros(count, 8, 24, 32)}
         out |= {"wh": torch.zeros(count, 4, 24, 32), "reg": torch.zeros(count, 2, 24, 32)}
         for i in range(count):
             for k, box in enumerate(self.store.tlbr[i] / 4):
                 center, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
                 x, y = center.long().tolist()
-                out["hm"][i, 0, y, x] = 3.0 if k < self.people else -9.0
+                out["hm"][i, self.store.classes[i, k], y, x] = 3.0 if k < self.people else -9.0
                 out["wh"][i, :, y, x] = torch.cat((half, half))
                 out["reg"][i, :, y, x] = center - center.floor()
                 out["id"][i, k if self.apart else 0, y, x] = 1.0
@@ -101,6 +103,58 @@ def test_small_people_are_scored_apart():
     boxes = np.array([[100, 0, 110, 30], [0, 0, 20, 50], [200, 0, 210, 20], [300, 0, 330, 90]], "f")
     found.add(boxes, np.array([0.9, 0.8, 0.7, 0.6], "f"), people, np.zeros((0, 4), "f"))
     found.add(np.zeros((0, 4), "f"), np.zeros(0, "f"), people[1:], np.zeros((0, 4), "f"))
-    summary = found.summary()
+    summary = found.summary(320)
     assert summary["ap"] == pytest.approx(2 / 3)
     assert summary["ap_small"] == summary["recall_small"] == 0.5  # the second picture's person was missed
+
+
+def test_distant_people_are_scored_apart():
+    found = _Found()
+    people = np.array([[0, 0, 20, 50], [100, 0, 110, 20], [200, 0, 205, 15], [300, 0, 301, 4]], "f")
+    found.add(people[[0, 1, 3]], np.array([0.9, 0.8, 0.7], "f"), people, np.zeros((0, 4), "f"))
+    summary = found.summary(320)  # 10 to 40 px at 608 lines are 5.3 to 21 px
+    assert summary["recall_distant"] == summary["ap_distant"] == 0.5
+    assert summary["recall_small"] == pytest.approx(2 / 3)
+    assert found.summary(608)["recall_distant"] == 0.5  # still 20 and 15 px
+    assert found.summary(1216)["recall_distant"] == 1  # 20 to 80 px: 50 and 20
+    near = _Found()
+    near.add(people[:1], np.array([0.9], "f"), people[:1], np.zeros((0, 4), "f"))
+    assert set(near.summary(320)) == {"precision", "ap", "recall"}
+
+
+def two_classes():
+    """The blobs, the last two of each picture of another class."""
+    store = blob_store()
+    store.classes[:, 2:] = 1
+    return store
+
+
+def test_classes_are_scored_apart():
+    store = two_classes()
+    augmenter = Augmenter(store, SIZE, AugmentSettings(), 0)
+    scores = validate(Oracle(store, 3, True), augmenter, torch.arange(4), ["person", "bag"])
+    assert (scores["ap/person"], scores["recall/person"]) == (1, 1)
+    assert (scores["ap/bag"], scores["recall/bag"]) == (0.5, 0.5)
+    assert scores["ap"] == scores["recall"] == scores["recall_small"] == 0.75
+    assert scores["precision"] == 1
+
+
+def test_the_wrong_class_is_no_hit():
+    store = two_classes()
+    oracle = Oracle(store, 4, True)
+    augmenter = Augmenter(two_classes(), SIZE, AugmentSettings(), 0)
+    store.classes[:, 0] = 1  # what the network says
+    scores = validate(oracle, augmenter, torch.arange(4), ["person", "bag"])
+    assert (scores["recall/person"], scores["recall/bag"]) == (0.5, 1)
+    assert scores["ap/bag"] < 1
+    assert scores["precision"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_class_without_objects_has_no_score():
+    store = blob_store()
+    augmenter = Augmenter(store, SIZE, AugmentSettings(), 0)
+    oracle = Oracle(store, 4, True)
+    oracle.channels = 2
+    scores = validate(oracle, augmenter, torch.arange(4), ["person", "bag"])
+    assert scores["ap"] == scores["ap/person"] == 1
+    assert "ap/bag" not in scores

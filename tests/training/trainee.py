@@ -30,7 +30,8 @@ def blobs(seed: int, count: int = 4) -> Sample:
         left, top = 8 + 30 * identity, int(generator.integers(10, 50))
         image[top : top + 36, left : left + 14] = (255, 40 * identity, 255)
         boxes.append((left, top, left + 14, top + 36))
-    return Sample(image, np.array(boxes, "f"), np.ones(count, int), np.arange(count), "blobs", "blobs", f"blobs/{seed}")
+    labels = (np.array(boxes, "f"), np.ones(count, int), np.zeros(count, int), np.arange(count))
+    return Sample(image, *labels, "blobs", "blobs", f"blobs/{seed}")
 
 
 def blob_store() -> Store:
