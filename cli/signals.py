@@ -51,6 +51,16 @@ def cleaned_up_on_signals(run: Callable[[], int]) -> int:
     return code  # by now the exception is gone, and with it the generators that it held open
 
 
+@contextmanager
+def put_off_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the block ends, which an exception in its midst would leave half done."""
+    arrived: list[int] = []
+    with _handled_by(lambda number, frame: arrived.append(number)):
+        yield
+    for number in arrived[:1]:
+        signal.raise_signal(number)
+
+
 class StopSignals:
     """Turns the first Ctrl-C or SIGTERM inside a `with` block into a request to stop; a second one kills.
 

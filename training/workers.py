@@ -6,9 +6,15 @@ import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import TracebackType
+from typing import Any, TypeVar
+
+from cli.signals import put_off_signals
+
+T = TypeVar("T")
 
 
 class _Worker(SpawnProcess):
@@ -39,7 +45,15 @@ class WorkerContext(SpawnContext):
 
 
 class WorkerPool(ProcessPoolExecutor):
-    """As a context, does not wait for what has not begun if it is left by an exception or a generator is closed."""
+    """As a context, does not wait for what has not begun if it is left by an exception or a generator is closed.
+
+    To be used by the main thread.
+    """
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Start what is missing of processes and threads too, so no signal's exception may come in between."""
+        with put_off_signals():
+            return super().submit(fn, *args, **kwargs)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
