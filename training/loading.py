@@ -89,8 +89,8 @@ def _channels(settings: TrainSettings) -> dict[int, int]:
     Raises:
         ConfigError: if there is no class, a number is negative or counts twice, or people are made that no class holds.
     """
-    if not settings.classes:
-        raise ConfigError("Name at least one class and its label numbers, such as classes: {person: [0]}.")
+    if not settings.classes or not all(settings.classes.values()):
+        raise ConfigError("Name at least one class, each with its label numbers, such as classes: {person: [0]}.")
     made = [name for name in settings.sets if name in _MADE]
     if made and "person" not in settings.classes:
         raise ConfigError(f"The set {made[0]} shows people: add the class person to classes, or leave the set out.")

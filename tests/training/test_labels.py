@@ -231,6 +231,7 @@ def test_people_come_first(tmp_path):
     ("classes", "message"),
     [
         ({}, "Name at least one class"),
+        ({"person": ()}, "each with its label numbers"),
         ({"person": (0,), "rider": (0,)}, "Label number 0 of the class rider"),
         ({"person": (-1,)}, "Label number -1"),
         ({"car": (2,)}, "The set scene shows people: add the class person"),

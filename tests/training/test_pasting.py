@@ -150,3 +150,16 @@ def test_no_frames_to_stand_in(tmp_path):
         labels.write_text("-1 -1 0.5 0.5 0.1 0.1\n")
     with pytest.raises(ConfigError, match="Pasted people need labelled frames"):
         load_samples(tmp_path, TrainSettings(sets={"mine": 0.5, "pasted": 0.5}, workers=1))
+
+
+def test_objects_of_other_classes_tell_no_plane_and_keep_their_class():
+    street = frame([*STREET, (100, 290)])
+    street.tlbr[-1, 1] = 280.0  # a low thing on the ground, off the people's plane
+    street.classes[-1] = 1
+    plane = fitted_plane(street)
+    assert plane is not None
+    assert plane.horizon == pytest.approx(40, abs=0.01)
+    pasted = paste_into(street, plane, [cutout()], 1, 6, CrowdSettings())
+    assert (pasted.identities == 3).any()
+    assert pasted.classes.tolist() == [int(np.array_equal(box, street.tlbr[-1])) for box in pasted.tlbr]
+    assert 1 in pasted.classes
