@@ -154,7 +154,7 @@ def test_no_frames_to_stand_in(tmp_path):
 
 def test_objects_of_other_classes_tell_no_plane_and_keep_their_class():
     street = frame([*STREET, (100, 290)])
-    street.tlbr[-1, 1] = 280.0  # a low thing on the ground, off the people's plane
+    street.tlbr[-1] = (96, 270, 104, 290)  # a narrow low thing, off the people's plane
     street.classes[-1] = 1
     plane = fitted_plane(street)
     assert plane is not None
