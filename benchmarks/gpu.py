@@ -42,10 +42,9 @@ def main() -> int:
     """Run the parts and print their tables."""
     options = _options()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also when it is run as a script
-    from plugins.gpu import gpu_obstacle
-    from plugins.library import loading_fault
+    from plugins.library import tensorrt_obstacle
 
-    obstacle = gpu_obstacle() or loading_fault()
+    obstacle = tensorrt_obstacle()
     if obstacle is not None:
         print(obstacle, file=sys.stderr)
         return 2

@@ -89,10 +89,9 @@ def _inspect(options: argparse.Namespace) -> None:
 
 def _check_tensorrt() -> None:
     """Raise `ConfigError` unless TensorRT can run here."""
-    from plugins.gpu import gpu_obstacle
-    from plugins.library import loading_fault
+    from plugins.library import tensorrt_obstacle
 
-    obstacle = gpu_obstacle() or loading_fault()
+    obstacle = tensorrt_obstacle()
     if obstacle is not None:
         raise ConfigError(obstacle)
 

@@ -38,10 +38,9 @@ def _without_tensorrt() -> str | None:
     missing = [package for package in ("tensorrt", "torch", "pycuda") if not importlib.util.find_spec(package)]
     if missing:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
-    from plugins.gpu import gpu_obstacle
-    from plugins.library import loading_fault
+    from plugins.library import tensorrt_obstacle
 
-    return gpu_obstacle() or loading_fault()
+    return tensorrt_obstacle()
 
 
 def _open_tensorrt(model: ModelInfo, settings: EngineSettings) -> Engine:

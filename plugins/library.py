@@ -17,6 +17,7 @@ from types import ModuleType
 
 from core.errors import ConfigError
 from plugins.driver import Driver, find_driver
+from plugins.gpu import gpu_obstacle
 from plugins.nvrtc import cache_folder
 
 SOURCES = Path(__file__).resolve().parent / "src"
@@ -126,6 +127,14 @@ def installed_tensorrt() -> Version | None:
         return None
 
 
+_NOT_INSTALLED = "TensorRT is not installed; run `pip install tensorrt`."
+
+
+def tensorrt_obstacle() -> str | None:
+    """Return one sentence on why TensorRT cannot run here, or None; then it is loaded."""
+    return gpu_obstacle() or loading_fault()
+
+
 def loading_fault() -> str | None:
     """Return one sentence on why TensorRT or what goes with it cannot be loaded, or None if it is loaded now.
 
@@ -133,7 +142,7 @@ def loading_fault() -> str | None:
     without a GPU: ask `plugins.gpu.gpu_obstacle` first.
     """
     if installed_tensorrt() is None:
-        return "TensorRT is not installed; run `pip install tensorrt`."
+        return _NOT_INSTALLED
     for package in ("tensorrt", "torch", "pycuda.driver"):
         try:
             importlib.import_module(package)
@@ -176,7 +185,7 @@ def obstacle() -> str | None:
     """Return one sentence on why no plugin library can be loaded here, or None."""
     tensorrt = installed_tensorrt()
     if tensorrt is None:
-        return "TensorRT is not installed; run `pip install tensorrt`."
+        return _NOT_INSTALLED
     try:
         find(tensorrt)
     except ConfigError as error:
