@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args, get_type_hints
 
 from core.errors import ConfigError
+from core.ranges import require, require_positive
 
 
 @dataclass(frozen=True)
@@ -109,30 +109,20 @@ class TrackerSettings:
             choices, value = get_args(hint), getattr(self, name)
             if choices and type(None) not in choices and value not in choices:
                 raise ConfigError(f"{name} must be {' or '.join(choices)}, not {value}.")
-        for name in ("motion_limit", "overlap_limit", "low_score_limit", "unconfirmed_limit", "duplicate_distance"):
-            self._require(name, 0.0, 1.0)
-        for name in ("confidence_threshold", "low_score_threshold", "motion_weight", "embedding_momentum"):
-            self._require(name, 0.0, 1.0)
-        self._require("appearance_limit", 0.0, 2.0)
-        self._require("box_margin", 0.0, 1.0)
-        self._require("lost_track_buffer", 1, math.inf)
-        self._require("min_box_area", 0.0, math.inf)
-        for name in ("gating_threshold", "position_weight", "velocity_weight", "max_aspect_ratio"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}.")
+        require(self, "", "motion_limit overlap_limit low_score_limit unconfirmed_limit duplicate_distance", 0, 1)
+        require(self, "", "confidence_threshold low_score_threshold motion_weight embedding_momentum", 0, 1)
+        require(self, "", "appearance_limit", 0, 2)
+        require(self, "", "box_margin", 0, 1)
+        require(self, "", "lost_track_buffer", 1, infinite=True)
+        require(self, "", "min_box_area", infinite=True)
+        require_positive(self, "", "gating_threshold position_weight velocity_weight max_aspect_ratio", infinite=True)
         if self.new_track_threshold is not None:
-            self._require("new_track_threshold", 0.0, 1.0)
+            require(self, "", "new_track_threshold", 0, 1)
         if self.low_score_stage and self.low_score_threshold > self.confidence_threshold:
             raise ConfigError(
                 f"low_score_threshold ({self.low_score_threshold}) must not be above confidence_threshold "
                 f"({self.confidence_threshold}); lower it or set low_score_stage to false."
             )
-
-    def _require(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        if not low <= value <= high:
-            wanted = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-            raise ConfigError(f"{name} must be {wanted}, not {value}.")
 
     @property
     def minimum_score(self) -> float:

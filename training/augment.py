@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from core.ranges import require, require_order, require_positive
 from export.networks.deform_conv import triton_builds
 from training.photometric import PhotometricSettings, photometric, uniform
-from training.ranges import require, require_order, require_positive
 from training.samples import Kind
 from training.store import Store
 

@@ -25,14 +25,11 @@ from training.samples import (
     scene_of,
     worker_pool,
 )
-from training.settings import TrainSettings
+from training.settings import MADE, TrainSettings
 
 log = logging.getLogger(__name__)
 
 HELD_OUT = "held_out"  # the group of held-out pictures
-
-# Sets that are made here; every other name of `TrainSettings.sets` is a folder.
-_MADE = ("crowd", "pasted", "scene", "market1501")
 
 
 def load_samples(root: Path, settings: TrainSettings, rank: int = 0, count: int = 1) -> list[Sample]:
@@ -42,21 +39,19 @@ def load_samples(root: Path, settings: TrainSettings, rank: int = 0, count: int 
     of their own, so that no classifier learns them.
 
     Raises:
-        ConfigError: if no set is named, `classes` are faulty, an entry of `held_out` names no picture, crowds have no
-            pictures to stand before, pasted people no labelled frames to stand in, nothing is labelled, or this process
-            gets no picture.
+        ConfigError: if no set is named, an entry of `held_out` names no picture, crowds have no pictures to stand
+            before, pasted people no labelled frames to stand in, nothing is labelled, or this process gets no picture.
         SourceError: if pictures or labels of a set are missing or faulty.
     """
     if not settings.sets:
         raise ConfigError("Name what to train on: --settings.sets '{\"my_folder\": 1.0}'; see configs/train_lite.yaml.")
-    channels = _channels(settings)
     names: set[str] = set()
 
     def keep(number: int, name: str) -> bool:
         names.add(name)
         return rank == 0 if _is_held_out(name, settings) else number % count == rank
 
-    loaded = _load(root, settings, channels, max(1, settings.workers // count), keep)
+    loaded = _load(root, settings, max(1, settings.workers // count), keep)
     samples = [fitted(sample, settings.side) for sample in loaded]
     for entry in settings.held_out:
         if not any(is_named(name, entry) for name in names):
@@ -83,27 +78,7 @@ def _is_held_out(name: str, settings: TrainSettings) -> bool:
     return any(is_named(name, entry) for entry in settings.held_out)
 
 
-def _channels(settings: TrainSettings) -> dict[int, int]:
-    """Return the heatmap's channel by label number.
-
-    Raises:
-        ConfigError: if there is no class, a number is negative or counts twice, or people are made that no class holds.
-    """
-    if not settings.classes or not all(settings.classes.values()):
-        raise ConfigError("Name at least one class, each with its label numbers, such as classes: {person: [0]}.")
-    made = [name for name in settings.sets if name in _MADE]
-    if made and "person" not in settings.classes:
-        raise ConfigError(f"The set {made[0]} shows people: add the class person to classes, or leave the set out.")
-    channels: dict[int, int] = {}
-    for channel, name in enumerate(settings.class_names):
-        for number in settings.classes[name]:
-            if number < 0 or number in channels:
-                raise ConfigError(f"Label number {number} of the class {name} must be 0 or more and count only once.")
-            channels[number] = channel
-    return channels
-
-
-def _load(root: Path, settings: TrainSettings, channels: dict[int, int], workers: int, keep: Keep) -> Iterator[Sample]:
+def _load(root: Path, settings: TrainSettings, workers: int, keep: Keep) -> Iterator[Sample]:
     """Yield every kept picture.
 
     Crowds stand before the pictures of the set `background`, if there is one, else before those without people.
@@ -112,9 +87,9 @@ def _load(root: Path, settings: TrainSettings, channels: dict[int, int], workers
     frames: list[tuple[Sample, GroundPlane]] = []
     with worker_pool(workers, cv2.setNumThreads, 1) as pool:
         for group in settings.sets:
-            if group in _MADE:
+            if group in MADE:
                 continue
-            for sample in folder_samples(root, group, settings.side, channels, pool, keep):
+            for sample in folder_samples(root, group, settings.side, settings.channels, pool, keep):
                 suits = group == "background" or ("background" not in settings.sets and not len(sample.kinds))
                 trained = not _is_held_out(sample.name, settings)
                 if suits and trained:

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from core.ranges import require, require_order
 from training.jpeg import jpeg_loss
-from training.ranges import require, require_order
 
 
 @dataclass(frozen=True)

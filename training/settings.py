@@ -7,10 +7,13 @@ import os
 from dataclasses import dataclass, field
 
 from core.errors import ConfigError
+from core.ranges import require, require_positive
 from export.networks import SIZE_MULTIPLE, require_architecture
 from training.augment import AugmentSettings
-from training.ranges import require, require_positive
 from training.sprites import CrowdSettings
+
+MADE = {"crowd": "crowds", "pasted": "pasted", "scene": "scenes", "market1501": "sheets"}
+"""Sets that are made, and which setting says how many pictures; every other set is a folder."""
 
 _LEAST_LENGTH = 64  # px; on less BatchNorm would see single cells at stride 32
 
@@ -84,7 +87,8 @@ class TrainSettings:
                 raise ConfigError(f"settings.sets must give {name} a share of at least 0, not {share}.")
         if self.sets and not any(self.sets.values()):
             raise ConfigError("settings.sets must give at least one set a share above 0.")
-        for name, made in (("crowds", "crowd"), ("pasted", "pasted"), ("scenes", "scene"), ("sheets", "market1501")):
+        self._check_classes()
+        for made, name in MADE.items():
             require(self, prefix, name, 1 if made in self.sets else 0)
         require(self, prefix, "steps batch pasted_people workers", 1)
         require(self, prefix, "warmup weight_decay")
@@ -92,6 +96,26 @@ class TrainSettings:
         require(self, prefix, "ema", 0, 1)
         require(self, prefix, "seed", 0, 2**32 - 1)
         require_positive(self, prefix, "learning_rate")
+
+    def _check_classes(self) -> None:
+        if not self.classes or not all(self.classes.values()):
+            raise ConfigError("Name at least one class, each with its label numbers, such as classes: {person: [0]}.")
+        made = [name for name in self.sets if name in MADE]
+        if made and "person" not in self.classes:
+            raise ConfigError(f"The set {made[0]} shows people: add the class person to classes, or leave the set out.")
+        known: set[int] = set()
+        for name in self.class_names:
+            for number in self.classes[name]:
+                if number < 0 or number in known:
+                    raise ConfigError(
+                        f"Label number {number} of the class {name} must be 0 or more and count only once."
+                    )
+                known.add(number)
+
+    @property
+    def channels(self) -> dict[int, int]:
+        """The heatmap's channel by label number."""
+        return {number: channel for channel, name in enumerate(self.class_names) for number in self.classes[name]}
 
     @property
     def class_names(self) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import SourceError
-from training.ranges import require, require_order
+from core.ranges import require, require_order
 
 
 @dataclass(frozen=True)
