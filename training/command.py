@@ -86,7 +86,7 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
         processes.rank + 1,
         processes.count,
         drawn,
-        trainer.pictures,
+        trainer.data["pictures"],
         len(held_out),
         store.identity_count,
         loaded,
@@ -98,7 +98,7 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
         with writing(path):
             path.write_text(json.dumps(asdict(settings), indent=2))
     indices = torch.tensor(held_out, device=processes.device)
-    epoch = max(1, round(trainer.pictures / settings.batch))
+    epoch = max(1, round(trainer.data["pictures"] / settings.batch))
     received = trainer.run(
         lambda average: validate(average, augmenter, indices, settings.class_names) if held_out else {}, epoch
     )

@@ -126,8 +126,8 @@ class Trainer:
         # Counts over all processes, to notice other data when the run is resumed.
         store = self.augmenter.store
         drawn = (store.weights > 0).sum().float()
-        self.pictures = round(float(self.processes.mean(drawn)) * self.processes.count)
-        self.data = {"pictures": self.pictures, "identities": store.identity_count}
+        pictures = round(float(self.processes.mean(drawn)) * self.processes.count)
+        self.data = {"pictures": pictures, "identities": store.identity_count}
 
     def _recipe(self) -> dict[str, Any]:
         """Return what must not change when a run is resumed."""
