@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint matrix clean
 
 demo: .venv/core
 	$(BIN)/python run_track.py demo --eval
@@ -17,8 +17,13 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The tests on other Pythons and with the lowest versions of all dependencies; `make test` has covered its own Python.
+MATRIX ?= tests-3.10 tests-3.12 tests-3.13 lowest
+matrix: .venv/dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nox --reuse-venv=no --sessions $(MATRIX)
+
 clean:
-	rm -rf .venv output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .nox output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/core: pyproject.toml
 	$(PYTHON) -m venv .venv

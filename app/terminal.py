@@ -68,6 +68,9 @@ class Terminal:
             name: of the source.
             frame_count: how many frames there will be, if that is known.
         """
+        if not self._err.is_terminal:  # a disabled bar of Rich 13 and 14 prints an empty line
+            yield lambda frame, tracks: None
+            return
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -76,7 +79,7 @@ class Terminal:
             TextColumn("{task.fields[tracks]} tracks"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self._err, transient=True, disable=not self._err.is_terminal) as bar:
+        with Progress(*columns, console=self._err, transient=True) as bar:
             task = bar.add_task(name, total=frame_count, tracks=0)
             yield lambda frame, tracks: bar.update(task, advance=1, tracks=len(tracks))
 
