@@ -148,11 +148,11 @@ def open_session(path: Path, threads: int, graph: onnx.ModelProto | None = None)
     # takes them from decoding and drawing: on 2 cores with other work it costs about 30 % (300 against 230 ms).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # its errors come as exceptions too, its warnings nobody here can act on
-    providers = ["CPUExecutionProvider"]
+    providers = ["CPUExecutionProvider"]  # nothing to fall back to, so no fallback, which prints to standard output
     try:
         try:
             source = str(path) if graph is None else graph.SerializeToString()
-            return onnxruntime.InferenceSession(source, options, providers=providers)
+            return onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
         except OperatorMissing as error:
             if "DeformConv" not in str(error):
                 raise
@@ -162,7 +162,9 @@ def open_session(path: Path, threads: int, graph: onnx.ModelProto | None = None)
             onnxruntime.__version__,
         )
         rewritten = deform_conv_to_grid_sample(onnx.load(path) if graph is None else graph)
-        return onnxruntime.InferenceSession(rewritten.SerializeToString(), options, providers=providers)
+        return onnxruntime.InferenceSession(
+            rewritten.SerializeToString(), options, providers=providers, enable_fallback=0
+        )
     except ModelError:
         raise
     except Exception as error:  # ONNX Runtime's errors share no base class

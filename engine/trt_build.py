@@ -17,7 +17,8 @@ from core.errors import ModelError, OutputError
 from core.files import check_writable, write_whole
 from engine.build_progress import BuildProgress
 from engine.gpu_faults import gpu_faults
-from engine.model import ModelFile, ModelInfo, load_onnx
+from engine.model import ModelFile, ModelInfo
+from engine.onnx_file import load_onnx
 from engine.plan import BuildSettings, Host, Plan, load_engine
 from engine.plan_cache import file_sha256, locked, plan_path, timing_cache_path
 from engine.trt_faults import build_failure, parse_failure
