@@ -1,9 +1,9 @@
 """Whether files that this program runs as code may be changed by other users of the machine.
 
-Plugin libraries, TensorRT plans, compiled kernels and TensorRT's timing caches are (or decide) code: who can write them, or the
-folders that they lie in, can run anything as the user who loads them. They are used only if nobody can but that user,
-root, and the owner of this program's own files, whose code runs already. Windows has no such owners and modes; there
-nothing is checked.
+Plugin libraries, TensorRT plans, compiled kernels and TensorRT's timing caches are code, or decide which code runs:
+who can write them, or the folders that they lie in, can run anything as the user who loads them. They are used only if
+nobody can but that user, root, and the owner of this program's own files, whose code runs already. Windows has no such
+owners and modes; there nothing is checked.
 """
 
 from __future__ import annotations
@@ -62,15 +62,12 @@ def private_folder(path: Path, what: str, mode: int = 0o700) -> Path:
 
     Raises:
         ConfigError: if others can change an existing one.
-        OutputError: if it cannot be made.
+        OSError: if it cannot be made.
     """
-    try:
-        for folder in (*reversed(path.parents), path):
-            if not folder.is_dir():
-                folder.mkdir(mode, exist_ok=True)  # several processes may start together
-        return require_private(path, what)
-    except OSError as error:
-        raise OutputError(f"Cannot make the folder {path}: {error.strerror}.") from error
+    for folder in (*reversed(path.parents), path):
+        if not folder.is_dir():
+            folder.mkdir(mode, exist_ok=True)  # several processes may start together
+    return require_private(path, what)
 
 
 def keep_private(path: Path) -> None:
@@ -98,7 +95,13 @@ def private_cache(name: str) -> Path:
         OutputError: if it cannot be made.
     """
     what = "cache (FAIRMOT_CACHE)" if os.environ.get("FAIRMOT_CACHE") else "cache"
-    return private_folder(private_folder(cache_folder(), what) / name, what)
+    folder = cache_folder()
+    try:
+        return private_folder(private_folder(folder, what) / name, what)
+    except OSError as error:
+        raise OutputError(
+            f"The cache {folder} cannot be written ({error.strerror}): set FAIRMOT_CACHE to another folder."
+        ) from error
 
 
 def _check(part: Path, status: os.stat_result, what: str, *, is_own: bool) -> None:
@@ -125,7 +128,11 @@ def _check(part: Path, status: os.stat_result, what: str, *, is_own: bool) -> No
     is_sticky = is_folder and status.st_mode & stat.S_ISVTX
     if not (others or group) or (is_sticky and not is_own):
         return
-    remedy = "use a folder of your own" if is_sticky else f"run `chmod go-w {shlex.quote(str(part))}` if you trust what it holds"
+    remedy = (
+        "use a folder of your own"
+        if is_sticky
+        else f"run `chmod go-w {shlex.quote(str(part))}` if you trust what it holds"
+    )
     raise ConfigError(
         f"The {what} is not used, because {'all users' if others else 'other users of its group'} may write to the "
         f"{place}: {remedy}."

@@ -211,9 +211,9 @@ def build(
     folder = output or default_output()
     if folder == library_folders()[1]:
         folder = private_cache("plugins")
-    # 755: many may load what root installs with the package.
-    target = private_folder(folder, "folder of the plugins", 0o755) / library_name(headers.version)
+    target = folder / library_name(headers.version)
     try:
+        private_folder(folder, "folder of the plugins", 0o755)  # many may load what root installs with the package
         with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as made:
             finished = _compile(nvcc, headers, wanted, Path(made), report)
             keep_private(finished)
