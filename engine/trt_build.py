@@ -147,7 +147,7 @@ class _Builder:
         self._settings = settings
         self._graph = graph
         self._optimization_level = optimization_level
-        self._timing_cache = timing_cache_path(host)
+        self._timing_cache = self._timing_cache_path(host)
         self._logger = TensorRTLogger()
 
     def build(self, monitor: BuildProgress) -> bytes:
@@ -207,13 +207,23 @@ class _Builder:
                 profile.set_shape(images.name, shape, shape, shape)
                 config.add_optimization_profile(profile)
 
+    @staticmethod
+    def _timing_cache_path(host: Host) -> Path | None:
+        try:
+            return timing_cache_path(host)
+        except OutputError as error:
+            _log.warning("%s The next build takes as long as this one.", error)
+            return None
+
     def _saved_timings(self) -> bytes:
         try:
-            return require_private(self._timing_cache, "timing cache").read_bytes()
+            return require_private(self._timing_cache, "timing cache").read_bytes() if self._timing_cache else b""
         except OSError:
             return b""
 
     def _save_timings(self, config: Any) -> None:
+        if self._timing_cache is None:
+            return
         try:
             write_whole(self._timing_cache, bytes(config.get_timing_cache().serialize()))
             keep_private(self._timing_cache)
