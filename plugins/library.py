@@ -70,7 +70,7 @@ class PluginLibrary:
             # CUDART_VERSION, cuda_runtime_api.h: 1000 * major + 10 * minor
             cuda = f"{cudart // 1000}.{cudart % 1000 // 10}"
             return cls(path, str(facts["version"]), tuple(tensorrt), cuda, tuple(architectures))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             detail = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ConfigError(f"{path} cannot be read ({detail}); run `{BUILD_COMMAND}` again.") from error
 
