@@ -272,7 +272,7 @@ def _embedding_size(model: onnx.ModelProto, path: Path) -> int:
             size = int(dims[1].dim_value) if len(dims) == 4 else 0
             if not 0 < size <= _MOST_CHANNELS:
                 raise ModelError(
-                    f'{path}: the output "{EMBEDDING}" does not state its number of channels: '
+                    f'{path}: the output "{EMBEDDING}" does not state its number of channels, 1 to {_MOST_CHANNELS}: '
                     "export the checkpoint again with `python -m export`."
                 )
             return size
