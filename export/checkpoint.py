@@ -32,7 +32,9 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise ModelError(f"There is no checkpoint {path}.")
     try:
-        if zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            is_archive = file.read(2) == b"PK"  # as torch tells its two formats apart
+        if is_archive:
             _check_unpacked(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # on bytes that are no pickle the safe loader raises whatever it stumbles over
