@@ -30,6 +30,10 @@ class ModelError(UserError):
     """The model file cannot be used: missing, unreadable, or not what the engine expects."""
 
 
+class EngineError(UserError):
+    """The backend failed while it ran the model: memory ran out, or its library or the GPU reports a fault."""
+
+
 class OutputError(UserError):
     """Results cannot be written."""
 

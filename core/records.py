@@ -22,6 +22,8 @@ ByteArray = npt.NDArray[np.uint8]
 
 PixelFormat = Literal["bgr24", "yuv420p", "nv12"]
 
+_PLANAR = ("yuv420p", "nv12")
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -35,6 +37,10 @@ class Frame:
         pixel_format: how to read `pixels`.
         color_space: matrix of a YUV frame, a name of FFmpeg's (`ITU601`, `ITU709`).
         full_range: whether a YUV frame uses 0 to 255 ("JPEG") instead of 16 to 235 ("MPEG").
+
+    Raises:
+        TypeError: if `pixels` is not an array of uint8.
+        ValueError: if it does not have the shape that the pixel format asks for, or is empty.
     """
 
     index: int
@@ -43,6 +49,26 @@ class Frame:
     pixel_format: PixelFormat = "bgr24"
     color_space: Literal["ITU601", "ITU709"] = "ITU601"
     full_range: bool = False
+
+    def __post_init__(self) -> None:
+        pixels, pixel_format = self.pixels, self.pixel_format
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+            raise TypeError(f"Frame.pixels must be a NumPy array of uint8, not {_described(pixels)}")
+        shape = pixels.shape
+        if pixel_format == "bgr24":
+            if len(shape) != 3 or shape[2] != 3 or not pixels.size:
+                raise ValueError(
+                    f"Frame.pixels must have the shape (height, width, 3), BGR and not empty, not {shape}; "
+                    "cv2.cvtColor converts grey (COLOR_GRAY2BGR) and BGRA (COLOR_BGRA2BGR) pictures"
+                )
+        elif pixel_format in _PLANAR:
+            if len(shape) != 2 or shape[0] % 3 or shape[1] % 2 or not pixels.size:
+                raise ValueError(
+                    f"Frame.pixels must have the shape (height * 3 / 2, width) in {pixel_format}, width and height "
+                    f"even and not 0, not {shape}"
+                )
+        else:
+            raise ValueError(f"Frame.pixel_format must be bgr24, yuv420p or nv12, not {pixel_format!r}")
 
     @property
     def height(self) -> int:
@@ -77,6 +103,12 @@ class Frame:
             dst_color_range=ColorRange.JPEG,
         )
         return np.asarray(converted.to_ndarray(), np.uint8)
+
+
+def _described(pixels: object) -> str:
+    if isinstance(pixels, np.ndarray):
+        return f"{pixels.dtype} with the shape {pixels.shape}"
+    return type(pixels).__name__
 
 
 @dataclass(frozen=True, eq=False)

@@ -96,7 +96,11 @@ class Engine(ABC):
 
     @abstractmethod
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Find the objects of each frame; frames may differ in size and number from call to call."""
+        """Find the objects of each frame; frames may differ in size and number from call to call.
+
+        Raises:
+            EngineError: if the backend fails: memory, its library, or the GPU.
+        """
 
     def detect_stream(
         self, batches: Iterable[Sequence[Frame]], ahead: int

@@ -7,7 +7,8 @@ from pathlib import Path
 import onnx
 
 from core.errors import ConfigError, ModelError
-from engine.model import ModelFile, ModelInfo, has_metadata, load_onnx
+from engine.model import ModelFile, ModelInfo, has_metadata
+from engine.onnx_file import load_onnx
 
 
 def read_for_build(path: Path | None, size: tuple[int, int] | None, batches: tuple[int, ...]) -> ModelFile:

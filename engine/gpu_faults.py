@@ -1,4 +1,4 @@
-"""What goes wrong on a GPU, told in a sentence."""
+"""Faults of the GPU as errors for the user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pycuda.driver
 import torch
 
-from core.errors import ConfigError, ModelError
+from core.errors import EngineError
+from engine.messages import OUT_OF_MEMORY, one_line
 
 
 @contextmanager
@@ -19,21 +20,26 @@ def gpu_faults(doing: str) -> Iterator[None]:
         doing: what the block does, as in "running the model".
 
     Raises:
-        ConfigError: if memory ran out.
-        ModelError: if CUDA failed otherwise.
+        EngineError: if memory ran out, on the GPU or on the host, or CUDA failed otherwise.
     """
     try:
         yield
-    except (RuntimeError, pycuda.driver.Error) as error:
-        text = " ".join(str(error).split())
-        if isinstance(error, (pycuda.driver.MemoryError, torch.cuda.OutOfMemoryError)) or "out of memory" in text:
-            raise ConfigError(
-                f"The GPU ran out of memory while {doing}: lower the batch or the size, or close other programs that "
-                "use the GPU."
+    except (RuntimeError, MemoryError, pycuda.driver.Error) as error:
+        text = one_line(error)
+        is_of_cuda = isinstance(error, pycuda.driver.Error) or "CUDA" in text
+        out_of_memory = (pycuda.driver.MemoryError, torch.cuda.OutOfMemoryError)
+        if isinstance(error, out_of_memory) or (is_of_cuda and OUT_OF_MEMORY.search(text)):
+            raise EngineError(
+                f"The GPU ran out of memory while {doing}: lower --batch or --size, or close other programs that use "
+                "the GPU."
             ) from error
-        if isinstance(error, pycuda.driver.Error) or "CUDA" in text:
+        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(text):
+            raise EngineError(
+                f"Memory ran out while {doing}: lower --batch or --size, or close other programs."
+            ) from error
+        if is_of_cuda:
             detail = text.partition(" CUDA kernel errors might")[0].partition(" Search for")[0].rstrip(".")
-            raise ModelError(
+            raise EngineError(
                 f"The GPU failed while {doing} ({detail}): start again, and if it happens again run with "
                 "--engine onnxruntime and report it."
             ) from error

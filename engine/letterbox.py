@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from core.records import ByteArray, FloatArray
 from engine.model import ModelInfo
+
+Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,13 @@ class Letterbox:
     @classmethod
     @lru_cache(maxsize=64)
     def fit(cls, source: tuple[int, int], target: tuple[int, int]) -> Letterbox:
-        """Place a frame of size `source` into an input of size `target`."""
+        """Place a frame of size `source` into an input of size `target`.
+
+        Raises:
+            ValueError: if a side of either is not above 0.
+        """
+        if min(*source, *target) <= 0:
+            raise ValueError(f"A frame of {source} cannot be placed in an input of {target}: a side is not above 0")
         ratio = min(target[1] / source[1], target[0] / source[0])
         # A frame so narrow that it would vanish keeps one pixel; the reference fails there.
         width = max(1, round(source[0] * ratio))
@@ -65,20 +74,49 @@ def letterbox(image: ByteArray, geometry: Letterbox, border: int = 128, out: Byt
 
     Returns:
         `out`, or a new array of that shape.
+
+    Raises:
+        TypeError: if `image` or `out` is not uint8.
+        ValueError: if one of them does not have its shape.
     """
+    _check(image, "image")
     if (image.shape[1], image.shape[0]) != geometry.source:
         raise ValueError(
             f"An image of {image.shape[1]}x{image.shape[0]} does not fit a letterbox for {geometry.source}"
         )
+    if out is not None:
+        _check(out, "out")
+        if (out.shape[1], out.shape[0]) != geometry.target:
+            raise ValueError(f"out is {out.shape[1]}x{out.shape[0]} but the letterbox makes {geometry.target}")
     width, height = geometry.resized
     if geometry.resized != geometry.source:
         image = cast(ByteArray, cv2.resize(image, geometry.resized, interpolation=cv2.INTER_AREA))
     bottom = geometry.target[1] - height - geometry.top
     right = geometry.target[0] - width - geometry.left
     grey = (border, border, border)
-    return cv2.copyMakeBorder(  # type: ignore[return-value]
-        image, geometry.top, bottom, geometry.left, right, cv2.BORDER_CONSTANT, dst=out, value=grey
+    padded = cast(
+        ByteArray,
+        cv2.copyMakeBorder(image, geometry.top, bottom, geometry.left, right, cv2.BORDER_CONSTANT, dst=out, value=grey),
     )
+    return padded if out is None else _stored(padded, out)
+
+
+def _check(array: ByteArray, name: str) -> None:
+    if array.dtype != np.uint8:
+        raise TypeError(f"{name} must be uint8, not {array.dtype} with the shape {array.shape}")
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise ValueError(f"{name} must have the shape (height, width, 3), not {array.shape}")
+
+
+def _stored(result: Array, out: Array) -> Array:
+    """Return `out`, holding `result`.
+
+    OpenCV allocates a new array, without a word, where `dst` does not have the type and size of the result: only the
+    array that it returns is sure to hold the result.
+    """
+    if result is not out:
+        np.copyto(out, result)
+    return out
 
 
 class Preprocessor:
@@ -114,15 +152,20 @@ class Preprocessor:
 
         Returns:
             `(n, 3, height, width)` float32, valid until the next call, and the geometry of each image.
+
+        Raises:
+            TypeError: if an image is not uint8.
+            ValueError: if one does not have that shape, or is empty.
         """
         if len(self._batch) < len(images):
             self._batch = np.empty((len(images), *self._batch.shape[1:]), np.float32)
         geometries = []
         for image, planes in zip(images, self._batch, strict=False):
+            _check(image, "image")
             geometry = Letterbox.fit((image.shape[1], image.shape[0]), self._size)
             letterbox(image, geometry, self._border, out=self._canvas)
-            cv2.split(self._canvas, self._planes)
+            channels = cv2.split(self._canvas, self._planes)
             for channel, table, plane in zip(self._order, self._tables, planes, strict=True):
-                cv2.LUT(self._planes[channel], table, dst=plane)
+                _stored(cast(FloatArray, cv2.LUT(channels[channel], table, dst=plane)), plane)
             geometries.append(geometry)
         return self._batch[: len(images)], geometries

@@ -7,18 +7,18 @@ without running the network; `check_outputs` compares them with what the network
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx.checker import ValidationError
-from onnx.external_data_helper import load_external_data_for_model
 
 from core.errors import ConfigError, ModelError
+from engine.messages import one_line
+from engine.onnx_file import load_onnx, require_finite
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "dla_34_lite.onnx"
 """The model that ships with the project."""
@@ -29,6 +29,16 @@ EMBEDDING = "embedding"
 
 _FORMAT = "1"
 _PREFIX = "fairmot."
+
+# Far beyond any use; what a damaged file claims must not decide how much memory is asked for.
+_MOST_PIXELS = 16384  # a side of the input
+_MOST_STEP = 1024  # stride and size multiple
+_MOST_CLASSES = 10_000
+_LONGEST_NAME = 200
+_MOST_CHANNELS = 4096  # of the embedding
+_SHOWN = 60  # characters of a value, in messages
+_NAMED = 8  # names, in messages
+_LARGEST_FACTOR = 1e6  # mean and std of pixels, which are 0 to 1
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class ModelFile:
         """Raise `ConfigError` unless the network takes an input of `size` (width, height), as far as is known."""
         if min(size) <= 0:
             raise ConfigError(f"The input size {size[0]}x{size[1]} is not above 0: give --size WIDTHxHEIGHT in pixels.")
+        _check_most(size)
 
 
 @dataclass(frozen=True)
@@ -97,9 +108,12 @@ class ModelInfo(ModelFile):
             path: the file; the bundled model if not given.
 
         Raises:
-            ModelError: if the file is missing, is not ONNX, is damaged, or was not made by `python -m export`.
+            ModelError: if the file is missing, is not ONNX, is damaged, was not made by `python -m export`, or has
+                weights that are not finite.
         """
         path = BUNDLED_WEIGHTS if path is None else Path(path)
+        if path == BUNDLED_WEIGHTS and not path.is_file():
+            raise ModelError(f"The bundled model {path} is missing: restore it from the repository or give --weights.")
         model = load_onnx(path)
         facts = _metadata(model)
         if "format" not in facts:
@@ -109,11 +123,12 @@ class ModelInfo(ModelFile):
             )
         if facts["format"] != _FORMAT:
             raise ModelError(
-                f'{path} is in format "{facts["format"]}" but this version reads format "{_FORMAT}": '
+                f'{path} is in format "{one_line(facts["format"], _SHOWN)}" but this version reads format "{_FORMAT}": '
                 "export the checkpoint again with this version's `python -m export`."
             )
         info = _facts(path, facts, embedding_size=_embedding_size(model, path))
         _check_graph(model.graph, info)
+        require_finite(model, path)
         return info
 
     def check_size(self, size: tuple[int, int]) -> None:
@@ -125,6 +140,7 @@ class ModelInfo(ModelFile):
                 f"The input size {size[0]}x{size[1]} does not suit {self.path.name}: width and height must be "
                 f"multiples of {step}, the nearest is {width}x{height}."
             )
+        _check_most(size)
 
     def check_outputs(self, input_size: tuple[int, int], shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Compare the shapes that the network returned with what the metadata promises.
@@ -147,6 +163,23 @@ class ModelInfo(ModelFile):
                 )
 
 
+def check_class_names(names: Iterable[str]) -> str | None:
+    """Return what is wrong with the names of classes, None if nothing is."""
+    names = list(names)
+    if not 0 < len(names) <= _MOST_CLASSES:
+        return f"a list of 1 to {_MOST_CLASSES} names"
+    if not all(isinstance(name, str) and name.isprintable() and len(name) <= _LONGEST_NAME for name in names):
+        return f"names of at most {_LONGEST_NAME} printable characters"
+    return None
+
+
+def _check_most(size: tuple[int, int]) -> None:
+    if max(size) > _MOST_PIXELS:
+        raise ConfigError(
+            f"The input size {size[0]}x{size[1]} is too large: give --size with at most {_MOST_PIXELS} pixels a side."
+        )
+
+
 def has_metadata(model: onnx.ModelProto) -> bool:
     """Whether a model says of itself what `ModelInfo` holds."""
     return "format" in _metadata(model)
@@ -161,41 +194,11 @@ def _shape(sizes: tuple[int, ...]) -> str:
     return "x".join(str(size) for size in sizes)
 
 
-def load_onnx(path: Path) -> onnx.ModelProto:
-    """Load an ONNX file.
-
-    Raises:
-        ModelError: if it is missing, is not ONNX or is damaged, or lacks the files that hold its weights.
-    """
-    if not path.is_file():
-        if path == BUNDLED_WEIGHTS:
-            raise ModelError(f"The bundled model {path} is missing: restore it from the repository or give --weights.")
-        raise ModelError(f"There is no model file {path}.")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"The model file {path} cannot be read: {error.strerror}.") from None
-    # An ONNX file begins with field 1, its IR version: the byte 0x08 and a small number (onnx.proto, ModelProto).
-    if len(data) < 2 or data[0] != 0x08 or not 1 <= data[1] < 64:
-        raise ModelError(f"{path} is not an ONNX file: give a file that `python -m export` wrote.")
-    try:
-        model = onnx.load_model_from_string(data)
-    except DecodeError:
-        model = onnx.ModelProto()
-    if not model.graph.node or not model.graph.output:
-        raise ModelError(f"{path} is truncated or damaged: copy it again or export it again with `python -m export`.")
-    try:
-        load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, ValidationError) as error:
-        detail = " ".join(str(error).split()).rstrip(".")
-        raise ModelError(f"The files beside {path} that should hold its weights cannot be read ({detail}).") from None
-    return model
-
-
 def _facts(path: Path, facts: Mapping[str, str], embedding_size: int) -> ModelInfo:
     def wrong(key: str, expected: str) -> ModelError:
+        found = one_line(facts.get(key, ""), _SHOWN)
         return ModelError(
-            f'{path}: its metadata {_PREFIX}{key} is "{facts.get(key, "")}" but should be {expected}: '
+            f'{path}: its metadata {_PREFIX}{key} is "{found}" but should be {expected}: '
             "export the checkpoint again with `python -m export`."
         )
 
@@ -204,43 +207,51 @@ def _facts(path: Path, facts: Mapping[str, str], embedding_size: int) -> ModelIn
             raise wrong(key, " or ".join(allowed))
         return facts[key]
 
-    def numbers(key: str, expected: str, count: int, least: float, separator: str = ",") -> list[float]:
+    def numbers(key: str, expected: str, count: int, least: float, most: float, separator: str = ",") -> list[float]:
         try:
-            values = [float(part) for part in facts.get(key, "").split(separator)]
+            values = [float(part) for part in facts.get(key, "").split(separator, count)]
         except ValueError:
             values = []
-        if len(values) != count or not all(least <= value < float("inf") for value in values):
+        if len(values) != count or not all(least <= value <= most for value in values):
             raise wrong(key, expected)
         return values
 
-    def integers(key: str, expected: str, count: int = 1, least: int = 1, separator: str = ",") -> list[int]:
-        values = numbers(key, expected, count, least, separator)
+    def integers(key: str, expected: str, most: int, count: int = 1, least: int = 1, separator: str = ",") -> list[int]:
+        values = numbers(key, expected, count, least, most, separator)
         if any(value != int(value) for value in values):
             raise wrong(key, expected)
         return [int(value) for value in values]
 
-    (stride,) = integers("stride", "a whole number above 0")
-    (size_multiple,) = integers("size_multiple", "a multiple of the stride")
-    (border,) = integers("border", "a grey value from 0 to 255", least=0)
-    width, height = integers("size", "WIDTHxHEIGHT in pixels", count=2, separator="x")
-    mean = numbers("mean", "three numbers", count=3, least=float("-inf"))
-    std = numbers("std", "three numbers above 0", count=3, least=1e-6)
+    (stride,) = integers("stride", f"a whole number from 1 to {_MOST_STEP}", _MOST_STEP)
+    step = f"a multiple of the stride, at most {_MOST_STEP}"
+    (size_multiple,) = integers("size_multiple", step, _MOST_STEP)
+    (border,) = integers("border", "a grey value from 0 to 255", 255, least=0)
+    width, height = integers(
+        "size", f"WIDTHxHEIGHT in pixels, at most {_MOST_PIXELS} each", _MOST_PIXELS, count=2, separator="x"
+    )
+    limit = f"up to {_LARGEST_FACTOR:g}"
+    mean = numbers("mean", f"three numbers {limit}", 3, -_LARGEST_FACTOR, _LARGEST_FACTOR)
+    std = numbers("std", f"three numbers above 0, {limit}", 3, 1e-6, _LARGEST_FACTOR)
     try:
         names = json.loads(facts.get("class_names", ""))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         names = None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list):
         raise wrong("class_names", "a JSON list of names")
+    expected = check_class_names(names)
+    if expected is not None:
+        raise wrong("class_names", expected)
     if size_multiple % stride:
-        raise wrong("size_multiple", "a multiple of the stride")
+        raise wrong("size_multiple", step)
     if width % size_multiple or height % size_multiple:
         raise wrong("size", f"multiples of {size_multiple}")
-    if border > 255:
-        raise wrong("border", "a grey value from 0 to 255")
+    architecture = facts.get("architecture", "")
+    if not architecture.isprintable() or len(architecture) > _LONGEST_NAME:
+        raise wrong("architecture", f"a name of at most {_LONGEST_NAME} printable characters")
     one_of("resize", ("area",))
     return ModelInfo(
         path=path,
-        architecture=facts.get("architecture", ""),
+        architecture=architecture,
         stride=stride,
         size=(width, height),
         size_multiple=size_multiple,
@@ -259,9 +270,9 @@ def _embedding_size(model: onnx.ModelProto, path: Path) -> int:
         if output.name == EMBEDDING:
             dims = output.type.tensor_type.shape.dim
             size = int(dims[1].dim_value) if len(dims) == 4 else 0
-            if size == 0:
+            if not 0 < size <= _MOST_CHANNELS:
                 raise ModelError(
-                    f'{path}: the output "{EMBEDDING}" does not state its number of channels: '
+                    f'{path}: the output "{EMBEDDING}" does not state its number of channels, 1 to {_MOST_CHANNELS}: '
                     "export the checkpoint again with `python -m export`."
                 )
             return size
@@ -293,4 +304,5 @@ def _check_graph(graph: onnx.GraphProto, info: ModelInfo) -> None:
 
 
 def _names(names: Mapping[str, object]) -> str:
-    return ", ".join(f'"{name}"' for name in names) or "none"
+    shown = ", ".join(f'"{one_line(name, _SHOWN)}"' for name in itertools.islice(names, _NAMED))
+    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown or "none"

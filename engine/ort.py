@@ -19,6 +19,7 @@ from engine.base import Engine, EngineSettings
 from engine.decode import HeadOutputs, back_project, decode
 from engine.letterbox import Preprocessor
 from engine.model import INPUT, ModelInfo
+from engine.ort_faults import open_failure, run_faults
 from engine.rewrites import deform_conv_to_grid_sample
 
 _log = logging.getLogger(__name__)
@@ -33,7 +34,9 @@ class OnnxRuntimeEngine(Engine):
 
     Raises:
         ConfigError: if the model does not take an input of `settings.size`.
-        ModelError: if ONNX Runtime cannot run the model, or its outputs are not what its metadata promises.
+        EngineError: if there is not enough memory.
+        ModelError: if ONNX Runtime cannot run the model, or its outputs are not what its metadata promises or not
+            finite.
     """
 
     name = "onnxruntime"
@@ -49,15 +52,17 @@ class OnnxRuntimeEngine(Engine):
         threads = settings.threads or usable_cores()
         self.reason = f"ONNX Runtime {onnxruntime.__version__} on the CPU with {threads} thread{'s' * (threads > 1)}"
         self._settings = settings
-        self._preprocess = Preprocessor(model, self.size)
+        with run_faults():
+            self._preprocess = Preprocessor(model, self.size)
         self._session: onnxruntime.InferenceSession | None = open_session(model.path, threads)
         self._check_outputs()
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Find the objects of each frame; frames may differ in size and number from call to call."""
+        """Find the objects of each frame; see `Engine`."""
         found: list[Detections] = []
         for start in range(0, len(frames), self.max_batch):
-            found += self._detect_batch(frames[start : start + self.max_batch])
+            with run_faults():
+                found += self._detect_batch(frames[start : start + self.max_batch])
         return found
 
     def close(self) -> None:
@@ -94,9 +99,15 @@ class OnnxRuntimeEngine(Engine):
         try:
             outputs = self._run(np.zeros((1, 3, side, side), np.float32))
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise _refused(self.model.path, error) from error
-        shapes = {name: output.shape for name, output in zip(self.model.output_names, outputs, strict=True)}
-        self.model.check_outputs((side, side), shapes)
+            raise open_failure(self.model.path, error) from error
+        by_name = dict(zip(self.model.output_names, outputs, strict=True))
+        self.model.check_outputs((side, side), {name: output.shape for name, output in by_name.items()})
+        for name, output in by_name.items():
+            if not np.isfinite(output).all():
+                raise ModelError(
+                    f'{self.model.path}: the output "{name}" is not finite for a black image, so the model can find '
+                    "nothing: train it again, or export another checkpoint with `python -m export`."
+                )
 
 
 def usable_cores() -> int:
@@ -127,6 +138,7 @@ def open_session(path: Path, threads: int, graph: onnx.ModelProto | None = None)
         graph: what to load in place of the file's content, which was read from it.
 
     Raises:
+        EngineError: if there is not enough memory.
         ModelError: if ONNX Runtime cannot run it.
     """
     options = onnxruntime.SessionOptions()
@@ -136,11 +148,11 @@ def open_session(path: Path, threads: int, graph: onnx.ModelProto | None = None)
     # takes them from decoding and drawing: on 2 cores with other work it costs about 30 % (300 against 230 ms).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # its errors come as exceptions too, its warnings nobody here can act on
-    providers = ["CPUExecutionProvider"]
+    providers = ["CPUExecutionProvider"]  # nothing to fall back to, so no fallback, which prints to standard output
     try:
         try:
             source = str(path) if graph is None else graph.SerializeToString()
-            return onnxruntime.InferenceSession(source, options, providers=providers)
+            return onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
         except OperatorMissing as error:
             if "DeformConv" not in str(error):
                 raise
@@ -150,16 +162,10 @@ def open_session(path: Path, threads: int, graph: onnx.ModelProto | None = None)
             onnxruntime.__version__,
         )
         rewritten = deform_conv_to_grid_sample(onnx.load(path) if graph is None else graph)
-        return onnxruntime.InferenceSession(rewritten.SerializeToString(), options, providers=providers)
+        return onnxruntime.InferenceSession(
+            rewritten.SerializeToString(), options, providers=providers, enable_fallback=0
+        )
     except ModelError:
         raise
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise _refused(path, error) from error
-
-
-def _refused(path: Path, error: Exception) -> ModelError:
-    detail = " ".join(str(error).split()) or type(error).__name__
-    return ModelError(
-        f"ONNX Runtime {onnxruntime.__version__} cannot run {path} ({detail.rstrip('.')}): "
-        "export the checkpoint again with `python -m export`, or update onnxruntime."
-    )
+        raise open_failure(path, error) from error

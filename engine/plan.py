@@ -12,12 +12,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from core.errors import ConfigError, ModelError
 from core.files import write_whole
+from core.trust import keep_private, require_private
 from engine.base import MAX_BATCH
 from engine.model import ModelFile, ModelInfo
+from engine.plan_header import read_record
 from engine.trt_graph import VERSION, Dcn, Precision
 from engine.trt_layers import Layer
 
@@ -25,6 +27,7 @@ _MAGIC = b"FAIRMOT PLAN 2\n"
 _MAGIC_NAME = b"FAIRMOT PLAN "  # the part that all versions share
 _DIGEST_BYTES = 32
 _LENGTH_BYTES = 4
+_LARGEST = 4 << 30  # bytes; the largest of these networks makes plans of 60 MB
 _MOST_AUX_STREAMS = 16  # far more than these networks have branches
 
 
@@ -129,21 +132,25 @@ class Plan:
         """Read and check a plan file.
 
         Raises:
+            ConfigError: if other users can change it: TensorRT runs what it says.
             ModelError: if it is missing, is no plan, or is truncated or damaged.
         """
         try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ModelError(f"The plan {path} cannot be read: {error.strerror}.") from error
-        if not data.startswith(_MAGIC_NAME[: len(data)]) or not data:
-            raise ModelError(f"{path} is not a plan: give a file that `python -m engine build` wrote.")
-        if not data.startswith(_MAGIC[: len(data)]):
-            raise _other_version(path)
-        start = len(_MAGIC) + _DIGEST_BYTES
-        if hashlib.sha256(memoryview(data)[start:]).digest() != data[len(_MAGIC) : start]:
+            path = require_private(path, "plan")
+            with path.open("rb") as file:
+                start = file.read(len(_MAGIC))
+                _check_magic(start, path)
+                data = file.read(_LARGEST)
+        except (OSError, MemoryError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not enough memory"
+            raise ModelError(f"The plan {path} cannot be read: {reason}.") from error
+        rest = memoryview(data)[_DIGEST_BYTES:]
+        length = int.from_bytes(rest[:_LENGTH_BYTES], "little")
+        is_whole = hashlib.sha256(rest).digest() == data[:_DIGEST_BYTES] and length + _LENGTH_BYTES <= len(rest)
+        if not is_whole or len(data) == _LARGEST:
             raise ModelError(f"The plan {path} is truncated or damaged: build it again with `python -m engine build`.")
-        end = start + _LENGTH_BYTES + int.from_bytes(data[start : start + _LENGTH_BYTES], "little")
-        return cls(engine=data[end:], **_facts(json.loads(data[start + _LENGTH_BYTES : end]), path))
+        end = _LENGTH_BYTES + length
+        return cls(engine=bytes(rest[end:]), **_facts(bytes(rest[_LENGTH_BYTES:end]), path))
 
     def write(self, path: Path) -> None:
         """Write the plan; the file appears whole or not at all.
@@ -157,6 +164,7 @@ class Plan:
         text = json.dumps(header, separators=(",", ":")).encode()
         rest = len(text).to_bytes(_LENGTH_BYTES, "little") + text + self.engine
         write_whole(path, _MAGIC + hashlib.sha256(rest).digest() + rest)
+        keep_private(path)
 
 
 def load_engine(plan: Plan, logger: Any = None) -> Any:
@@ -175,30 +183,31 @@ def load_engine(plan: Plan, logger: Any = None) -> Any:
     return deserialise(plan, logger)
 
 
-def _facts(header: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Attributes of a plan from its header."""
+def _check_magic(start: bytes, path: Path) -> None:
+    """Raise `ModelError` unless a file that begins so may be a plan of this version, perhaps a truncated one."""
+    if not start.startswith(_MAGIC_NAME[: len(start)]) or not start:
+        raise ModelError(f"{path} is not a plan: give a file that `python -m engine build` wrote.")
+    if not start.startswith(_MAGIC[: len(start)]):
+        raise _other_version(path)
+
+
+def _facts(header: bytes, path: Path) -> dict[str, Any]:
+    """Attributes of a plan from its header, which is JSON."""
     try:
-        model: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in header["model"].items()
-        }
-        model["path"] = Path(model["path"])
-        settings = header["settings"]
-        host = header["host"]
+        values = json.loads(header)
+        model = values["model"]
+        settings = read_record(BuildSettings, values["settings"])
+        if settings.size is None or type(values["graph_version"]) is not int or type(values["model_sha256"]) is not str:
+            raise ValueError("no size, or a version of the wrong type")
         return {
-            "model": (ModelInfo if "architecture" in model else ModelFile)(**model),
-            "model_sha256": header["model_sha256"],
-            "settings": BuildSettings(
-                cast("tuple[int, int]", tuple(settings["size"])),
-                tuple(settings["batches"]),
-                settings["precision"],
-                settings["dcn"],
-                settings["aux_streams"],
-            ),
-            "host": Host(**(host | {"compute_capability": tuple(host["compute_capability"])})),
-            "graph_version": header["graph_version"],
-            "layers": tuple(Layer.from_header(layer) for layer in header["layers"]),
+            "model": read_record(ModelInfo if "architecture" in model else ModelFile, model),
+            "model_sha256": values["model_sha256"],
+            "settings": settings,
+            "host": read_record(Host, values["host"]),
+            "graph_version": values["graph_version"],
+            "layers": tuple(read_record(Layer, layer) for layer in values["layers"]),
         }
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, RecursionError, ConfigError) as error:
         raise _other_version(path) from error
 
 

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from core.errors import OutputError
+from core.trust import private_cache
 from engine.model import ModelFile
 from engine.plan import BuildSettings, Host
 from engine.trt_graph import VERSION
-from plugins.nvrtc import cache_folder
 
 
 def file_sha256(path: Path) -> str:
@@ -24,19 +24,29 @@ def file_sha256(path: Path) -> str:
 
 
 def plan_path(model: ModelFile, model_sha256: str, settings: BuildSettings, host: Host) -> Path:
-    """Where the plan of this model, with these settings, for this machine is kept."""
+    """Where the plan of this model, with these settings, for this machine is kept.
+
+    Raises:
+        ConfigError: if other users can change what the cache holds.
+        OutputError: if the cache cannot be made.
+    """
     size = settings.size or model.size
     identity = [model_sha256, asdict(settings) | {"size": size}, asdict(host), VERSION]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     batches = "-".join(map(str, settings.batches))
     name = f"{model.path.stem}-{settings.precision}-{settings.dcn}-{size[0]}x{size[1]}-b{batches}-{key}.plan"
-    return cache_folder() / "engines" / name
+    return private_cache("engines") / name
 
 
 def timing_cache_path(host: Host) -> Path:
-    """Where TensorRT's measurements of its own kernels are kept, for a machine and a version."""
+    """Where TensorRT's measurements of its own kernels are kept, for a machine and a version.
+
+    Raises:
+        ConfigError: if other users can change what the cache holds.
+        OutputError: if the cache cannot be made.
+    """
     name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{host.gpu}-{host.tensorrt}")
-    return cache_folder() / "timing" / f"{name}.cache"
+    return private_cache("timing") / f"{name}.cache"
 
 
 @contextmanager

@@ -91,6 +91,7 @@ class TensorRTEngine(Engine):
 
     Raises:
         ConfigError: if the model does not take an input of `settings.size`, or the GPU cannot do what is asked.
+        EngineError: if memory ran out or CUDA failed.
         ModelError: if TensorRT cannot build or run the model.
     """
 
@@ -128,7 +129,7 @@ class TensorRTEngine(Engine):
             gpu.synchronize()
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Find the objects of each frame; frames may differ in size and number from call to call."""
+        """Find the objects of each frame; see `Engine`."""
         ((_, found),) = self.detect_stream([frames], self.ahead)
         return found
 

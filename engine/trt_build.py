@@ -15,9 +15,11 @@ import torch
 
 from core.errors import ModelError, OutputError
 from core.files import check_writable, write_whole
+from core.trust import keep_private, require_private
 from engine.build_progress import BuildProgress
 from engine.gpu_faults import gpu_faults
-from engine.model import ModelFile, ModelInfo, load_onnx
+from engine.model import ModelFile, ModelInfo
+from engine.onnx_file import load_onnx
 from engine.plan import BuildSettings, Host, Plan, load_engine
 from engine.plan_cache import file_sha256, locked, plan_path, timing_cache_path
 from engine.trt_faults import build_failure, parse_failure
@@ -76,7 +78,7 @@ def build_plan(
     Args:
         model: facts of the ONNX file.
         settings: what to build for.
-        output: the plan file; its place in the cache if not given.
+        output: the plan file, in a folder that other users cannot write; its place in the cache if not given.
         progress: show the progress on the terminal.
         optimization_level: 0 to 5, how long TensorRT searches; its own choice (3) if not given.
 
@@ -84,7 +86,8 @@ def build_plan(
         The plan file.
 
     Raises:
-        ConfigError: if the size does not suit the model, there is no usable GPU, or the plugin library is missing.
+        ConfigError: if the size does not suit the model, there is no usable GPU, the plugin library is missing, or
+            other users can change what the folder of the plan or the cache holds.
         ModelError: if TensorRT cannot build the model, or not as asked for.
         OutputError: if the plan cannot be written.
     """
@@ -95,6 +98,7 @@ def build_plan(
     checksum = file_sha256(model.path)
     output = output or plan_path(model, checksum, settings, host)
     check_writable(output)
+    require_private(output.parent, "folder of the plan")  # or it could not be read back
     own = isinstance(model, ModelInfo)
     graph = prepare(load_onnx(model.path), settings.size, settings.batches, settings.precision, settings.dcn, own)
     started = time.monotonic()
@@ -143,7 +147,7 @@ class _Builder:
         self._settings = settings
         self._graph = graph
         self._optimization_level = optimization_level
-        self._timing_cache = timing_cache_path(host)
+        self._timing_cache = self._timing_cache_path(host)
         self._logger = TensorRTLogger()
 
     def build(self, monitor: BuildProgress) -> bytes:
@@ -203,14 +207,25 @@ class _Builder:
                 profile.set_shape(images.name, shape, shape, shape)
                 config.add_optimization_profile(profile)
 
+    @staticmethod
+    def _timing_cache_path(host: Host) -> Path | None:
+        try:
+            return timing_cache_path(host)
+        except OutputError as error:
+            _log.warning("%s The next build takes as long as this one.", error)
+            return None
+
     def _saved_timings(self) -> bytes:
         try:
-            return self._timing_cache.read_bytes()
+            return require_private(self._timing_cache, "timing cache").read_bytes() if self._timing_cache else b""
         except OSError:
             return b""
 
     def _save_timings(self, config: Any) -> None:
+        if self._timing_cache is None:
+            return
         try:
             write_whole(self._timing_cache, bytes(config.get_timing_cache().serialize()))
+            keep_private(self._timing_cache)
         except OutputError as error:
             _log.warning("%s The next build takes as long as this one.", error)

@@ -1,4 +1,4 @@
-"""What goes wrong while TensorRT reads a graph or builds an engine, told in a sentence."""
+"""Faults of TensorRT while it reads a graph, builds an engine or runs one, as errors for the user."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from pathlib import Path
 
 import onnx
 
-from core.errors import ModelError
+from core.errors import EngineError, ModelError
+from engine.messages import OUT_OF_MEMORY, one_line
 from engine.trt_graph import PLUGINS
 
-_OUT_OF_MEMORY = re.compile(
-    r"out ?of ?memory|(enough|insufficient) (free |device |gpu )?memory|memory .*could not be allocated", re.IGNORECASE
-)
 _UNKNOWN_OPERATOR = re.compile(r"plugin not found|no importer", re.IGNORECASE)
 
 
@@ -40,24 +38,34 @@ def parse_failure(tensorrt: str, path: Path, graph: onnx.ModelProto, node: int, 
         )
         return ModelError(f'TensorRT {tensorrt} does not know the operator "{operator}" of {path}{where}: {remedy}.')
     return ModelError(
-        f"TensorRT {tensorrt} cannot read {path}{where} ({operator}: {_one_line(detail)}): export the checkpoint again "
+        f"TensorRT {tensorrt} cannot read {path}{where} ({operator}: {one_line(detail)}): export the checkpoint again "
         "with `python -m export`, or use another version of TensorRT."
     )
 
 
 def build_failure(tensorrt: str, path: Path, errors: Sequence[str]) -> ModelError:
     """Say why TensorRT built nothing; `errors` are what it logged."""
-    if any(_OUT_OF_MEMORY.search(text) for text in errors):
+    if any(OUT_OF_MEMORY.search(text) for text in errors):
         return ModelError(
             f"The GPU ran out of memory while TensorRT built {path.name}: close other programs that use it, or lower "
             "--size or the largest --batch."
         )
-    detail = _one_line(errors[-1]) if errors else "it gives no reason"
+    detail = one_line(errors[-1]) if errors else "it gives no reason"
     return ModelError(
         f"TensorRT {tensorrt} cannot build {path.name} ({detail}): try --precision fp32 or --dcn native, or another "
         "version of TensorRT."
     )
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).rstrip(".")
+def run_failure(tensorrt: str, errors: Sequence[str]) -> EngineError:
+    """Say why TensorRT could not run an engine; `errors` are what it logged."""
+    if any(OUT_OF_MEMORY.search(text) for text in errors):
+        return EngineError(
+            f"The GPU ran out of memory while TensorRT {tensorrt} ran the model: lower --batch or --size, or close "
+            "other programs that use the GPU."
+        )
+    detail = one_line(errors[-1]) if errors else "it gives no reason"
+    return EngineError(
+        f"TensorRT {tensorrt} could not run the model ({detail}): start again, and if it happens again run with "
+        "--engine onnxruntime and report it."
+    )

@@ -43,11 +43,6 @@ class Layer:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
-    @classmethod
-    def from_header(cls, entry: dict[str, Any]) -> Layer:
-        """Read a layer back from JSON made of its attributes."""
-        return cls(**(entry | {"inputs": tuple(entry["inputs"]), "outputs": tuple(entry["outputs"])}))
-
     @property
     def is_convolution(self) -> bool:
         """Whether the layer multiplies with weights as a (transposed) convolution does."""

@@ -10,6 +10,7 @@ import torch
 from core.errors import ModelError
 from engine.model import INPUT, ModelInfo
 from engine.plan import Plan, load_engine
+from engine.trt_faults import run_failure
 from engine.trt_images import IMAGE_SCALE
 from engine.trt_session import TensorRTLogger
 from plugins.gpu import Gpu
@@ -41,6 +42,7 @@ class TensorRTNetwork:
 
     Raises:
         ConfigError: if the plan needs plugins that cannot be loaded.
+        EngineError: if TensorRT cannot prepare it, for lack of memory as a rule.
         ModelError: if the plan or its model was made elsewhere, or TensorRT refuses it.
     """
 
@@ -93,14 +95,10 @@ class TensorRTNetwork:
         """Start the network on the first `batch` images; can be captured in a CUDA graph once it has run.
 
         Raises:
-            ModelError: if TensorRT refuses.
+            EngineError: if TensorRT refuses.
         """
         if not self._contexts[batch].execute_async_v3(self._gpu.handle):
-            raise self._failure("run")
-
-    def _failure(self, action: str) -> ModelError:
-        detail = self._logger.errors[-1].rstrip(".") if self._logger.errors else "no reason given"
-        return ModelError(f"TensorRT {trt.__version__} could not {action} the network: {detail}.")
+            raise run_failure(trt.__version__, self._logger.errors)
 
     def _context(self, batch: int, profile: int) -> Any:
         """Return an execution context for one batch size, with all addresses set for good."""
@@ -110,7 +108,7 @@ class TensorRTNetwork:
         else:
             context = engine.create_execution_context_without_device_memory()
         if context is None:
-            raise self._failure("prepare")
+            raise run_failure(trt.__version__, self._logger.errors)
         if engine.num_optimization_profiles > 1:
             context.set_optimization_profile_async(profile, self._gpu.handle)
         if hasattr(engine, "device_memory_size_v2"):

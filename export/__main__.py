@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 from pathlib import Path
 
@@ -16,10 +17,11 @@ import torch
 
 from core.errors import ConfigError, SourceError, UserError
 from core.records import ByteArray
+from engine.model import check_class_names
 from export.checkpoint import load_network, read_class_names
 from export.networks import ARCHITECTURES, SIZE_MULTIPLE
 from export.onnx_model import fold_batch_norm, round_to_half, save, to_onnx
-from export.verify import TOLERANCE, verify
+from export.verify import TOLERANCE, check_network, verify
 from export.verify_engine import parser as verify_parser
 from export.verify_engine import verify_engine
 from video.scene import Scene
@@ -55,6 +57,9 @@ def _size(text: str) -> tuple[int, int]:
 
 def _class_names(text: str, stored: list[str], count: int) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
+    wrong = check_class_names(names) if names else None
+    if wrong is not None:
+        raise ConfigError(f"--classes should be {wrong}.")
     if not names and len(stored) == count:
         return stored
     if not names:
@@ -80,6 +85,8 @@ def export(options: argparse.Namespace) -> bool:
         UserError: if an option or a file is at fault.
     """
     size, frame = _size(options.size), _frame(options.frame)
+    if not math.isfinite(options.score_shift):
+        raise ConfigError(f"--score-shift must be a finite number, not {options.score_shift}.")
     architecture, network = load_network(options.checkpoint, options.arch)
     with torch.no_grad():
         network.hm[2].bias.add_(options.score_shift)  # type: ignore[operator]
@@ -87,6 +94,7 @@ def export(options: argparse.Namespace) -> bool:
     if options.half_storage:
         reference = round_to_half(fold_batch_norm(network))
     names = _class_names(options.classes, read_class_names(options.checkpoint), network.head_sizes.classes)
+    check_network(reference, frame, size, options.checkpoint)
     model = to_onnx(reference, architecture, size, names, raw=options.raw, half_storage=options.half_storage)
     save(model, options.output)
     megabytes = options.output.stat().st_size / 1e6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import torch
 from torch import Tensor
 
 from core.errors import ModelError
+from engine.messages import one_line
+from engine.model import check_class_names
+from export.finite import require_finite_weights
 from export.networks import ARCHITECTURES, HeadSizes, Network, build_network
 
 log = logging.getLogger(__name__)
@@ -18,12 +22,20 @@ log = logging.getLogger(__name__)
 _PARALLEL = "module."  # put before every key by torch's DataParallel
 _CLASSIFIER = "base.fc."  # ImageNet classifier of the backbone, present in official files, never used
 _NAMED = 6  # keys that an error lists by name
+_SHOWN = 200  # characters of each
+
+
+_MOST_CHANNELS = 10_000  # of a head; no file decides how much memory the network takes
 
 
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise ModelError(f"There is no checkpoint {path}.")
     try:
+        with path.open("rb") as file:
+            is_archive = file.read(2) == b"PK"  # as torch tells its two formats apart
+        if is_archive:
+            _check_unpacked(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # on bytes that are no pickle the safe loader raises whatever it stumbles over
         raise ModelError(
@@ -31,14 +43,26 @@ def _read(path: Path) -> Any:
         ) from error
 
 
+def _check_unpacked(path: Path) -> None:
+    """Raise `ValueError` if an archive becomes larger when it is unpacked: torch packs nothing, bombs do."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise ValueError(f"it would take {unpacked} bytes")
+
+
 def read_class_names(path: Path) -> list[str]:
     """Return the classes' names that training wrote into a checkpoint; none for other checkpoints.
 
     Raises:
-        ModelError: if the file is missing or unreadable.
+        ModelError: if the file is missing or unreadable, or the names are none.
     """
     content = _read(path)
-    return [str(name) for name in content.get("class_names", ())] if isinstance(content, Mapping) else []
+    names = content.get("class_names", []) if isinstance(content, Mapping) else []
+    wrong = "a list" if not isinstance(names, list | tuple) else check_class_names(names) if names else None
+    if wrong is not None:
+        raise ModelError(f"{path}: its class_names should be {wrong}: name the classes with --classes.")
+    return list(names)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -53,7 +77,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     content = _read(path)
     if isinstance(content, Mapping):
         content = content.get("state_dict", content)
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, Mapping) or not content or not all(map(_is_plain, content.values())):
         raise ModelError(f"{path} holds no weights: it needs a state dict, or a dict with the key state_dict.")
     weights: dict[str, Tensor] = {str(key): value for key, value in content.items()}
     if all(key.startswith(_PARALLEL) for key in weights):
@@ -62,6 +86,16 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if dropped:
         log.info("dropped %s: the backbone's ImageNet classifier, which no output uses", ", ".join(dropped))
     return {key: value for key, value in weights.items() if key not in dropped}
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor of real numbers in the ordinary layout, in memory."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_nested or value.is_quantized or value.is_complex())
+    )
 
 
 def head_sizes(weights: Mapping[str, Tensor]) -> HeadSizes:
@@ -74,6 +108,12 @@ def head_sizes(weights: Mapping[str, Tensor]) -> HeadSizes:
     missing = [key for key in needed if key not in weights]
     if missing:
         raise ModelError(f"The checkpoint is not FairMOT's: it lacks {', '.join(missing)}.")
+    for key in (*needed, "id.2.weight"):
+        if key in weights and (weights[key].dim() != 4 or not 0 < weights[key].shape[0] <= _MOST_CHANNELS):
+            raise ModelError(
+                f"The checkpoint is not FairMOT's: {key} has the shape {tuple(weights[key].shape)}, not four sizes "
+                f"that begin with 1 to {_MOST_CHANNELS} channels."
+            )
     hidden, box_hidden = (weights[f"{head}.0.weight"].shape[0] for head in ("hm", "wh"))
     sizes = HeadSizes(
         classes=weights["hm.2.weight"].shape[0],
@@ -106,7 +146,7 @@ def _differences(network: Network, weights: Mapping[str, Tensor]) -> list[str]:
 
 def _list(keys: list[str]) -> str:
     rest = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return ", ".join(keys[:_NAMED]) + rest
+    return ", ".join(one_line(key, _SHOWN) for key in keys[:_NAMED]) + rest
 
 
 def matching_architectures(weights: Mapping[str, Tensor]) -> list[str]:
@@ -128,7 +168,7 @@ def load_network(path: Path, architecture: str | None = None) -> tuple[str, Netw
 
     Raises:
         ConfigError: if there is no such architecture.
-        ModelError: if the file cannot be read or any key is missing, unexpected or misshapen.
+        ModelError: if the file cannot be read, any key is missing, unexpected or misshapen, or a weight is not finite.
     """
     weights = read_state_dict(path)
     if architecture is None:
@@ -144,4 +184,5 @@ def load_network(path: Path, architecture: str | None = None) -> tuple[str, Netw
         raise ModelError(f"{path} does not fit {architecture}; keys {'; '.join(differences)}.{hint}")
     complete: dict[str, Any] = network.state_dict() | weights
     network.load_state_dict(complete)
+    require_finite_weights(network, path)
     return architecture, network.eval()

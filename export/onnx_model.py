@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from core.errors import OutputError
+from core.errors import ModelError, OutputError
 from export.networks import SIZE_MULTIPLE, STRIDE, Network
 from export.networks.deform_conv import DeformConv2d
 
@@ -162,11 +162,21 @@ def to_onnx(
 
 
 def round_to_half(network: Network) -> Network:
-    """Round the large weights to float16 in place, the values that `store_half` writes, and return the network."""
+    """Round the large weights to float16 in place, the values that `store_half` writes, and return the network.
+
+    Raises:
+        ModelError: if a weight is too large for float16.
+    """
     with torch.no_grad():
-        for parameter in network.parameters():
+        for name, parameter in network.named_parameters():
             if parameter.numel() >= _HALF_STORAGE_MINIMUM:
-                parameter.copy_(parameter.half())
+                rounded = parameter.half()
+                if not rounded.isfinite().all():
+                    raise ModelError(
+                        f"The weights in {name} reach {float(parameter.abs().max()):g}, but float16 ends at 65504: "
+                        "export without --half-storage."
+                    )
+                parameter.copy_(rounded)
     return network
 
 

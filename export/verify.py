@@ -9,11 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from core.errors import ModelError
 from core.records import ByteArray, FloatArray
-from engine.letterbox import Preprocessor
+from engine.letterbox import Letterbox, Preprocessor, letterbox
 from engine.model import INPUT, ModelInfo
 from engine.ort import open_session, usable_cores
+from engine.ort_faults import run_faults
 from export.compare import tied_peaks
+from export.finite import require_finite_heads
 from export.networks import Network
 from export.onnx_model import ExportedNetwork
 
@@ -41,6 +44,23 @@ class OutputError:
         return f"{self.name:<10} maximum error {self.maximum:.2e}, mean {self.mean:.2e}{ties}"
 
 
+def check_network(network: Network, image: ByteArray, size: tuple[int, int], path: Path) -> None:
+    """Run an image through a network and check that its raw heads are finite, before it is exported.
+
+    Args:
+        network: with its trained weights, in evaluation mode.
+        image: `(height, width, 3)` uint8 BGR of any size.
+        size: input `(width, height)`.
+        path: the checkpoint, for the message.
+
+    Raises:
+        ModelError: if a head is not finite.
+    """
+    resized = letterbox(image, Letterbox.fit((image.shape[1], image.shape[0]), size))
+    planes = np.ascontiguousarray(resized[:, :, ::-1].transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+    require_finite_heads(network, torch.from_numpy(planes), path)
+
+
 def verify(network: Network, path: Path, image: ByteArray) -> list[OutputError]:
     """Run a frame and its mirror image, as a batch of two, through both and compare every output.
 
@@ -50,18 +70,24 @@ def verify(network: Network, path: Path, image: ByteArray) -> list[OutputError]:
         image: `(height, width, 3)` uint8 BGR of any size.
 
     Raises:
-        ModelError: if the file cannot be read or run.
+        ModelError: if the file cannot be read or run, or an output is not finite.
     """
     model = ModelInfo.read(path)
     batch, _ = Preprocessor(model, model.size)([image, np.ascontiguousarray(image[:, ::-1])])
     session = open_session(path, usable_cores())
-    results: list[FloatArray] = session.run(model.output_names, {INPUT: batch})
+    with run_faults():
+        results: list[FloatArray] = session.run(model.output_names, {INPUT: batch})
     reference = ExportedNetwork(network.eval(), model.raw_heads)
+    heads = require_finite_heads(network, torch.from_numpy(batch), path)
     with torch.no_grad():
         expected = dict(zip(reference.output_names, reference(torch.from_numpy(batch)), strict=True))
-        heads = network(torch.from_numpy(batch))
     errors = []
     for name, result in zip(model.output_names, results, strict=True):
+        if not np.isfinite(result).all():
+            raise ModelError(
+                f'{path}: the output "{name}" is not finite in ONNX Runtime but is in PyTorch: export the checkpoint '
+                "again with another version of torch or onnxruntime."
+            )
         wanted = expected[name].numpy()
         difference = np.abs(result - wanted) / np.maximum(1, np.abs(wanted))
         tied = np.zeros(difference.shape, bool)

@@ -57,6 +57,8 @@ def verify_engine(options: argparse.Namespace) -> bool:
     Raises:
         UserError: if an option, a file or the GPU is at fault.
     """
+    if not 0 <= options.threshold < 1:
+        raise ConfigError(f"--threshold must be at least 0 and below 1, not {options.threshold}.")
     model, plan = ModelInfo.read(options.model), Plan.read(options.engine)
     choose_backend("tensorrt", BACKENDS)
     from engine.plan_cache import file_sha256  # these need Linux and the packages of a GPU
@@ -105,11 +107,18 @@ def judge(
         Whether every batch size is as near to the reference, and to the first batch size, as it must be.
 
     Raises:
+        ModelError: if the reference is not finite, so that nothing can be compared with it.
         SourceError: if the reference has no detection, so that there is nothing to match.
     """
     good = True
     first: tuple[int, HeadOutputs] | None = None
+    _require_finite(expected, heat)
     for batch, found in results:
+        strange = not_finite(found)
+        if strange:
+            print(f"batch {batch}: not finite in {', '.join(strange)}")
+            good = False
+            continue
         tied = tied_peaks(found.heatmap, expected.heatmap, heat, tolerance)
         outputs = compare_outputs(found, expected, tied)
         detections = compare_detections(found, expected, tied, model.stride, model.raw_heads, threshold)
@@ -125,6 +134,22 @@ def judge(
             print(f"  against batch {first[0]}: {difference}")
             good &= difference.relative <= tolerance
     return good
+
+
+def not_finite(heads: HeadOutputs) -> list[str]:
+    """Return the names of the outputs with values that are not finite."""
+    named = zip(HeadOutputs._fields, heads, strict=True)
+    return [name for name, values in named if values is not None and not np.isfinite(values).all()]
+
+
+def _require_finite(expected: HeadOutputs, heat: FloatArray | None) -> None:
+    """Raise `ModelError` unless a reference is finite; its heatmap is looked at before peaks alone were kept."""
+    strange = not_finite(expected if heat is None else expected._replace(heatmap=heat))
+    if strange:
+        raise ModelError(
+            f"The outputs {', '.join(strange)} of the model itself are not finite: export another checkpoint with "
+            "`python -m export`."
+        )
 
 
 def variants(image: ByteArray, count: int) -> list[ByteArray]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ConfigError, OutputError
+from core.trust import keep_private, private_cache, private_folder, require_private
 from plugins.driver import find_driver
 from plugins.library import (
     SOURCES,
@@ -154,9 +155,16 @@ def parse_architectures(text: str | None) -> list[int]:
 
 
 def default_output() -> Path:
-    """Return the folder for the library: the package's own if it may be written, else the user's cache."""
+    """Return the folder for the library: the package's own if the user, and no other, may write it, else the cache."""
     package, user = library_folders()
-    return package if os.access(package if package.exists() else package.parent, os.W_OK) else user
+    existing = package if package.exists() else package.parent
+    if not os.access(existing, os.W_OK):
+        return user
+    try:
+        require_private(existing, "plugin folder")
+    except (ConfigError, OSError):
+        return user
+    return package
 
 
 def _run(command: Sequence[str | Path], what: str) -> str:
@@ -187,7 +195,8 @@ def build(
         The new library.
 
     Raises:
-        ConfigError: if a tool, the headers or the GPU is missing, or the compiler fails.
+        ConfigError: if a tool, the headers or the GPU is missing, the compiler fails, or other users can change what
+            the folder holds.
         OutputError: if the folder cannot be written.
     """
     wanted = parse_architectures(architectures)
@@ -199,11 +208,15 @@ def build(
     report(f"nvcc {release[1] if release else '?'}: {nvcc}")
     report(f"TensorRT {dotted(headers.version)} headers: {headers.folder}")
     report(f"compute capability {', '.join(map(str, wanted))}; sources {source_version()}")
-    target = (output or default_output()) / library_name(headers.version)
+    folder = output or default_output()
+    if folder == library_folders()[1]:
+        folder = private_cache("plugins")
+    target = folder / library_name(headers.version)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as folder:
-            finished = _compile(nvcc, headers, wanted, Path(folder), report)
+        private_folder(folder, "folder of the plugins", 0o755)  # many may load what root installs with the package
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as made:
+            finished = _compile(nvcc, headers, wanted, Path(made), report)
+            keep_private(finished)
             os.replace(finished, target)
     except OSError as error:
         raise OutputError(f"{target} cannot be written ({error.strerror}); pass another --output folder.") from error

@@ -1,14 +1,18 @@
-"""The built plugin library: where it lies, whether it fits this machine, and handing it to TensorRT."""
+"""The built plugin library: where it lies, whether it fits this machine, and handing it to TensorRT.
+
+Loading a library runs its constructors. So its owner and mode are checked first (`core.trust`), and what it says of
+itself is read from the bytes of the file; only one that fits is loaded, by TensorRT.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import json
 import logging
+import mmap
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -16,13 +20,16 @@ from pathlib import Path
 from types import ModuleType
 
 from core.errors import ConfigError
+from core.trust import cache_folder, require_private
 from plugins.driver import Driver, find_driver
 from plugins.gpu import gpu_obstacle
-from plugins.nvrtc import cache_folder
 
 SOURCES = Path(__file__).resolve().parent / "src"
 _SOURCE_SUFFIXES = (".cpp", ".cu", ".cuh", ".h")
 BUILD_COMMAND = "python -m plugins build"
+
+_MARK = b"FAIRMOT PLUGINS "  # before the facts, in plugins/src/registration.cpp
+_MOST_BYTES = 4096  # of the facts
 
 Version = tuple[int, ...]
 
@@ -49,18 +56,23 @@ class PluginLibrary:
 
     @classmethod
     def read(cls, path: Path) -> PluginLibrary:
-        """Ask the library at `path`.
+        """Read what the library at `path` says of itself, without loading it.
 
         Raises:
-            ConfigError: if it is no plugin library of this project.
+            ConfigError: if other users can change it, or it is no plugin library of this project.
         """
         try:
-            function = ctypes.CDLL(str(path)).fairmot_plugins_version
-            function.restype = ctypes.c_char_p
-            facts = json.loads(function())
-        except (OSError, AttributeError, ValueError) as error:
-            raise ConfigError(f"{path} cannot be read ({error}); run `{BUILD_COMMAND}` again.") from error
-        return cls(path, facts["version"], tuple(facts["tensorrt"]), facts["cuda"], tuple(facts["architectures"]))
+            path = require_private(path, "plugin library")
+            facts = json.loads(_facts(path))
+            cudart, tensorrt, architectures = facts["cudart"], facts["tensorrt"], facts["architectures"]
+            if not all(isinstance(number, int) for number in (cudart, *tensorrt, *architectures)):
+                raise ValueError("its facts are of the wrong type")
+            # CUDART_VERSION, cuda_runtime_api.h: 1000 * major + 10 * minor
+            cuda = f"{cudart // 1000}.{cudart % 1000 // 10}"
+            return cls(path, str(facts["version"]), tuple(tensorrt), cuda, tuple(architectures))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            detail = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise ConfigError(f"{path} cannot be read ({detail}); run `{BUILD_COMMAND}` again.") from error
 
     def fault(self, tensorrt: Version, driver: Driver | None) -> str | None:
         """Return one sentence on why the library cannot serve this TensorRT and GPU, or None."""
@@ -87,6 +99,19 @@ class PluginLibrary:
                 f"run `{BUILD_COMMAND}` on this machine, or with --architectures {major}{minor}."
             )
         return None
+
+
+def _facts(path: Path) -> bytes:
+    """Return the facts in the bytes of a library, JSON.
+
+    Raises:
+        ValueError: if it holds none.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(_MARK + b"{")
+        if start < 0:
+            raise ValueError("it says nothing of itself")
+        return content[start + len(_MARK) : start + _MOST_BYTES].partition(b"\0")[0]
 
 
 def dotted(version: Version) -> str:

@@ -10,13 +10,13 @@ import ctypes
 import hashlib
 import importlib.util
 import logging
-import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from core.errors import ConfigError, OutputError
 from core.files import write_whole
+from core.trust import keep_private, private_cache, require_private
 
 _log = logging.getLogger(__name__)
 
@@ -36,26 +36,22 @@ def compile_cached(source: Path, capability: tuple[int, int]) -> bytes:
         A cubin; PTX, which the driver compiles, if the GPU is newer than NVRTC.
 
     Raises:
-        ConfigError: if there is no NVRTC.
+        ConfigError: if there is no NVRTC, or other users can change what the cache holds.
     """
     code = source.read_bytes()
     nvrtc = Nvrtc.load()
     target = nvrtc.target(capability)
     key = hashlib.sha256("\n".join((*_OPTIONS, target, nvrtc.version)).encode() + b"\0" + code).hexdigest()
-    path = cache_folder() / "kernels" / f"{source.stem}_{target}_{key[:32]}"
+    try:
+        path = private_cache("kernels") / f"{source.stem}_{target}_{key[:32]}"
+    except OutputError as error:
+        _log.info("The compiled kernels are not kept: %s", error)
+        return nvrtc.compile(code, source.name, target)
     compiled = _read(path)
     if compiled is None:
         compiled = nvrtc.compile(code, source.name, target)
         _write(path, compiled)
     return compiled
-
-
-def cache_folder() -> Path:
-    """Return the folder for what can be made again: `FAIRMOT_CACHE`, or `fairmot` in the user's cache."""
-    chosen = os.environ.get("FAIRMOT_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairmot"
 
 
 class Nvrtc:
@@ -164,7 +160,7 @@ def _load_builtins() -> None:
 def _read(path: Path) -> bytes | None:
     """Return what `_write` stored; None if there is nothing or it is damaged."""
     try:
-        stored = path.read_bytes()
+        stored = require_private(path, "compiled kernel").read_bytes()
     except OSError:
         return None
     digest, compiled = stored[:_DIGEST], stored[_DIGEST:]
@@ -175,5 +171,6 @@ def _write(path: Path, compiled: bytes) -> None:
     """Store at once or not at all: several processes may start together."""
     try:
         write_whole(path, hashlib.sha256(compiled).digest() + compiled)
+        keep_private(path)
     except OutputError as error:
         _log.info("The compiled kernels are not kept: %s", error)

@@ -5,8 +5,6 @@
 
 #include <cuda_runtime_api.h>
 
-#include <string>
-
 #define FAIRMOT_EXPORT extern "C" __attribute__((visibility("default")))
 #define FAIRMOT_STRING(...) #__VA_ARGS__
 #define FAIRMOT_TEXT(...) FAIRMOT_STRING(__VA_ARGS__)
@@ -25,13 +23,16 @@ FAIRMOT_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& co
     });
 }
 
-/// JSON: {"version": hash of the sources, "tensorrt": [major, minor, patch], "cuda": "13.0", "architectures": [90]}
-FAIRMOT_EXPORT char const* fairmot_plugins_version() {
-    static std::string const text =
-        std::string("{\"version\": \"" FAIRMOT_TEXT(FAIRMOT_PLUGINS_VERSION) "\", \"tensorrt\": [") +
-        std::to_string(NV_TENSORRT_MAJOR) + ", " + std::to_string(NV_TENSORRT_MINOR) + ", " +
-        std::to_string(NV_TENSORRT_PATCH) + "], \"cuda\": \"" + std::to_string(CUDART_VERSION / 1000) + "." +
-        std::to_string(CUDART_VERSION % 1000 / 10) +
-        "\", \"architectures\": [" FAIRMOT_TEXT(FAIRMOT_ARCHITECTURES) "]}";
-    return text.c_str();
-}
+#define FAIRMOT_MARK "FAIRMOT PLUGINS "
+
+/// What `plugins/library.py` finds in the bytes of the file, so that it need not load the library to know it.
+/// JSON after the mark: {"version": hash of the sources, "tensorrt": [major, minor, patch], "cudart": 13000,
+/// "architectures": [90]}
+FAIRMOT_EXPORT char const fairmot_plugins_facts[];
+char const fairmot_plugins_facts[] =
+    FAIRMOT_MARK "{\"version\": \"" FAIRMOT_TEXT(FAIRMOT_PLUGINS_VERSION) "\", \"tensorrt\": ["
+    FAIRMOT_TEXT(NV_TENSORRT_MAJOR) ", " FAIRMOT_TEXT(NV_TENSORRT_MINOR) ", " FAIRMOT_TEXT(NV_TENSORRT_PATCH)
+    "], \"cudart\": " FAIRMOT_TEXT(CUDART_VERSION) ", \"architectures\": [" FAIRMOT_TEXT(FAIRMOT_ARCHITECTURES) "]}";
+
+/// The same without the mark.
+FAIRMOT_EXPORT char const* fairmot_plugins_version() { return fairmot_plugins_facts + sizeof(FAIRMOT_MARK) - 1; }

@@ -78,3 +78,67 @@ def test_clock_adds_up_by_stage():
 def test_suggestion():
     assert suggestion("ouput", ["output", "engine"]) == ' Did you mean "output"?'
     assert suggestion("zzz", ["output"]) == ""
+
+
+GREY = np.zeros((64, 96), np.uint8)
+COLOR = np.zeros((64, 96, 3), np.uint8)
+PLANES = np.zeros((96, 64), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "pixel_format", "error", "words"),
+    [
+        (GREY, "bgr24", ValueError, r"shape \(height, width, 3\).*not \(64, 96\); cv2.cvtColor"),
+        (GREY[..., None], "bgr24", ValueError, r"not \(64, 96, 1\)"),
+        (np.zeros((64, 96, 4), np.uint8), "bgr24", ValueError, r"not \(64, 96, 4\)"),
+        (np.zeros((1, 64, 96, 3), np.uint8), "bgr24", ValueError, r"not \(1, 64, 96, 3\)"),
+        (np.zeros((3, 64, 96), np.uint8), "bgr24", ValueError, r"not \(3, 64, 96\)"),
+        (np.zeros(96, np.uint8), "bgr24", ValueError, r"not \(96,\)"),
+        (np.uint8(3), "bgr24", TypeError, "not uint8"),
+        (np.zeros((0, 96, 3), np.uint8), "bgr24", ValueError, r"not \(0, 96, 3\)"),
+        (np.zeros((64, 0, 3), np.uint8), "bgr24", ValueError, r"not \(64, 0, 3\)"),
+        (COLOR.astype(np.float32), "bgr24", TypeError, r"float32 with the shape \(64, 96, 3\)"),
+        (COLOR.astype(np.float64), "bgr24", TypeError, "float64"),
+        (COLOR.astype(np.uint16), "bgr24", TypeError, "uint16"),
+        (COLOR.astype(np.int8), "bgr24", TypeError, "int8"),
+        (COLOR.astype(bool), "bgr24", TypeError, "bool"),
+        (COLOR.astype(object), "bgr24", TypeError, "object"),
+        (COLOR.tolist(), "bgr24", TypeError, "not list"),
+        (None, "bgr24", TypeError, "not NoneType"),
+        (COLOR, "yuv420p", ValueError, r"\(height \* 3 / 2, width\) in yuv420p.*not \(64, 96, 3\)"),
+        (PLANES[:95], "yuv420p", ValueError, r"not \(95, 64\)"),
+        (PLANES[:, :63], "nv12", ValueError, r"in nv12.*not \(96, 63\)"),
+        (PLANES[:0], "nv12", ValueError, r"not \(0, 64\)"),
+        (PLANES[:, :0], "yuv420p", ValueError, r"not \(96, 0\)"),
+        (PLANES.astype(np.uint16), "nv12", TypeError, "uint16"),
+        (COLOR, "rgb24", ValueError, "bgr24, yuv420p or nv12, not 'rgb24'"),
+    ],
+)
+def test_frames_hold_what_their_format_says(pixels, pixel_format, error, words):
+    with pytest.raises(error, match=words):
+        Frame(1, 0.0, pixels, pixel_format)
+
+
+@pytest.mark.parametrize("height", range(2, 20, 2))
+def test_planes_of_every_even_height(height):
+    assert Frame(1, 0.0, np.zeros((height * 3 // 2, 2), np.uint8), "nv12").size == (2, height)
+
+
+def test_the_smallest_frame():
+    assert Frame(1, 0.0, np.zeros((1, 1, 3), np.uint8)).size == (1, 1)
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12"])
+def test_planes_that_are_views_convert_as_copies_do(pixel_format):
+    big = np.random.default_rng(2).integers(16, 236, (200, 300), np.uint8)
+    locked = big[:96, :64].copy()
+    locked.setflags(write=False)
+    for view in (
+        big[3:99, 5:69],
+        big[100:4:-1, 5:69],
+        big[::2, ::4][:96, :64],
+        np.asfortranarray(big[:96, :64]),
+        locked,
+    ):
+        found = Frame(1, 0.0, view, pixel_format).bgr
+        np.testing.assert_array_equal(found, Frame(1, 0.0, np.array(view, order="C"), pixel_format).bgr)

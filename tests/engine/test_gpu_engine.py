@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from core import ConfigError, Detections, Frame, SourceError
+from core import Detections, EngineError, Frame, SourceError
 from engine import open_engine
 from video.scene import Scene
 
@@ -233,7 +233,7 @@ def test_faults_of_the_gpu_are_told_in_a_sentence() -> None:
 
     from engine.gpu_faults import gpu_faults
 
-    with pytest.raises(ConfigError, match="out of memory while testing: lower the batch"), gpu_faults("testing"):
+    with pytest.raises(EngineError, match="out of memory while testing: lower --batch"), gpu_faults("testing"):
         torch.empty(1 << 50, device="cuda")
     with pytest.raises(RuntimeError, match="else"), gpu_faults("testing"):
         raise RuntimeError("something else")

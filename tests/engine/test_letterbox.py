@@ -136,3 +136,83 @@ def test_buffers_are_kept_and_grow(tmp_path: Path) -> None:
     np.testing.assert_array_equal(both[0], np.float32(0.2))
     np.testing.assert_array_equal(both[1], np.float32(102) / np.float32(255))
     assert np.shares_memory(both, preprocess([image])[0])
+
+
+@pytest.mark.parametrize(
+    ("array", "error", "words"),
+    [
+        (np.zeros((20, 30), np.uint8), ValueError, r"\(20, 30\)"),
+        (np.zeros((20, 30, 1), np.uint8), ValueError, r"\(20, 30, 1\)"),
+        (np.zeros((20, 30, 4), np.uint8), ValueError, r"\(20, 30, 4\)"),
+        (np.zeros((20, 30, 3), np.float32), TypeError, "float32"),
+        (np.zeros((20, 30, 3), np.uint16), TypeError, "uint16"),
+        (np.zeros((20, 30, 3), np.int8), TypeError, "int8"),
+        (np.zeros((0, 30, 3), np.uint8), ValueError, "not above 0"),
+        (np.zeros((20, 0, 3), np.uint8), ValueError, "not above 0"),
+    ],
+)
+def test_images_of_another_kind_never_show_the_one_before(
+    array: np.ndarray, error: type[Exception], words: str, tmp_path: Path
+) -> None:
+    preprocess = Preprocessor(ModelInfo.read(blob_network.save(tmp_path / "blobs.onnx")), (96, 64))
+    preprocess([np.full((20, 30, 3), 255, np.uint8)])
+    with pytest.raises(error, match=words):
+        preprocess([array])
+    if array.size and array.ndim > 1:
+        with pytest.raises(error, match=words):
+            letterbox(array, Letterbox.fit((30, 20), (96, 64)))
+
+
+@pytest.mark.parametrize(
+    ("out", "error"),
+    [
+        (np.zeros((64, 96, 3), np.float32), TypeError),
+        (np.zeros((64, 96), np.uint8), ValueError),
+        (np.zeros((64, 96, 4), np.uint8), ValueError),
+        (np.zeros((96, 64, 3), np.uint8), ValueError),
+    ],
+)
+def test_a_canvas_of_another_kind_is_refused(out: np.ndarray, error: type[Exception]) -> None:
+    with pytest.raises(error, match="out"):
+        letterbox(np.zeros((20, 30, 3), np.uint8), Letterbox.fit((30, 20), (96, 64)), out=out)
+
+
+def test_what_opencv_puts_elsewhere_is_brought_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As OpenCV does, silently, for a `dst` that does not suit."""
+    image = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
+    geometry, out, real = Letterbox.fit((30, 20), (96, 64)), np.zeros((64, 96, 3), np.uint8), cv2.copyMakeBorder
+    expected = letterbox(image, geometry)
+    monkeypatch.setattr(cv2, "copyMakeBorder", lambda *args, dst=None, **kwargs: real(*args, **kwargs))
+    assert letterbox(image, geometry, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_views_of_every_kind_are_read_as_copies_are() -> None:
+    big = np.random.default_rng(3).integers(0, 256, (90, 120, 3), np.uint8)
+    locked = big.copy()
+    locked.setflags(write=False)
+    one_row, one_pixel = np.broadcast_to(big[:1], big.shape), np.broadcast_to(big[0, 0], (50, 70, 3))
+    views = [
+        big[::-1],
+        big[:, ::-1],
+        big[..., ::-1],
+        big[5:50:2, ::3],
+        np.asfortranarray(big),
+        locked,
+        one_row,
+        one_pixel,
+    ]
+    for view in views:
+        geometry = Letterbox.fit((view.shape[1], view.shape[0]), (96, 64))
+        out = np.zeros((100, 200, 3), np.uint8)[7:71, 9:105]
+        np.testing.assert_array_equal(
+            letterbox(view, geometry, out=out), letterbox(np.array(view, order="C"), geometry)
+        )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 100_000), (100_000, 1), (2, 5000), (7, 3)])
+def test_frames_as_narrow_as_can_be(size: tuple[int, int]) -> None:
+    geometry = Letterbox.fit(size, (96, 64))
+    canvas = letterbox(np.full((size[1], size[0], 3), 255, np.uint8), geometry)
+    assert canvas.shape == (64, 96, 3)
+    assert int((canvas == 255).all(axis=2).sum()) == geometry.resized[0] * geometry.resized[1] > 0

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 import engine.model
+import engine.onnx_file
 from core import ModelError
 from engine import ModelInfo, open_engine
 
@@ -108,7 +109,7 @@ def test_weights_in_a_file_of_their_own(tmp_path: Path) -> None:
     path, beside = tmp_path / "model.onnx", tmp_path / "model.data"
     onnx.save(blob_network.build(), path, save_as_external_data=True, location=beside.name, size_threshold=0)
     whole = [onnx.numpy_helper.to_array(each) for each in blob_network.build().graph.initializer]
-    found = [onnx.numpy_helper.to_array(each) for each in engine.model.load_onnx(path).graph.initializer]
+    found = [onnx.numpy_helper.to_array(each) for each in engine.onnx_file.load_onnx(path).graph.initializer]
     assert all(np.array_equal(a, b) for a, b in zip(whole, found, strict=True))
     ModelInfo.read(path)
     beside.unlink()

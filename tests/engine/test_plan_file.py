@@ -317,3 +317,117 @@ def test_what_tensorrt_cannot_build(errors: list[str], message: str) -> None:
     error = build_failure("8.6.0", Path("a/m.onnx"), errors)
     assert re.search(message, str(error))
     assert "\n" not in str(error)
+
+
+def sealed(path: Path, header: bytes, length: int | None = None, engine: bytes = b"engine") -> Path:
+    """A file with the right checksum, whatever its header holds."""
+    rest = (len(header) if length is None else length).to_bytes(4, "little") + header + engine
+    path.write_bytes(b"FAIRMOT PLAN 2\n" + hashlib.sha256(rest).digest() + rest)
+    return path
+
+
+@pytest.mark.parametrize(
+    "header", [b"", b"{", b"[]", b"null", b"7", b"\xff", b"[" * 100_000, b'{"model": 1}', b"9" * 9999]
+)
+def test_headers_that_are_no_headers(tmp_path: Path, header: bytes) -> None:
+    with pytest.raises(ModelError, match="written by another version") as caught:
+        Plan.read(sealed(tmp_path / "a.plan", header))
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("length", [1_000_000, 2**32 - 1])
+def test_a_header_longer_than_the_file(tmp_path: Path, length: int) -> None:
+    with pytest.raises(ModelError, match="truncated or damaged"):
+        Plan.read(sealed(tmp_path / "a.plan", b"{}", length))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("model", []),
+        ("model/path", 3),
+        ("model/size", [1]),
+        ("model/size", "96x64"),
+        ("model/stride", "4"),
+        ("model/stride", None),
+        ("model/stride", 4.5),
+        ("model/raw_heads", 1),
+        ("model/channel_order", "gbr"),
+        ("model/class_names", [1]),
+        ("model/mean", [0, 0]),
+        ("model/extra", 1),
+        ("model_sha256", None),
+        ("settings", None),
+        ("settings/size", None),
+        ("settings/size", [96, 64, 3]),
+        ("settings/batches", []),
+        ("settings/batches", ["1"]),
+        ("settings/batches", 4),
+        ("settings/precision", "int4"),
+        ("settings/aux_streams", True),
+        ("host", {}),
+        ("host/compute_capability", [9]),
+        ("host/compute_capability", 9),
+        ("host/plugins", 5),
+        ("graph_version", "1"),
+        ("layers", 5),
+        ("layers", [5]),
+        ("layers", [{"name": 1, "kind": "", "inputs": [], "outputs": []}]),
+        ("layers", [{"name": "a", "kind": "", "inputs": "b", "outputs": []}]),
+    ],
+)
+def test_values_of_the_wrong_type(plan: Plan, tmp_path: Path, place: str, value: object) -> None:
+    path = tmp_path / "a.plan"
+    plan.write(path)
+    rest = path.read_bytes().partition(b"\n")[2][32:]
+    header = json.loads(rest[4 : 4 + int.from_bytes(rest[:4], "little")])
+    *parents, last = place.split("/")
+    (header[parents[0]] if parents else header)[last] = value
+    with pytest.raises(ModelError, match="written by another version"):
+        Plan.read(sealed(path, json.dumps(header).encode()))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+def test_plans_that_others_may_replace_are_refused(plan: Plan, tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "shared" / "a.plan"
+    plan.write(path)
+    path.parent.chmod(mode)
+    with pytest.raises(ConfigError, match=r"The plan is not used, because all users may write to the folder"):
+        Plan.read(path)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("up", [0, 1])
+def test_plans_of_other_users_are_refused(plan: Plan, tmp_path: Path, up: int) -> None:
+    path = tmp_path / "theirs" / "a.plan"
+    plan.write(path)
+    os.chown([path, path.parent][up], 65534, -1)
+    with pytest.raises(ConfigError, match=r"The plan is not used, because .* belongs to the user nobody"):
+        Plan.read(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o077])
+def test_a_plan_written_under_any_umask_can_be_read_back(plan: Plan, tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        plan.write(tmp_path / "a.plan")
+    finally:
+        os.umask(before)
+    assert Plan.read(tmp_path / "a.plan") == plan
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
+def test_a_cache_that_others_may_write_keeps_no_plans(
+    model: ModelInfo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path / "cache"))
+    folder = plan_path(model, "a", SETTINGS, HOST).parent
+    assert folder.stat().st_mode & 0o777 == timing_cache_path(HOST).parent.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    with pytest.raises(ConfigError, match="The cache"):
+        plan_path(model, "a", SETTINGS, HOST)
+    folder.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match="The cache"):
+        timing_cache_path(HOST)

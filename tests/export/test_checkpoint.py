@@ -1,10 +1,13 @@
 """Checkpoint loading: strict about keys, lenient only where official files need it."""
 
+import random
+import zipfile
+
 import pytest
 import torch
 
 from core.errors import ModelError
-from export.checkpoint import load_network, read_state_dict
+from export.checkpoint import load_network, read_class_names, read_state_dict
 from export.networks import HeadSizes, build_network
 from export.networks.dla import DLASeg
 
@@ -106,3 +109,89 @@ def test_files_that_are_not_checkpoints(tmp_path, content, message, capsys):
 def test_missing_file(tmp_path):
     with pytest.raises(ModelError, match="There is no checkpoint"):
         read_state_dict(tmp_path / "none.pth")
+
+
+def zipped(path, entries):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_archives_that_grow_when_unpacked(tmp_path, weights):
+    whole = saved(tmp_path, weights)
+    with zipfile.ZipFile(whole) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    (pickle,) = [name for name in entries if name.endswith("data.pkl")]
+    bomb = zipped(tmp_path / "bomb.pth", entries | {pickle: entries[pickle] + bytes(300_000_000)})
+    with pytest.raises(ModelError, match="not a checkpoint"):
+        load_network(bomb)
+
+
+def test_truncated_and_damaged_files(tmp_path, weights):
+    content, rng = saved(tmp_path, {"state_dict": weights}).read_bytes(), random.Random(1)
+    path = tmp_path / "part.pth"
+    for length in [1, 2, 4, 30, 1000, len(content) // 2, len(content) - 30, len(content) - 1]:
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelError):
+            load_network(path)
+    directory = content.rindex(b"PK\x01\x02") - 8000
+    for _ in range(60):
+        data = bytearray(content)
+        for _ in range(rng.choice([1, 4, 16])):
+            data[rng.choice([rng.randrange(3000), rng.randrange(directory, len(data))])] = rng.randrange(256)
+        path.write_bytes(data)
+        try:
+            load_network(path)
+        except ModelError as error:
+            assert str(error).isprintable()  # noqa: PT017
+
+
+def huge(*shape):
+    """A tensor that claims sizes without the memory."""
+    return torch.zeros(1).expand(shape)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hm.2.weight": huge(10**12, 4, 1, 1)}, "hm.2.weight has the shape"),
+        ({"hm.0.weight": huge(10**12)}, "hm.0.weight has the shape"),
+        ({"id.2.weight": huge(10**9, 4, 1, 1)}, "id.2.weight has the shape"),
+        ({"wh.2.weight": torch.zeros(())}, r"wh.2.weight has the shape \(\)"),
+        ({"hm.2.weight": torch.zeros(0, 4, 1, 1)}, "hm.2.weight has the shape"),
+        ({"conv1.weight": huge(10**6, 10**6)}, "fits no known architecture"),
+        ({"extra": huge(10**12)}, "fits no known architecture"),
+        ({"conv1.weight": torch.zeros(64, 3, 7, 7).to_sparse()}, "holds no weights"),
+        ({"conv1.weight": torch.zeros(64, 3, 7, 7, dtype=torch.complex64)}, "holds no weights"),
+        ({"conv1.weight": torch.zeros(64, 3, 7, 7, device="meta")}, "holds no weights"),
+        ({"conv1.weight": 3.0}, "holds no weights"),
+        ({"conv1.weight": {"a": {"b": torch.zeros(1)}}}, "holds no weights"),
+        ({"conv1.weight": None}, "holds no weights"),
+        ({"\x1b[31m\n" + "x" * 10_000: torch.zeros(1)}, "fits no known architecture"),
+    ],
+)
+def test_weights_of_other_kinds(tmp_path, weights, change, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        load_network(saved(tmp_path, {**weights, **change}))
+    assert str(caught.value).isprintable()
+
+
+def test_keys_are_shown_on_one_line(tmp_path, weights):
+    path = saved(tmp_path, {**weights, "\x1b[31m\n" + "x" * 10_000: torch.zeros(1)})
+    with pytest.raises(ModelError, match=r"1 unexpected: \\x1b\[31m x+\.\.\.") as caught:
+        load_network(path, "res_18")
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("names", [5, "person", {"a": 1}, [1], ["a\x1b[2J"], ["a\nb"], ["x" * 1000], ["a"] * 20_000])
+def test_class_names_that_are_none(tmp_path, weights, names):
+    path = saved(tmp_path, {"state_dict": weights, "class_names": names})
+    with pytest.raises(ModelError, match=r"its class_names should be .*: name the classes with --classes"):
+        read_class_names(path)
+
+
+def test_class_names(tmp_path, weights):
+    assert read_class_names(saved(tmp_path, {"state_dict": weights, "class_names": ["a", "b"]})) == ["a", "b"]
+    assert read_class_names(saved(tmp_path, {"state_dict": weights, "class_names": ()})) == []
+    assert read_class_names(saved(tmp_path, weights)) == []

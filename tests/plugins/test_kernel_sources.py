@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from core import trust
 from core.errors import ConfigError
 from plugins import nvrtc
 
@@ -93,9 +94,9 @@ def test_kept_code_is_checked(tmp_path: Path) -> None:
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("FAIRMOT_CACHE", raising=False)
-    assert nvrtc.cache_folder() == tmp_path / "fairmot"
+    assert trust.cache_folder() == tmp_path / "fairmot"
     monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path / "own"))
-    assert nvrtc.cache_folder() == tmp_path / "own"
+    assert trust.cache_folder() == tmp_path / "own"
 
 
 DRIVER = """
@@ -135,7 +136,7 @@ def test_what_keeps_the_gpu_from_use(
         (packages / "pycuda" / "__init__.py").write_text("")
     (tmp_path / "driver.c").write_text(DRIVER)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", tmp_path / "driver.c"], check=True)
-    for name in ("core/errors.py", "core/files.py", "plugins/gpu.py", "plugins/nvrtc.py"):
+    for name in ("core/errors.py", "core/files.py", "core/trust.py", "plugins/gpu.py", "plugins/nvrtc.py"):
         (packages / name).parent.mkdir(exist_ok=True, parents=True)
         shutil.copy(ROOT / name, packages / name)
     status, count, version = map(str, driver)
