@@ -23,7 +23,15 @@ _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class YAMLBoundError(yaml.MarkedYAMLError):
-    """A text is YAML, but more than settings can be; `problem` says what is wrong, as in "it nests too deep"."""
+    """A text is YAML, but more than settings can be.
+
+    Args:
+        problem: what is wrong, as in "it nests too deep".
+        mark: where.
+    """
+
+    def __init__(self, problem: str, mark: Any) -> None:
+        super().__init__(None, None, problem, mark)
 
 
 def read_yaml(path: str, example: str) -> Any:
@@ -90,17 +98,18 @@ class _BoundedLoader(yaml.SafeLoader):
         self._sizes: dict[str, int] = {}  # of anchored nodes, with everything in them
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
-            if event.anchor in self.anchors and event.anchor not in self._sizes:
-                raise YAMLBoundError(None, None, f'the alias "{event.anchor}" contains itself', event.start_mark)
-            self._count(self._sizes.get(event.anchor, 0), event)
+            anchor = event.anchor or ""
+            if anchor in self.anchors and anchor not in self._sizes:
+                raise YAMLBoundError(f'the alias "{shown(anchor)}" contains itself', event.start_mark)
+            self._count(self._sizes.get(anchor, 0), event)
             return super().compose_node(parent, index)
         before = self._values
         self._count(1, event)
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise YAMLBoundError(None, None, f"it nests more than {_DEEPEST} levels deep", event.start_mark)
+            raise YAMLBoundError(f"it nests more than {_DEEPEST} levels deep", event.start_mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         if event.anchor is not None:
@@ -111,7 +120,7 @@ class _BoundedLoader(yaml.SafeLoader):
         node = super().compose_scalar_node(anchor)
         if node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
             problem = f"a number has {len(node.value)} digits"
-            raise YAMLBoundError(None, None, problem, node.start_mark)
+            raise YAMLBoundError(problem, node.start_mark)
         return node
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
@@ -120,15 +129,15 @@ class _BoundedLoader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in seen:
-                    problem = f'the key "{shown(key.value)}" stands twice'
-                    raise YAMLBoundError(None, None, problem, key.start_mark)
+                    problem = f'the key "{shown(key.value)}" stands twice; leave one out'
+                    raise YAMLBoundError(problem, key.start_mark)
                 seen.add((key.tag, key.value))
         return node
 
-    def _count(self, values: int, event: yaml.Event) -> None:
+    def _count(self, values: int, event: Any) -> None:
         self._values += values
         if self._values > _MOST_VALUES:
-            raise YAMLBoundError(None, None, f"it holds more than {_MOST_VALUES} values", event.start_mark)
+            raise YAMLBoundError(f"it holds more than {_MOST_VALUES} values", event.start_mark)
 
 
 def _line(error: Exception) -> str:

@@ -363,7 +363,9 @@ class FairMOTTracker:
         if len(new):
             embeddings = None if seen.embeddings is None else seen.embeddings[new]
             states = self._kalman.initiate(seen.measured[:, new])
-            rows = self._store.append(states, seen.scores[new], seen.class_ids[new], embeddings, self._frame, self._clock.now)
+            rows = self._store.append(
+                states, seen.scores[new], seen.class_ids[new], embeddings, self._frame, self._clock.now
+            )
             self._store.confirmed[rows] = self._frame == 1
             if self.settings.reference_faults:
                 self._name(np.arange(rows.start, rows.stop))

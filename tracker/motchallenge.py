@@ -9,10 +9,10 @@ One box per line: frame (from 1), identity, left, top, width, height, and then
   eighth is taken for the class where it names one of MOT17's in every row.
 
 What separates the columns is taken from the first line, as TrackEval 1.3 does it (`_load_simple_text_file`): commas,
-tabs, semicolons, blanks or colons, whichever comes first in this list, with blanks around them, values in quotes and one
-separator at the end of a line allowed. Lines of one frame must have equally many columns. Beyond what TrackEval reads,
-blank lines and a byte order mark do not matter. Stricter than TrackEval, which rounds or takes them as they are: frames
-and identities must be whole, values finite and not absurdly large, widths and heights not negative.
+tabs, semicolons, blanks or colons, whichever it has first in this order. Blanks around values, quotes and one separator
+at the end of a line do not matter. Lines of one frame must have equally many columns, at least 7. TrackEval refuses
+blank lines and a byte order mark, which are read here. It takes any number where this reader is strict: frames and
+identities must be whole, the first 8 values finite and not absurdly large, widths and heights not negative.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def _quickly(lines: list[str], delimiter: str) -> npt.NDArray[np.float64] | None
 def _is_sound(table: npt.NDArray[np.float64]) -> bool:
     """Tell whether `_row` would take every row."""
     return bool(
-        _LEAST_COLUMNS <= table.shape[1]
+        table.shape[1] >= _LEAST_COLUMNS
         and np.isfinite(table[:, :_KEPT_COLUMNS]).all()
         and (table[:, :2] == np.trunc(table[:, :2])).all()
         and (np.abs(table[:, :6]) <= LARGEST).all()

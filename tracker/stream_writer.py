@@ -1,10 +1,10 @@
 """Detections written as they come: a log of frames while a run goes on, an `.npz` archive once it has ended.
 
-An archive cannot grow by a frame at a time, and it is worth nothing without its end. So the file begins as a log: a line
-that names its format, a line of JSON, then one record per frame, each with a checksum. When the writer is closed, the
-log is copied array by array into an archive beside it, which then takes its place: at any moment the name holds either
-a log that can be read up to the last whole record, also after a kill or a power cut, or the whole archive. Memory stays
-the same however long the run is.
+An archive cannot grow by a frame at a time, and it is worth nothing without its end. So the file begins as a log: a
+line that names its format, a line of JSON, then one record per frame, each with a checksum. When the writer is closed,
+the log is copied array by array into an archive beside it, which then takes its place. At any moment the name holds
+either a log that can be read up to its last whole record, also after a kill or a power cut, or the whole archive.
+Memory stays the same however long the run is; at the end the disk needs room for both.
 """
 
 from __future__ import annotations

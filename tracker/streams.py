@@ -174,7 +174,7 @@ def _read_npz(path: Path) -> DetectionStream:
         raise UserError(f"{path}: fps must be a number above 0, not {rate:g}.")
     _require_frame_count(last, path)
     processed: npt.NDArray[np.int64] | range = range(1, int(last) + 1)
-    timestamps = _seconds(data, len(data["processed"]) if "processed" in data else len(processed), path)
+    timestamps = _seconds(data, data["processed"].size if "processed" in data else len(processed), path)
     frame = _whole(data["frame"], "frame", path)
     numbers = np.unique(frame)
     if "processed" in data:
