@@ -53,12 +53,12 @@ def track_frames(
     with closing(engine.detect_stream(_batches(source, size, clock), ahead)) as found:
         for frame, detections in _one_by_one(found):
             if stream is not None:
-                stream.add(frame.index, detections)
+                stream.add(frame.index, detections, frame.timestamp)
             if camera is not None:
                 with clock("camera"):
                     tracker.move(camera.update(_picture(frame), tracks.tlwh))
             with clock("track"):
-                tracks = tracker.update(detections)
+                tracks = tracker.update(detections, frame.timestamp)
             with clock("write"):
                 for sink in sinks:
                     sink.write(frame, tracks)

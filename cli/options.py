@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +11,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from core.errors import ConfigError, suggestion
+from core.errors import ConfigError, shown, suggestion
+from core.yaml_files import read_yaml, require_bounds
 
 _KINDS = {
     int: "a whole number",
@@ -23,6 +24,7 @@ _KINDS = {
     Path: "a path",
 }
 _EXAMPLES = {int: "64", float: "0.5", str: "name"}
+_LONGEST_MESSAGE = 400
 
 
 def with_underscores(argument: str) -> str:
@@ -61,12 +63,13 @@ class Keys:
         Raises:
             ConfigError: if a file cannot be read, or a key in it is unknown or has a value of the wrong type.
         """
-        for path in _config_files(arguments):
-            self._check_keys(path)
-            try:
-                parser.parse_path(path)
-            except ArgumentError as error:
-                raise ConfigError(f"{path}: {self._explained(error.message)}") from error
+        for name, value in _values(arguments):
+            if name == "config":
+                self._check_keys(value)
+                try:
+                    parser.parse_path(value)
+                except ArgumentError as error:
+                    raise ConfigError(f"{value}: {self._explained(error.message)}") from error
 
     def parse(self, parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         """Read the command line and the files that it names; later values replace earlier ones.
@@ -75,27 +78,18 @@ class Keys:
             ConfigError: if something is unknown or of the wrong type.
             SystemExit: for `--help` and `--version`, after printing.
         """
+        for name, value in _values(arguments):
+            if self._is_group(name) and os.path.isfile(value):  # which jsonargparse would read as a part of the keys
+                raise ConfigError(f"{self._wrong(name, value)} Name files of keys with --config.")
+            require_bounds(name, value)
         try:
             return parser.parse_args(arguments)
         except ArgumentError as error:
             raise self._explained(error.message) from error
 
     def _check_keys(self, path: str) -> None:
-        """Raise unless a YAML file holds known keys, and true or false where a flag has no value.
-
-        What cannot be read at all is left to jsonargparse.
-        """
-        try:
-            with open(path, encoding="utf-8") as file:
-                content = yaml.safe_load(file)
-        except OSError as error:
-            raise ConfigError(f"The configuration {path} cannot be read ({error.strerror}); check the path.") from error
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" (line {mark.line + 1})" if mark is not None else ""
-            raise ConfigError(
-                f"The configuration {path} is not YAML{where}; compare it with {self.example}."
-            ) from error
+        """Raise unless a YAML file can be read and holds known keys, and true or false where a flag has no value."""
+        content = read_yaml(path, self.example)
         if not isinstance(content, dict):
             raise ConfigError(f"The configuration {path} holds no `key: value` lines; see {self.example}.")
         for key, value in self._flat(content):
@@ -105,6 +99,8 @@ class Keys:
                 raise self._unknown(key, f"{path}: the key")
             if self.kinds[key] is bool and not isinstance(value, bool):
                 raise ConfigError(f"{path}: {self._wrong(key, value)}")
+            for text in _texts(value):
+                require_bounds(f"{path}: {key}", text)
 
     def _flat(self, content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         for name, value in content.items():
@@ -123,7 +119,7 @@ class Keys:
         if not nearest:
             keys = {each.rpartition(".")[2]: each for each in self.kinds}
             nearest = "".join(suggestion(keys[name], self.kinds) for name in get_close_matches(key, keys, n=1))
-        return ConfigError(f'{subject} "{key}" is unknown.{nearest}')
+        return ConfigError(f'{subject} "{shown(key)}" is unknown.{nearest}')
 
     def _explained(self, message: str) -> ConfigError:
         """Return a message of jsonargparse as one sentence in our words."""
@@ -135,11 +131,11 @@ class Keys:
         )
         if wrong and (wrong[1] in self.kinds or self._is_group(wrong[1])):
             return ConfigError(self._wrong(wrong[1], wrong[2]))
-        return ConfigError(" ".join(message.split()).rstrip(".") + "; see --help.")
+        return ConfigError(shown(message, _LONGEST_MESSAGE).rstrip(".") + "; see --help.")
 
     def _wrong(self, key: str, value: object) -> str:
         expected = "a group of keys with values" if self._is_group(key) else _expected(self.kinds[key])
-        return f'{key} must be {expected}, not "{value}".'
+        return f'{key} must be {expected}, not "{shown(value)}".'
 
 
 def _leaves(hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -151,12 +147,24 @@ def _leaves(hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, kind
 
 
-def _config_files(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the files that `--config` names."""
+def _values(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the options of a command line with their values; for one without a value, whatever follows it."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
-        if name == "--config" and (equals or following):
-            yield value if equals else following
+        if name.startswith("--") and (equals or following):
+            yield name.removeprefix("--"), value if equals else following
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text within a value of a YAML file."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
 
 
 def _expected(kind: Any) -> str:

@@ -42,3 +42,9 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """Return ` Did you mean "x"?` for the nearest known word, or an empty string."""
     nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f' Did you mean "{nearest[0]}"?' if nearest else ""
+
+
+def shown(value: object, longest: int = 80) -> str:
+    """Return a value as one line that is short enough for a message."""
+    line = " ".join(str(value).split())
+    return line if len(line) <= longest else f"{line[:longest]}..."

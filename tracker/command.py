@@ -15,8 +15,9 @@ import numpy as np
 import yaml
 from jsonargparse import ArgumentParser
 
-from core.errors import ConfigError, OutputError, UserError, suggestion
+from core.errors import ConfigError, OutputError, UserError, shown, suggestion
 from core.motchallenge import result_line
+from core.yaml_files import read_yaml, require_bounds
 from tracker.fairmot import FairMOTTracker
 from tracker.interpolation import interpolate
 from tracker.motchallenge import Boxes
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str], say: Callable[[str], None]) -> int:
             rate = USUAL_FRAME_RATE
         started = time.perf_counter()
         try:
-            boxes = track(stream, FairMOTTracker(rate, settings))
+            boxes = track(stream, FairMOTTracker(rate, settings), use_timestamps=values["frame_rate"] is None)
         except UserError as error:
             raise UserError(f"{stream.name}: {error}") from error
         milliseconds = 1000 * (time.perf_counter() - started) / max(len(stream), 1)
@@ -68,12 +69,30 @@ def main(arguments: Sequence[str], say: Callable[[str], None]) -> int:
     return 0
 
 
-def track(stream: DetectionStream, tracker: FairMOTTracker) -> Boxes:
-    """Return the results of `tracker` on a whole stream."""
+def track(stream: DetectionStream, tracker: FairMOTTracker, use_timestamps: bool = True) -> Boxes:
+    """Return the results of `tracker` on a whole stream.
+
+    Long stretches without detections cost nothing: once no track is left, they are skipped up to the two frames before
+    the next detections, from which the tracker learns how long a step is.
+    """
     frames, reports = [], []
-    for frame, detections in stream:
-        reports.append(tracker.update(detections))
-        frames.append(frame)
+    nothing, position = stream.nothing, 0
+
+    def seconds(position: int) -> float | None:
+        return stream.timestamp(position) if use_timestamps else None
+
+    for found_at, frame, detections in stream.found():
+        while position < found_at:
+            if tracker.is_idle and position < found_at - 2:
+                tracker.skip(found_at - 2 - position)
+                position = found_at - 2
+            tracker.update(nothing, seconds(position))
+            position += 1
+        tracks = tracker.update(detections, seconds(position))
+        position += 1
+        if len(tracks):
+            reports.append(tracks)
+            frames.append(frame)
     if not reports:
         return Boxes(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
     return Boxes(
@@ -122,8 +141,12 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, Any], TrackerSettings]:
     start = preset(_value_of("--tracker", arguments) or "default")
     parser.set_defaults(asdict(start))
     config = _value_of("--config", arguments)
+    if config:
+        arguments = [*_as_flags(config), *arguments]
+    for argument in arguments:
+        require_bounds(argument.partition("=")[0], argument.partition("=")[2] or argument)
     try:
-        values = vars(parser.parse_args([*_as_flags(config), *arguments] if config else arguments))
+        values = vars(parser.parse_args(arguments))
     except ArgumentError as error:
         raise ConfigError(_explained(str(error.message))) from error
     settings = TrackerSettings(**{field.name: values.pop(field.name) for field in fields(TrackerSettings)})
@@ -154,7 +177,7 @@ def _parser() -> ArgumentParser:
         "--frame_rate",
         type=float | None,
         default=None,
-        help="frames per second; null means what seqinfo.ini or the .npz file says",
+        help="frames per second, all equally long; null means what seqinfo.ini or the .npz file says",
     )
     parser.add_argument(
         "--interpolate",
@@ -181,12 +204,7 @@ def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
 
 def _as_flags(path: str) -> Iterator[str]:
     """Yield the `tracker:` keys of a YAML file as flags."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"The configuration {path} cannot be read ({error.strerror}); check the path.") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"The configuration {path} is not YAML; compare it with configs/default.yaml.") from error
+    content = read_yaml(path, "configs/default.yaml")
     section = content.get("tracker") if isinstance(content, Mapping) else None
     if not isinstance(section, Mapping):
         raise ConfigError(f"The configuration {path} holds no `tracker:` keys; see configs/default.yaml.")
@@ -205,8 +223,8 @@ def _explained(message: str) -> str:
         return f'The option "{unknown[1]}" is unknown.{suggestion(unknown[1], known)}'
     wrong = re.search(r'Parser key "([\w.]+)".*(?:Given value|Got value): (.*)', message, re.DOTALL)
     if wrong:
-        return f'{wrong[1]} cannot be "{wrong[2].strip()}"; see python -m tracker --help.'
-    return " ".join(message.split()).rstrip(".") + "; see python -m tracker --help."
+        return f'{wrong[1]} cannot be "{shown(wrong[2])}"; see python -m tracker --help.'
+    return shown(message, 400).rstrip(".") + "; see python -m tracker --help."
 
 
 def run() -> int:

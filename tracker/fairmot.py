@@ -17,7 +17,8 @@ import numpy.typing as npt
 from core.errors import ConfigError, UserError
 from core.records import Detections, Tracks
 from tracker.assignment import Assign, IndexArray, assign, assign_in_square
-from tracker.costs import Array, FloatArray, IntArray, forbid_other_classes, near_duplicates, normalised
+from tracker.clock import HALF_A_FRAME, Clock
+from tracker.costs import MOST_BOXES, Array, FloatArray, IntArray, forbid_other_classes, near_duplicates, normalised
 from tracker.kalman import POSITION
 from tracker.settings import TrackerSettings
 from tracker.store import TrackStore
@@ -32,6 +33,8 @@ _CostOf = Callable[[IndexArray, IndexArray], Array]
 _STAYED, _NEW, _REFOUND, _STILL_LOST, _JUST_LOST, _GONE = range(6)
 _AFTER_TRACKED = np.array([_STAYED, _JUST_LOST], np.int8)
 _AFTER_LOST = np.array([_REFOUND, _STILL_LOST], np.int8)
+
+_MOST_PAIRS = MOST_BOXES**2  # of tracks and detections
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +95,15 @@ class FairMOTTracker:
     is a high score. An embedding that is not finite or all zeros matches no track by appearance and is ignored when
     a track's embedding is smoothed. Frames whose detections carry no embeddings are associated by boxes alone.
 
+    Time is that of the timestamps, where `update` gets any, so that a lost track may be found again for one second
+    also where a camera drops frames or a video's frame rate varies; the filter takes a step per frame all the same.
+    After a pause no track is found again, neither those lost before nor those seen in the last frame. A pause is a
+    step that is longer than a lost track may wait, and than four of the step before: a camera of which a slow computer
+    sees a frame every three seconds does not pause.
+
     Args:
-        frame_rate: frames per second between calls of `update`, so the source's divided by the stride.
+        frame_rate: frames per second between calls of `update`, so the source's divided by the stride. With
+            timestamps it need only be about right.
         settings: constants of the association.
 
     Raises:
@@ -110,6 +120,7 @@ class FairMOTTracker:
         if not 0 < frame_rate < float("inf"):
             raise ConfigError(f"frame_rate must be above 0, not {frame_rate}.")
         self.settings = settings or TrackerSettings()
+        self._frame_rate = frame_rate
         self._buffer = self.settings.buffer_frames(frame_rate)
         self._kalman = kalman_filter(self.settings)
         self._distance = box_distance(self.settings)
@@ -124,24 +135,49 @@ class FairMOTTracker:
         """Forget all tracks and start again at frame 1 and id 1."""
         self._store = TrackStore()
         self._frame = 0
+        self._clock = Clock(self._frame_rate)
         self._ids_given = 0
         self._several_classes = False
 
-    def update(self, detections: Detections) -> Tracks:
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no track, not even a lost one."""
+        return self._store.count == 0
+
+    def skip(self, frames: int) -> None:
+        """Advance by frames without detections while there is no track, as so many calls of `update` would.
+
+        Their timestamps are not needed, but those of the last two frames before one with detections are: give these to
+        `update`.
+
+        Raises:
+            ValueError: if there is a track.
+        """
+        if not self.is_idle:
+            raise ValueError("Frames cannot be skipped while there are tracks; call update for each.")
+        self._frame += frames
+
+    def update(self, detections: Detections, timestamp: float | None = None) -> Tracks:
         """Advance by one frame and return its confirmed tracks, with the filter's boxes.
 
         Call it for frames without detections too: time passes for the tracks.
 
         Args:
             detections: of this frame, in source pixels, not filtered by score above `settings.minimum_score`.
+            timestamp: of this frame in seconds. Where it is not known or does not rise, the frame counts as
+                `1 / frame_rate` seconds.
 
         Raises:
-            UserError: if embeddings have another size than those before.
+            UserError: if embeddings have another size than those before, or there are more detections than
+                `MOST_BOXES` or more pairs of tracks and detections than that squared.
         """
         self._frame += 1
+        self._clock.advance(None if self.settings.reference_faults else timestamp)
+        self._forget()
         store = self._store
         seen = self._usable(detections)
         count = store.count
+        self._require_bounds(count, len(seen.scores))
         lost = np.zeros(count, np.bool_)
         lost[store.tracked :] = True
         states, boxes = self._predict(lost, seen)
@@ -153,7 +189,7 @@ class FairMOTTracker:
         lost[missed] = True
         gone = np.zeros(count, np.bool_)
         gone[unconfirmed] = True
-        overdue = self._frame - store.last_frame[store.tracked : count] > self._buffer
+        overdue = self._overdue(self._buffer)[store.tracked :]
         if self.settings.reference_faults:
             gone |= lost & store.expired[:count]
             store.expired[store.tracked : count] |= overdue
@@ -172,6 +208,28 @@ class FairMOTTracker:
                 as `tracker.flow.CameraMotion` answers.
         """
         self._kalman.move(self._store.kalman[:, :, : self._store.count], np.asarray(transform, np.float64))
+
+    def _forget(self) -> None:
+        """Drop tracks that more time than one frame has carried beyond what a lost track may wait."""
+        store, limit = self._store, self._buffer + 1
+        if self._clock.paused(limit):
+            store.keep(np.zeros(0, np.intp), 0)
+        elif self._clock.step > 1 + HALF_A_FRAME and store.tracked < store.count:
+            late = self._overdue(limit)
+            late[: store.tracked] = False
+            store.keep((~late).nonzero()[0], store.tracked)
+
+    def _overdue(self, frames: float) -> Mask:
+        """Return which tracks were last seen more than so many frames ago."""
+        late: Mask = self._clock.now - self._store.last_seen[: self._store.count] > frames + HALF_A_FRAME
+        return late
+
+    def _require_bounds(self, tracks: int, detections: int) -> None:
+        if detections > MOST_BOXES or tracks * detections > _MOST_PAIRS:
+            raise UserError(
+                f"Frame {self._frame} has {detections} detections for {tracks} tracks, and at most {MOST_BOXES} for as "
+                "many can be told apart; raise the confidence thresholds."
+            )
 
     def _usable(self, detections: Detections) -> _Seen:
         """Return what the cascade can use of `detections`: sound boxes with a score above the least."""
@@ -293,6 +351,7 @@ class FairMOTTracker:
             blend += (1 - momentum) * seen.embeddings.take(columns, axis=0)
             store.embeddings[rows] = normalised(blend)
         store.last_frame[rows] = self._frame
+        store.last_seen[rows] = self._clock.now
         store.confirmed[rows] = True
         if settings.reference_faults and not settings.low_score_stage:
             refreshed = ~lost[rows]
@@ -304,7 +363,9 @@ class FairMOTTracker:
         if len(new):
             embeddings = None if seen.embeddings is None else seen.embeddings[new]
             states = self._kalman.initiate(seen.measured[:, new])
-            rows = self._store.append(states, seen.scores[new], seen.class_ids[new], embeddings, self._frame)
+            rows = self._store.append(
+                states, seen.scores[new], seen.class_ids[new], embeddings, self._frame, self._clock.now
+            )
             self._store.confirmed[rows] = self._frame == 1
             if self.settings.reference_faults:
                 self._name(np.arange(rows.start, rows.stop))

@@ -1,16 +1,24 @@
 """MOTChallenge text files: ground truth, detections and results, read with faults named by line.
 
-One box per line, comma separated: frame (from 1), identity, left, top, width, height, and then
+One box per line: frame (from 1), identity, left, top, width, height, and then
 
-- results: score; MOT15 style files carry three more columns, which mean nothing.
+- results: score; further columns (-1, -1, -1) mean nothing, but a class in the eighth must be that of people.
 - detections: score; the identity is -1.
-- ground truth with 8 or 9 columns (MOT16 and later): flag (0 = do not count), class (1 = pedestrian), visibility.
-- ground truth with 7 or 10 columns (MOT15): flag (1 or -1), then world coordinates. There is no class.
+- ground truth of MOT16 and later: flag (0 = do not count), class (1 = pedestrian), visibility.
+- ground truth of MOT15: flag (1 or -1), then world coordinates or -1. There is no class. With 10 or more columns the
+  eighth is taken for the class where it names one of MOT17's in every row.
+
+What separates the columns is taken from the first line, as TrackEval 1.3 does it (`_load_simple_text_file`): commas,
+tabs, semicolons, blanks or colons, whichever it has first in this order. Blanks around values, quotes and one separator
+at the end of a line do not matter. Lines of one frame must have equally many columns, at least 7. TrackEval refuses
+blank lines and a byte order mark, which are read here. It takes any number where this reader is strict: frames and
+identities must be whole, the first 8 values finite and not absurdly large, widths and heights not negative.
 """
 
 from __future__ import annotations
 
 import configparser
+import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +26,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import UserError
+from core.errors import UserError, shown
 from core.records import Detections
+from tracker.costs import MOST_BOXES
 
-_LEAST_COLUMNS, _MOST_COLUMNS = 7, 10
-_CLASS_COLUMN_COUNTS = (8, 9)
-_LARGEST = 1e9  # of frames, identities and pixels; far above any, and far below where float64 loses digits
+LEAST_CLASS, LARGEST_CLASS = 1, 13  # of MOT17
+PEDESTRIAN = 1
+_LEAST_COLUMNS, _KEPT_COLUMNS, _WORLD_COLUMNS = 7, 8, 10
+_CLASS = 7  # its column
+_LONGEST_LINE = 10_000  # characters; csv.Sniffer takes minutes for a line of megabytes
+LARGEST = 1e9  # of frames, identities and pixels; far above any, and far below where float64 loses digits
 _NAMES = ("frame", "identity", "left", "top", "width", "height")
 
 
@@ -106,33 +118,37 @@ def read_ground_truth(path: Path | str) -> Boxes:
     """Read a `gt.txt` of MOT15 or MOT16 and later, all rows.
 
     Raises:
-        UserError: if the file cannot be read, or a line is not a box or repeats an identity of its frame.
+        UserError: if the file cannot be read, a line is not a box or repeats an identity of its frame, or a frame has
+            more boxes than `MOST_BOXES`.
     """
-    table, lines = _table(Path(path))
-    boxes = _boxes(table, with_class=table.shape[1] in _CLASS_COLUMN_COUNTS)
-    _require_single_identities(boxes, Path(path), lines)
-    return _sorted(boxes)
+    table = _read(Path(path))
+    return _sorted(_boxes(table, _truth_classes(table)), table, single=True)
 
 
 def read_results(path: Path | str) -> Boxes:
     """Read the results of a tracker; an empty file is a tracker that found nobody.
 
     Raises:
-        UserError: as for `read_ground_truth`.
+        UserError: as for `read_ground_truth`, or if a line is of another class than people, which nobody scores.
     """
-    table, lines = _table(Path(path))
-    boxes = _boxes(table, with_class=False)
-    _require_single_identities(boxes, Path(path), lines)
-    return _sorted(boxes)
+    table = _read(Path(path))
+    others = np.flatnonzero(np.trunc(table.values[:, _CLASS]) > PEDESTRIAN)
+    if len(others):
+        raise UserError(
+            f"{table.where(others[0])}: the class must be {PEDESTRIAN} (people) or -1, not "
+            f"{table.values[others[0], _CLASS]:g}; leave out what is of another class."
+        )
+    return _sorted(_boxes(table, None), table, single=True)
 
 
 def read_detections(path: Path | str) -> dict[int, Detections]:
     """Read a `det.txt` and return detections without embeddings by frame; frames without any have no entry.
 
     Raises:
-        UserError: if the file cannot be read or a line is not a box.
+        UserError: if the file cannot be read, a line is not a box, or a frame has more than `MOST_BOXES`.
     """
-    boxes = _sorted(_boxes(_table(Path(path))[0], with_class=False))
+    table = _read(Path(path))
+    boxes = _sorted(_boxes(table, None), table, single=False)
     frames, starts = np.unique(boxes.frames, return_index=True)
     found = {}
     for frame, rows in zip(frames.tolist(), np.split(np.arange(len(boxes)), starts[1:]), strict=False):
@@ -144,11 +160,32 @@ def read_detections(path: Path | str) -> dict[int, Detections]:
     return found
 
 
-def _table(path: Path) -> tuple[npt.NDArray[np.float64], list[int]]:
-    """Return the numbers of a file, `(n, columns)`, and the line number of each row.
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """The numbers of a file.
+
+    Attributes:
+        path: of the file.
+        values: `(n, 8)` float64, the columns that mean something; NaN where a row has no eighth.
+        columns: most columns of a row.
+        lines: number of the line of each row.
+    """
+
+    path: Path
+    values: npt.NDArray[np.float64]
+    columns: int
+    lines: list[int]
+
+    def where(self, row: int | np.intp) -> str:
+        """Return file and line of a row, for messages."""
+        return f"{self.path}, line {self.lines[row]}"
+
+
+def _read(path: Path) -> _Table:
+    """Read a file.
 
     NumPy parses a file without faults some ten times faster than Python; whatever it refuses, or whatever breaks a
-    rule, is read again line by line, which names the fault.
+    rule, is read again line by line, which takes what TrackEval takes or names the fault.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -156,54 +193,101 @@ def _table(path: Path) -> tuple[npt.NDArray[np.float64], list[int]]:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a text file; give a MOTChallenge text file.") from error
-    numbered = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    numbered = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line and not line.isspace()]
     if not numbered:
-        return np.zeros((0, _LEAST_COLUMNS)), []
+        return _Table(path, np.zeros((0, _KEPT_COLUMNS)), 0, [])
     numbers, lines = map(list, zip(*numbered, strict=True))
+    dialect = _dialect(lines[0], f"{path}, line {numbers[0]}")
+    values = _quickly(lines, dialect.delimiter)
+    if values is None or not _is_sound(values):
+        values, columns = _by_line(numbered, dialect, path)
+    else:
+        columns = values.shape[1]
+    if values.shape[1] < _KEPT_COLUMNS:
+        values = np.pad(values, ((0, 0), (0, _KEPT_COLUMNS - values.shape[1])), constant_values=np.nan)
+    return _Table(path, values[:, :_KEPT_COLUMNS], columns, numbers)
+
+
+def _dialect(line: str, where: str) -> type[csv.Dialect]:
+    """Return how the first line separates its values."""
+    if len(line) > _LONGEST_LINE:
+        raise UserError(f"{where}: a line must not have more than {_LONGEST_LINE} characters, not {len(line)}.")
     try:
-        table = np.loadtxt(lines, dtype=np.float64, delimiter=",", comments=None, ndmin=2)
+        dialect = csv.Sniffer().sniff(line + "\n")
+    except csv.Error as error:
+        raise UserError(f"{where}: {_not_numbers(line)}") from error
+    dialect.skipinitialspace = True
+    return dialect
+
+
+def _quickly(lines: list[str], delimiter: str) -> npt.NDArray[np.float64] | None:
+    """Return the numbers of all lines, `(n, columns)`, or none if that takes more care."""
+    if delimiter not in ",\t;: ":
+        return None
+    if delimiter != " ":
+        stripped = [line.rstrip(" ") for line in lines]
+        lines = [line.removesuffix(delimiter) for line in stripped] if stripped[0].endswith(delimiter) else lines
+    elif any("\t" in line for line in lines):
+        return None
+    try:
+        return np.loadtxt(
+            lines, dtype=np.float64, delimiter=None if delimiter == " " else delimiter, comments=None, ndmin=2
+        )
     except ValueError:
-        table = None
-    if table is None or not _is_sound(table):
-        columns = lines[0].count(",") + 1
-        rows = [_row(line, columns, f"{path}, line {number}") for number, line in numbered]
-        table = np.array(rows, np.float64)
-    return table, numbers
+        return None
 
 
 def _is_sound(table: npt.NDArray[np.float64]) -> bool:
     """Tell whether `_row` would take every row."""
     return bool(
-        _LEAST_COLUMNS <= table.shape[1] <= _MOST_COLUMNS
-        and np.isfinite(table).all()
+        table.shape[1] >= _LEAST_COLUMNS
+        and np.isfinite(table[:, :_KEPT_COLUMNS]).all()
         and (table[:, :2] == np.trunc(table[:, :2])).all()
-        and (np.abs(table[:, :6]) <= _LARGEST).all()
+        and (np.abs(table[:, :6]) <= LARGEST).all()
         and (table[:, 0] >= 1).all()
         and (table[:, 4:6] >= 0).all()
     )
 
 
-def _row(line: str, columns: int, where: str) -> list[float]:
+def _by_line(
+    numbered: list[tuple[int, str]], dialect: type[csv.Dialect], path: Path
+) -> tuple[npt.NDArray[np.float64], int]:
+    """Return the first columns of all lines, NaN where there is no eighth, and the most columns of a line."""
+    columns_of: dict[float, int] = {}
+    values = np.full((len(numbered), _KEPT_COLUMNS), np.nan)
+    for index, (number, line) in enumerate(numbered):
+        where = f"{path}, line {number}"
+        row = _row(line, dialect, where)
+        columns = columns_of.setdefault(row[0], len(row))
+        if len(row) != columns:
+            raise UserError(
+                f"{where}: this line has {len(row)} columns and the first of frame {row[0]:g} has {columns}; make them "
+                "equal."
+            )
+        values[index, : len(row)] = row[:_KEPT_COLUMNS]
+    return values, max(columns_of.values())
+
+
+def _row(line: str, dialect: type[csv.Dialect], where: str) -> list[float]:
     """Return the numbers of one line.
 
     Args:
         line: text of the line.
-        columns: how many the first line has.
+        dialect: how it separates them.
         where: file and line, for messages.
     """
     try:
-        row = [float(value) for value in line.split(",")]
-    except ValueError as error:
-        raise UserError(f"{where}: every value must be a number, separated by commas, not {line.strip()!r}.") from error
-    if not _LEAST_COLUMNS <= len(row) <= _MOST_COLUMNS:
-        raise UserError(f"{where}: a line must have {_LEAST_COLUMNS} to {_MOST_COLUMNS} columns, not {len(row)}.")
-    if len(row) != columns:
-        raise UserError(f"{where}: this line has {len(row)} columns and the first one {columns}; make them equal.")
-    if not all(map(math.isfinite, row)):
-        raise UserError(f"{where}: values must be finite numbers, not {line.strip()!r}.")
+        fields = next(csv.reader([line], dialect))
+        row = [float(field) for field in (fields if fields[-1] else fields[:-1])]
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{where}: {_not_numbers(line)}") from error
+    if len(row) < _LEAST_COLUMNS:
+        raise UserError(f"{where}: a line must have at least {_LEAST_COLUMNS} columns, not {len(row)}.")
+    if not all(map(math.isfinite, row[:_KEPT_COLUMNS])):
+        raise UserError(f"{where}: values must be finite numbers, not {shown(line)!r}.")
     for name, value in zip(_NAMES, row, strict=False):
-        if abs(value) > _LARGEST:
-            raise UserError(f"{where}: the {name} must be at most {_LARGEST:.0f}, not {value:g}.")
+        if abs(value) > LARGEST:
+            raise UserError(f"{where}: the {name} must be at most {LARGEST:.0f}, not {value:g}.")
     for name, value in zip(_NAMES[:2], row, strict=False):
         if value != int(value):
             raise UserError(f"{where}: the {name} must be a whole number, not {value:g}.")
@@ -215,25 +299,56 @@ def _row(line: str, columns: int, where: str) -> list[float]:
     return row
 
 
-def _boxes(table: npt.NDArray[np.float64], with_class: bool) -> Boxes:
+def _not_numbers(line: str) -> str:
+    return f"every value must be a number, separated as in the first line, not {shown(line)!r}."
+
+
+def _truth_classes(table: _Table) -> npt.NDArray[np.int64] | None:
+    """Return the classes of ground truth, or none where it has no column of them."""
+    classes = table.values[:, _CLASS]
+    if not len(classes) or np.isnan(classes).any():
+        return None
+    named = (classes == np.trunc(classes)) & (classes >= LEAST_CLASS) & (classes <= LARGEST_CLASS)
+    if table.columns >= _WORLD_COLUMNS and not named.all():
+        return None
+    return classes.astype(np.int64)
+
+
+def _boxes(table: _Table, class_ids: npt.NDArray[np.int64] | None) -> Boxes:
     """Give the columns of a table their names."""
-    class_ids = table[:, 7].astype(np.int64) if with_class else None
-    return Boxes(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2:6], table[:, 6], class_ids)
+    values = table.values
+    return Boxes(values[:, 0].astype(np.int64), values[:, 1].astype(np.int64), values[:, 2:6], values[:, 6], class_ids)
 
 
-def _sorted(boxes: Boxes) -> Boxes:
-    """Return `boxes` by rising frame."""
-    return boxes[np.argsort(boxes.frames, kind="stable")]
+def _sorted(boxes: Boxes, table: _Table, single: bool) -> Boxes:
+    """Return the boxes of a table by rising frame.
+
+    Args:
+        boxes: in the order of the table.
+        table: what they were made of.
+        single: whether an identity may occur only once in a frame.
+    """
+    order = np.argsort(boxes.frames, kind="stable")
+    by_frame = boxes.frames[order]
+    crowded = np.flatnonzero(by_frame[MOST_BOXES:] == by_frame[:-MOST_BOXES])
+    if len(crowded):
+        row = order[crowded[0] + MOST_BOXES]
+        raise UserError(
+            f"{table.where(row)}: frame {boxes.frames[row]} has more than {MOST_BOXES} boxes; leave some out."
+        )
+    if single:
+        _require_single_identities(boxes, table)
+    return boxes[order]
 
 
-def _require_single_identities(boxes: Boxes, path: Path, lines: list[int]) -> None:
+def _require_single_identities(boxes: Boxes, table: _Table) -> None:
     """Raise unless every identity occurs once in a frame."""
     order = np.lexsort((boxes.ids, boxes.frames))
     frames, ids = boxes.frames[order], boxes.ids[order]
     repeated = np.flatnonzero((frames[1:] == frames[:-1]) & (ids[1:] == ids[:-1]))
     if len(repeated):
-        row = int(order[repeated[0] + 1])
+        row = order[repeated[0] + 1]
         raise UserError(
-            f"{path}, line {lines[row]}: identity {boxes.ids[row]} occurs twice in frame {boxes.frames[row]}; "
+            f"{table.where(row)}: identity {boxes.ids[row]} occurs twice in frame {boxes.frames[row]}; "
             "leave one of the lines out."
         )

@@ -8,6 +8,8 @@ from typing import Literal, get_args, get_type_hints
 from core.errors import ConfigError
 from core.ranges import require, require_positive
 
+_FOREVER = 1e15  # frames; infinity has no whole number
+
 
 @dataclass(frozen=True)
 class TrackerSettings:
@@ -41,7 +43,7 @@ class TrackerSettings:
             quantile of 4 degrees of freedom, 9.4877).
         embedding_momentum: weight of the old embedding when a new one is blended in (FairMOT, `alpha` 0.9).
         lost_track_buffer: how long a lost track may be found again, in frames of a 30 frames/s video; scaled by the
-            frame rate (FairMOT, `track_buffer` 30, so one second).
+            frame rate (FairMOT, `track_buffer` 30, so one second), and measured by timestamps where there are any.
         duplicate_distance: a tracked and a lost track closer than this, as 1 - IoU, are one person (FairMOT, 0.15).
         position_weight: standard deviation of position and height per pixel of height (DeepSORT, 1/20).
         velocity_weight: the same for their velocities (DeepSORT, 1/160).
@@ -68,6 +70,7 @@ class TrackerSettings:
             buffer               rounded down, may be 0                     rounded to the nearest, at least 1
             duplicates           of two equally old ones the lost stays     the tracked one stays
             score of a refound   that before the loss (FairMOT only)        that of its detection
+            time                 counted in frames                          measured by timestamps
             ids                  taken by tracks that are never reported    taken when a track is confirmed
             equal costs          the course of lap's search decides         any of the equal assignments
             ===================  =========================================  ====================================
@@ -138,5 +141,5 @@ class TrackerSettings:
 
     def buffer_frames(self, frame_rate: float) -> int:
         """Return how many frames a track may stay lost at `frame_rate` frames per second."""
-        frames = frame_rate / 30.0 * self.lost_track_buffer
+        frames = min(frame_rate / 30.0 * self.lost_track_buffer, _FOREVER)
         return int(frames) if self.reference_faults else max(1, round(frames))

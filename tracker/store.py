@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracker.costs import FloatArray, IntArray
+from tracker.costs import Array, FloatArray, IntArray
 from tracker.kalman import ROWS, States
 
 _FIRST_CAPACITY = 64
@@ -23,6 +23,7 @@ class TrackStore:
         embeddings: `(capacity, d)` float32, smoothed, rows of length 1 (0 for a track that never had one).
         ids: `(capacity,)` int64; 0 for a track that has no id yet.
         class_ids, first_frame, last_frame: `(capacity,)` int64; frames are those of the first and last detection.
+        last_seen: `(capacity,)` float64, when the last detection was, on the tracker's clock.
         scores: `(capacity,)` float32, of the last detection.
         confirmed: `(capacity,)` bool, whether the track was matched again after it began.
         expired: `(capacity,)` bool, whether it was once lost for too long (used with `reference_faults` only).
@@ -35,6 +36,7 @@ class TrackStore:
         "class_ids",
         "first_frame",
         "last_frame",
+        "last_seen",
         "scores",
         "confirmed",
         "expired",
@@ -46,6 +48,7 @@ class TrackStore:
         self.kalman: States = np.zeros((ROWS, 4, _FIRST_CAPACITY))
         self.embeddings: FloatArray = np.zeros((_FIRST_CAPACITY, 0), np.float32)
         self.ids, self.class_ids, self.first_frame, self.last_frame = np.zeros((4, _FIRST_CAPACITY), np.int64)
+        self.last_seen: Array = np.zeros(_FIRST_CAPACITY)
         self.scores: FloatArray = np.zeros(_FIRST_CAPACITY, np.float32)
         self.confirmed, self.expired = np.zeros((2, _FIRST_CAPACITY), np.bool_)
 
@@ -70,8 +73,9 @@ class TrackStore:
         class_ids: IntArray,
         embeddings: FloatArray | None,
         frame: int,
+        now: float,
     ) -> slice:
-        """Add tracks that begin in `frame` and return their rows; they have no id and are not confirmed."""
+        """Add tracks that begin in `frame`, at `now`, and return their rows; they have no id and are not confirmed."""
         rows = slice(self.count, self.count + len(scores))
         if rows.stop > self.capacity:
             self._grow(rows.stop)
@@ -81,6 +85,7 @@ class TrackStore:
         self.class_ids[rows] = class_ids
         self.first_frame[rows] = frame
         self.last_frame[rows] = frame
+        self.last_seen[rows] = now
         self.scores[rows] = scores
         self.confirmed[rows] = False
         self.expired[rows] = False

@@ -5,17 +5,20 @@ A stream is a MOTChallenge `det.txt` (boxes and scores) or an `.npz` file, which
 - `frame` `(n,)` int, from 1; `tlbr` `(n, 4)` float, source pixels; `score` `(n,)` float;
 - `embedding` `(n, d)` float and `class_id` `(n,)` int, both optional;
 - `fps`, `width`, `height`, `n_frames`: numbers; `n_frames` is the number of the last frame;
-- `processed` `(k,)` int, optional: the frames that the detector saw, where these are not all from 1 to `n_frames`.
+- `processed` `(k,)` int, optional: the frames that the detector saw, where these are not all from 1 to `n_frames`;
+- `timestamp` `(k,)` float, optional: seconds of these frames, by which the tracker then measures time.
 
 Rules for what such files may hold: rows come in any order; a row that repeats frame, box and class of an earlier one
-is left out, with a warning; frames without rows are frames without detections, and the tracker is told of them too;
-boxes that are not finite or are empty are left to the tracker, which leaves them out with a warning.
+is left out, with a warning; frames without rows are frames without detections, and time passes for the tracker in them
+too; boxes that are not finite or are empty are left to the tracker, which leaves them out with a warning.
+
+What a run that was killed has left of an `.npz` file (`tracker.stream_writer`) is read as well, with a warning.
+Memory follows the number of detections, not that of frames.
 """
 
 from __future__ import annotations
 
 import logging
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +27,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import OutputError, UserError
+from core.errors import UserError
 from core.records import Detections
-from tracker.motchallenge import read_detections, read_sequence_info
+from tracker.archives import read_archive
+from tracker.motchallenge import LARGEST, read_detections, read_sequence_info
+from tracker.stream_writer import StreamWriter, is_log, read_facts, read_log
+
+__all__ = ["DetectionStream", "StreamWriter", "find_streams", "name_of", "read_stream"]
 
 logger = logging.getLogger(__name__)
 
-_MOST_FRAMES = 100_000_000  # a year at 3 frames/s; a larger number is a mistake, and would not fit into memory
+_MOST_FRAMES = 100_000_000  # a year at 3 frames/s; a larger number is a mistake
 _REQUIRED = ("frame", "tlbr", "score", "fps", "n_frames")
+_OPTIONAL = ("embedding", "class_id", "width", "height", "processed", "timestamp")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,107 +48,46 @@ class DetectionStream:
 
     Attributes:
         name: of the sequence.
-        frames: numbers of the frames that were processed, rising, from 1.
+        frames: numbers of the frames that were processed, rising, from 1; a range where they are all.
         detections: by frame number; a frame without any need not be there.
         frame_rate: processed frames per second, or none where nothing says it.
         size: `(width, height)` of the source in pixels, or none.
+        timestamps: `(k,)` seconds of `frames`, or none where they are not known.
     """
 
     name: str
-    frames: npt.NDArray[np.int64]
+    frames: npt.NDArray[np.int64] | range
     detections: dict[int, Detections]
     frame_rate: float | None = None
     size: tuple[int, int] | None = None
+    timestamps: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __iter__(self) -> Iterator[tuple[int, Detections]]:
-        width = max((found.embeddings.shape[1] for found in self.detections.values()), default=0)
-        nothing = Detections.empty(width)
-        for frame in self.frames.tolist():
+        nothing = self.nothing
+        for frame in map(int, self.frames):
             yield frame, self.detections.get(frame, nothing)
 
+    @property
+    def nothing(self) -> Detections:
+        """The detections of a frame without any."""
+        return Detections.empty(max((found.embeddings.shape[1] for found in self.detections.values()), default=0))
 
-class StreamWriter:
-    """Collects the detections of each frame and writes them as one `.npz` file when it is closed.
+    def found(self) -> Iterator[tuple[int, int, Detections]]:
+        """Yield only the frames with detections: index into `frames`, number and detections."""
+        numbers = sorted(number for number, detections in self.detections.items() if len(detections))
+        if isinstance(self.frames, range):
+            positions = [self.frames.index(number) for number in numbers]
+        else:
+            positions = np.searchsorted(self.frames, numbers).tolist()
+        for position, number in zip(positions, numbers, strict=True):
+            yield position, number, self.detections[number]
 
-    They are kept as they are (float32), so that the association of the file is that of the run. A person takes some
-    0.5 kB with an embedding of 128 numbers, in memory until then.
-
-    Args:
-        path: of the file; folders above it are made.
-        frame_rate: frames per second of the frames that are added, so the source's divided by the stride.
-        size: `(width, height)` of the source in pixels.
-
-    Example:
-        with StreamWriter("detections.npz", 25.0, (1920, 1080)) as writer:
-            for frame in source:
-                writer.add(frame.index, detect(frame))
-    """
-
-    def __init__(self, path: Path | str, frame_rate: float, size: tuple[int, int]) -> None:
-        self._path = Path(path)
-        self._frame_rate = frame_rate
-        self._size = size
-        self._embedding_size: int | None = None
-        self._frames: list[int] = []
-        self._detections: list[Detections] = []
-
-    def __enter__(self) -> StreamWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def add(self, frame: int, detections: Detections) -> None:
-        """Add a frame, by its number in the source, with or without detections.
-
-        Raises:
-            ValueError: if its number is not above that of the frame before.
-            UserError: if its embeddings have another size than those before.
-        """
-        last = self._frames[-1] if self._frames else 0
-        if frame <= last:
-            raise ValueError(f"Frame {frame} cannot follow frame {last}; numbers must rise from 1.")
-        size = detections.embeddings.shape[1]
-        if len(detections):
-            if self._embedding_size not in (None, size):
-                raise UserError(
-                    f"Frame {frame} has embeddings of {size} numbers where earlier frames had {self._embedding_size}; "
-                    "use detections of one model for one stream."
-                )
-            self._embedding_size = size
-        self._frames.append(frame)
-        self._detections.append(detections)
-
-    def close(self) -> None:
-        """Write the file.
-
-        Raises:
-            OutputError: if that is not possible.
-        """
-        detections = self._detections or [Detections.empty()]
-        size = self._embedding_size or 0
-        embeddings = [each.embeddings if len(each) else np.zeros((0, size), np.float32) for each in detections]
-        content: dict[str, Any] = {
-            "frame": np.repeat(self._frames, [len(each) for each in self._detections]).astype(np.int32),
-            "tlbr": np.concatenate([each.tlbr for each in detections]),
-            "score": np.concatenate([each.scores for each in detections]),
-            "class_id": np.concatenate([each.class_ids for each in detections]).astype(np.int32),
-            "embedding": np.concatenate(embeddings),
-            "processed": np.array(self._frames, np.int32),
-            "fps": self._frame_rate,
-            "width": self._size[0],
-            "height": self._size[1],
-            "n_frames": self._frames[-1] if self._frames else 0,
-        }
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("wb") as file:  # by name, NumPy would add .npz to other endings
-                np.savez(file, **content)
-        except OSError as error:
-            raise OutputError(f"{self._path} cannot be written ({error.strerror}); choose another path.") from error
+    def timestamp(self, position: int) -> float | None:
+        """Return the seconds of a frame, given its index into `frames`, or none if they are not known."""
+        return None if self.timestamps is None else float(self.timestamps[position])
 
 
 def find_streams(path: Path | str) -> list[Path]:
@@ -177,7 +124,7 @@ def name_of(path: Path) -> str:
 
 
 def read_stream(path: Path | str) -> DetectionStream:
-    """Read an `.npz` stream or a `det.txt`.
+    """Read an `.npz` stream, whole or as a killed run has left it, or a `det.txt`.
 
     A `det.txt` in the folder `det` of a sequence takes frame rate and length from the `seqinfo.ini` beside that folder.
 
@@ -199,25 +146,19 @@ def _read_text(path: Path) -> DetectionStream:
     _require_frame_count(length or last, path)
     if length is not None and last > length:
         raise UserError(f"{path} has detections in frame {last}, but {description} says that there are {length}.")
-    return DetectionStream(name_of(path), np.arange(1, (length or last) + 1), found, rate)
+    return DetectionStream(name_of(path), range(1, (length or last) + 1), found, rate)
 
 
 def _read_npz(path: Path) -> DetectionStream:
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):  # a single array
-            raise ValueError
-        with file:
-            data = {name: file[name] for name in file.files}
+        if is_log(path):
+            return _read_log(path)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{path} is not an .npz file of arrays of numbers; write it with --save-detections.") from error
+    data = read_archive(path, (*_REQUIRED, *_OPTIONAL))
     missing = [name for name in _REQUIRED if name not in data]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}; a stream needs {', '.join(_REQUIRED)}.")
-    if any(array.dtype.kind not in "iuf" for array in data.values()):
-        raise UserError(f"{path} holds something else than numbers; write it with --save-detections.")
     rows = len(data["frame"]) if data["frame"].ndim else -1
     embedding = data.get("embedding", np.zeros((max(rows, 0), 0), np.float32))
     classes = data.get("class_id", np.zeros(max(rows, 0), np.int64))
@@ -232,29 +173,51 @@ def _read_npz(path: Path) -> DetectionStream:
     if not 0 < rate < np.inf:
         raise UserError(f"{path}: fps must be a number above 0, not {rate:g}.")
     _require_frame_count(last, path)
-    processed = _whole(data.get("processed", np.arange(1, int(last) + 1)), "processed", path)
+    processed: npt.NDArray[np.int64] | range = range(1, int(last) + 1)
+    timestamps = _seconds(data, data["processed"].size if "processed" in data else len(processed), path)
     frame = _whole(data["frame"], "frame", path)
-    processed = np.unique(processed)
-    strangers = np.setdiff1d(frame, processed)
+    numbers = np.unique(frame)
+    if "processed" in data:
+        processed, first = np.unique(_whole(data["processed"], "processed", path), return_index=True)
+        timestamps = None if timestamps is None else timestamps[first]
+        strangers = np.setdiff1d(numbers, processed)
+    else:
+        strangers = numbers[numbers > last]
     if len(strangers):
         raise UserError(
             f"{path} has detections in frame {strangers[0]}, which is not one of its frames; they count from 1 to "
             f"n_frames ({last:g}) and must be in processed, where the file has that."
         )
     order = np.argsort(frame, kind="stable")
-    starts = np.searchsorted(frame[order], processed, "left").tolist()
-    ends = np.searchsorted(frame[order], processed, "right").tolist()
-    tlbr, scores = data["tlbr"].astype(np.float32), data["score"].astype(np.float32)
-    embedding, classes = embedding.astype(np.float32), classes.astype(np.int64)
+    parts = np.split(order, np.searchsorted(frame[order], numbers[1:]))
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite boxes are left to the tracker
+        tlbr, scores, embedding = (values.astype(np.float32) for values in (data["tlbr"], data["score"], embedding))
+    classes = _whole(classes, "class_id", path, least=-LARGEST)
     found = {}
-    for number, start, end in zip(processed.tolist(), starts, ends, strict=True):
-        rows_here = order[start:end]
+    for number, rows_here in zip(numbers.tolist(), parts, strict=False):
         here = Detections(tlbr[rows_here], scores[rows_here], classes[rows_here], embedding[rows_here])
         found[number] = _distinct(here, number, path)
     size = None
     if "width" in data and "height" in data:
         size = int(_number(data, "width", path)), int(_number(data, "height", path))
-    return DetectionStream(name_of(path), processed, found, rate, size)
+    return DetectionStream(name_of(path), processed, found, rate, size, timestamps)
+
+
+def _read_log(path: Path) -> DetectionStream:
+    """Read what a run that did not end has written."""
+    with path.open("rb") as log:
+        try:
+            facts = read_facts(log)
+        except (ValueError, TypeError, LookupError) as error:
+            raise UserError(f"{path} was begun and holds nothing yet; run it again.") from error
+        records = list(read_log(log))
+    processed = np.array([record.frame for record in records], np.int64)
+    logger.warning("%s was not finished: what it holds ends with frame %d.", path, processed.max(initial=0))
+    timestamps = np.array([record.timestamp for record in records])
+    found = {record.frame: _distinct(record.detections, record.frame, path) for record in records}
+    size = int(facts["width"]), int(facts["height"])
+    known = timestamps if np.isfinite(timestamps).all() else None
+    return DetectionStream(name_of(path), processed, found, facts["fps"], size, known)
 
 
 def _require_frame_count(count: float, path: Path) -> None:
@@ -268,12 +231,24 @@ def _number(data: dict[str, npt.NDArray[Any]], name: str, path: Path) -> float:
     return float(data[name].reshape(()))
 
 
-def _whole(values: npt.NDArray[Any], name: str, path: Path) -> npt.NDArray[np.int64]:
-    """Return numbers of frames as int64."""
-    wrong = ~np.isfinite(values) | (values != np.floor(values)) | (values < 1)
+def _whole(values: npt.NDArray[Any], name: str, path: Path, least: float = 1) -> npt.NDArray[np.int64]:
+    """Return a list of numbers of frames or classes as int64."""
+    if values.ndim != 1:
+        raise UserError(f"{path}: {name} must have the shape (n,), not {values.shape}.")
+    wrong = ~np.isfinite(values) | (values != np.floor(values)) | (values < least) | (values > LARGEST)
     if wrong.any():
-        raise UserError(f"{path}: {name} must hold whole numbers from 1, not {values[wrong][0]:g}.")
+        raise UserError(f"{path}: {name} must hold whole numbers from {least:g}, not {values[wrong][0]:g}.")
     return values.astype(np.int64)
+
+
+def _seconds(data: dict[str, npt.NDArray[Any]], count: int, path: Path) -> npt.NDArray[np.float64] | None:
+    """Return the timestamps of `count` frames, or none where the file has none."""
+    if "timestamp" not in data:
+        return None
+    seconds = data["timestamp"].astype(np.float64)
+    if seconds.shape != (count,) or not np.isfinite(seconds).all():
+        raise UserError(f"{path}: timestamp must hold one finite number for each of the {count} processed frames.")
+    return seconds
 
 
 def _distinct(detections: Detections, frame: int, path: Path) -> Detections:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 Keep = Callable[[int, str], bool]
 
 _PICTURES = (".jpg", ".jpeg", ".png")
+_LARGEST = 1e9  # label number or identity
+_MOST_LABELS = 5_000  # of one picture: all pictures take the memory of the one with most
 _OUTSIDE = 0.5  # part of the picture's width or height by which a labelled centre may lie outside of it
 
 
@@ -130,13 +132,15 @@ def read_labels(path: Path, width: int, height: int, channels: Mapping[int, int]
         channels: the heatmap's channel by class number; labels of other numbers are left out.
 
     Raises:
-        SourceError: if the file cannot be read or a line is none of these.
+        SourceError: if the file cannot be read, a line is none of these, or there are more than 5,000.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"The labels {path} cannot be read as text: write them anew.") from error
     fields = [_label_fields(line, f"Line {number} of {path}") for number, line in enumerate(lines, 1) if line.strip()]
+    if len(fields) > _MOST_LABELS:
+        raise SourceError(f"{path} has {len(fields)} labels, more than {_MOST_LABELS}: leave some out.")
     rows = np.array(fields, np.float64).reshape(-1, 6)
     numbers = rows[:, 0].astype(np.int64).tolist()
     left_out = Counter(number for number in numbers if number >= 0 and number not in channels)
@@ -160,8 +164,11 @@ def _label_fields(line: str, place: str) -> list[float]:
         raise SourceError(
             f'{place} must be the numbers "class id cx cy w h" or "class cx cy w h", not "{line.strip()[:80]}".'
         )
-    if not (numbers[0].is_integer() and numbers[1].is_integer()):
-        raise SourceError(f'{place} must begin with whole numbers for class and id, not "{line.strip()[:80]}".')
+    if not all(number.is_integer() and abs(number) <= _LARGEST for number in numbers[:2]):
+        raise SourceError(
+            f"{place} must begin with whole numbers for class and id, at most {_LARGEST:.0f}, not "
+            f'"{line.strip()[:80]}".'
+        )
     if not all(-_OUTSIDE <= value <= 1 + _OUTSIDE for value in numbers[2:4]) or not all(
         0 <= value <= 1 + 2 * _OUTSIDE for value in numbers[4:]
     ):
@@ -262,7 +269,7 @@ def crop_sheets(root: Path, sheets: int, seed: int, keep: Keep) -> Iterator[Samp
     paths = pictures_in(root / "market1501")
     names = {path: path.name.split("_")[0] for path in paths}
     for path, name in names.items():
-        if not re.fullmatch(r"-?\d+", name):
+        if not re.fullmatch(r"-?\d{1,9}", name):
             raise SourceError(f"The name of {path} must begin with a person's number, as in 0002_c1s2_050821_02.jpg.")
     generator = np.random.default_rng(seed)
     crops = {path: cv2.resize(read_image(path, 128), (64, 128)) for path in paths}

@@ -144,7 +144,15 @@ def test_repeated_rows_count_once(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         ({"n_frames": np.nan}, "n_frames must be one number."),
         ({"n_frames": 1e15}, "the number of frames must be between 0 and 100000000, not 1e+15."),
         ({"score": np.array(["a", "b", "c"])}, "holds something else than numbers"),
-        ({"score": np.array([None] * 3)}, "is not an .npz file of arrays of numbers"),
+        ({"score": np.array([None] * 3)}, "holds something else than numbers in score"),
+        ({"score": np.ones(3, bool)}, "holds something else than numbers in score"),
+        ({"score": np.ones(3, complex)}, "holds something else than numbers in score"),
+        ({"score": np.ones(3, "f4,i4")}, "holds something else than numbers in score"),
+        ({"frame": np.array([1, 1e300, 2])}, "frame must hold whole numbers from 1, not 1e+300."),
+        ({"class_id": np.array([0, np.nan, 0])}, "class_id must hold whole numbers from -1e+09, not nan."),
+        ({"processed": np.array(3)}, "processed must have the shape (n,), not ()."),
+        ({"timestamp": np.zeros(3)}, "timestamp must hold one finite number for each of the 4 processed frames."),
+        ({"timestamp": np.array([0, 1, np.inf, 2])}, "timestamp must hold one finite number"),
     ],
 )
 def test_faults_of_npz_files(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -226,6 +234,19 @@ def test_nothing_to_find(tmp_path: Path) -> None:
         find_streams(tmp_path)
     with pytest.raises(UserError, match="There are no detections at"):
         find_streams(tmp_path / "nowhere")
+
+
+def test_timestamps_follow_the_order_of_the_frames(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", processed=np.array([3, 1]), timestamp=np.array([0.3, 0.1]))
+    stream = read_stream(path)
+    assert [stream.timestamp(position) for position in range(2)] == [0.1, 0.3]
+    assert read_stream(save(tmp_path / "b.npz")).timestamp(0) is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_boxes_too_large_for_float32_are_left_to_the_tracker(tmp_path: Path) -> None:
+    stream = read_stream(save(tmp_path / "a.npz", tlbr=np.full((3, 4), 1e300)))
+    assert np.isinf(dict(stream)[1].tlbr).all()
 
 
 def test_iteration_fills_frames_in() -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from core.errors import UserError
+from tracker.costs import MOST_BOXES
 from tracker.motchallenge import read_detections, read_ground_truth, read_results, read_sequence_info
 
 GOOD = "1,1,10,20,30,40,1\n"
@@ -26,6 +28,11 @@ def write(folder: Path, text: str) -> Path:
         ("1,1,10,20.5,30,40,1,7,0.5", [7]),
         ("1, 1, 10, 20.5, 30, 40, 1, -1, -1, -1", None),
         ("1,1,10,20.5,30,40,1,4.4852,5.5016,0", None),
+        ("1,1,10,20.5,30,40,1,2,1,-1", [2]),
+        ("1,1,10,20.5,30,40,1,-1,-1,-1,-1,-1", None),
+        ("1,1,10,20.5,30,40,1,12,0.3,-1,-1,-1", [12]),
+        ("1 1 10 20.5 30 40 1 -1 -1 -1 ", None),
+        ("1;1;10;20.5;30;40;1;7;0.5", [7]),
     ],
 )
 def test_ground_truth_columns(tmp_path: Path, line: str, class_ids: list[int] | None) -> None:
@@ -60,13 +67,22 @@ def test_detections(tmp_path: Path) -> None:
     [
         (
             GOOD + "2,1,x,20,30,40,1\n",
-            "line 2: every value must be a number, separated by commas, not '2,1,x,20,30,40,1'.",
+            "line 2: every value must be a number, separated as in the first line, not '2,1,x,20,30,40,1'.",
         ),
-        ("1 1 10 20 30 40 1\n", "line 1: every value must be a number"),
-        (GOOD + "\n2,1,10,20,30,40,\n", "line 3: every value must be a number"),
-        ("1,1,10,20,30,40\n", "line 1: a line must have 7 to 10 columns, not 6."),
-        ("1,1,10,20,30,40,1,1,1,1,1\n", "line 1: a line must have 7 to 10 columns, not 11."),
-        (GOOD + "2,1,10,20,30,40,1,1\n", "line 2: this line has 8 columns and the first one 7; make them equal."),
+        (GOOD + "2 1 10 20 30 40 1\n", "line 2: every value must be a number"),
+        (GOOD + "\n2,1,10,20,30,,40\n", "line 3: every value must be a number"),
+        (GOOD + "\n2,1,10,20,30,40,1,,\n", "line 3: every value must be a number"),
+        ("# frame,id,left\n" + GOOD, "line 1: every value must be a number"),
+        ("frame,id,left,top,width,height,score\n" + GOOD, "line 1: every value must be a number"),
+        ("nothing\n", "line 1: every value must be a number"),
+        ('1,1,"10,20,30,40,1\n', "line 1: "),
+        ("1,1,10,20,30,40," + "1" * 20_000, "line 1: a line must not have more than 10000 characters, not 20016."),
+        ("1,1,10,20,30,40\n", "line 1: a line must have at least 7 columns, not 6."),
+        (GOOD + "2,1,10,20,30,40,\n", "line 2: a line must have at least 7 columns, not 6."),
+        (
+            GOOD + "1,2,10,20,30,40,1,1\n",
+            "line 2: this line has 8 columns and the first of frame 1 has 7; make them equal.",
+        ),
         (GOOD + "2,1,10,nan,30,40,1\n", "line 2: values must be finite numbers"),
         ("2,1,10,20,inf,40,1\n", "line 1: values must be finite numbers"),
         ("0,1,10,20,30,40,1\n", "line 1: frames count from 1, not 0."),
@@ -84,6 +100,29 @@ def test_faults_are_named_by_line(tmp_path: Path, text: str, message: str) -> No
     for read in (read_ground_truth, read_results):
         with pytest.raises(UserError, match=re.escape(f"{path}, {message}")):
             read(path)
+
+
+def test_results_of_another_class(tmp_path: Path) -> None:
+    path = write(tmp_path, "1,1,10,20,30,40,1,1\n2,1,10,20,30,40,1,3\n")
+    with pytest.raises(UserError, match=r"line 2: the class must be 1 \(people\) or -1, not 3; leave out"):
+        read_results(path)
+    assert read_ground_truth(path).class_ids.tolist() == [1, 3]
+
+
+def test_columns_may_differ_between_frames(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + "2,1,10,20,30,40,1,1,1\n2,2,10,20,30,40,1,1,1\n")
+    assert read_results(path).frames.tolist() == [1, 2, 2]
+    assert read_ground_truth(path).class_ids is None
+
+
+@pytest.mark.parametrize("read", [read_ground_truth, read_results, read_detections])
+def test_a_crowd_that_is_none(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    """Matrices of all pairs of 60,000 boxes would take 29 GB each."""
+    lines = [f"{frame},{identity},10,20,30,40,1\n" for frame in (2, 1) for identity in range(MOST_BOXES)]
+    read(write(tmp_path, "".join(lines)))
+    path = write(tmp_path, "".join([*lines, f"1,{MOST_BOXES},10,20,30,40,1\n"]))
+    with pytest.raises(UserError, match=rf"line {len(lines) + 1}: frame 1 has more than 5000 boxes; leave some out\."):
+        read(path)
 
 
 def test_unreadable(tmp_path: Path) -> None:

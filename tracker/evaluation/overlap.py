@@ -19,14 +19,16 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from core.errors import UserError
-from tracker.motchallenge import Boxes
+from tracker.motchallenge import LARGEST_CLASS, LEAST_CLASS, Boxes
 
 Benchmark = Literal["mot17", "mot15"]
 BENCHMARKS: tuple[Benchmark, ...] = get_args(Benchmark)
 MATCH_IOU = 0.5
 PEDESTRIAN = 1
 DISTRACTORS = (2, 7, 8, 12)  # person on a vehicle, static person, distractor, reflection
-_LARGEST_CLASS = 13
+# Largest sequence that is scored. MOT20-05, the largest of the benchmarks, has 1,200 people and 130 million pairs.
+_MOST_IDENTITIES = 10_000  # on both sides; motmetrics needs 4 GB for a matrix of all of them with each other
+_MOST_PAIRS = 400_000_000  # of boxes in one frame, over all frames; 3 GB of IoU
 EPSILON = float(np.finfo(np.float64).eps)  # an IoU of 0.5 that rounding has made smaller is one
 
 Floats = npt.NDArray[np.float64]
@@ -87,12 +89,15 @@ def overlaps_of(truth: Boxes, found: Boxes, benchmark: Benchmark) -> Overlaps:
         benchmark: whose rules.
 
     Raises:
-        UserError: if the ground truth is not of this benchmark.
+        UserError: if the ground truth is not of this benchmark, or the sequence is too large to be scored.
     """
     counts, distracts = _roles(truth, benchmark)
     numbers = np.unique(np.concatenate((truth.frames, found.frames)))
     truth_ends, found_ends = (np.searchsorted(boxes.frames, numbers, "right") for boxes in (truth, found))
     truth_rows, found_rows = (_slices(ends) for ends in (truth_ends, found_ends))
+    pairs = int((np.diff(truth_ends, prepend=0) * np.diff(found_ends, prepend=0)).sum())
+    if pairs > _MOST_PAIRS:
+        raise UserError(f"there are {pairs} pairs of boxes, more than the {_MOST_PAIRS} that can be scored.")
     kept = np.ones(len(found), np.bool_)
     ious = []
     for a, b in zip(truth_rows, found_rows, strict=True):
@@ -101,6 +106,11 @@ def overlaps_of(truth: Boxes, found: Boxes, benchmark: Benchmark) -> Overlaps:
         ious.append(iou[counts[a]][:, kept[b]])
     people, truth_ids = np.unique(truth.ids[counts], return_inverse=True)
     identities, found_ids = np.unique(found.ids[kept], return_inverse=True)
+    if len(people) + len(identities) > _MOST_IDENTITIES:
+        raise UserError(
+            f"there are {len(people)} people and {len(identities)} identities in the results, more than the "
+            f"{_MOST_IDENTITIES} that can be scored; score parts of the sequence."
+        )
     truth_rows, found_rows = (
         _slices(np.concatenate(([0], np.cumsum(mask)))[ends])
         for mask, ends in ((counts, truth_ends), (kept, found_ends))
@@ -139,11 +149,11 @@ def _roles(truth: Boxes, benchmark: Benchmark) -> tuple[Mask, Mask]:
         if len(truth):
             raise UserError("the ground truth names no classes, so it is not MOT17's; choose the benchmark mot15.")
         return flagged, flagged
-    wrong = (truth.class_ids < 1) | (truth.class_ids > _LARGEST_CLASS)
+    wrong = (truth.class_ids < LEAST_CLASS) | (truth.class_ids > LARGEST_CLASS)
     if wrong.any():
         raise UserError(
             f"a box in frame {truth.frames[wrong][0]} has class {truth.class_ids[wrong][0]}, and MOT17's classes are 1 "
-            f"to {_LARGEST_CLASS}; mend the file, or choose the benchmark mot15, which looks at no class."
+            f"to {LARGEST_CLASS}; mend the file, or choose the benchmark mot15, which looks at no class."
         )
     return flagged & (truth.class_ids == PEDESTRIAN), np.isin(truth.class_ids, DISTRACTORS)
 

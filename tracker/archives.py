@@ -1,0 +1,127 @@
+"""Archives of NumPy arrays (`.npz`) from anywhere, read in bounded memory: what a file claims is checked first.
+
+`np.load` believes a header that claims 1e12 numbers and a zip member that unpacks to terabytes. Here the claims of all
+arrays are compared with the bytes that are really there before any array is made.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import UserError
+
+# Numbers of real detections deflate to a half, those without embeddings to a tenth; zip bombs to a thousandth.
+_LARGEST_GROWTH = 50
+_ALWAYS_ALLOWED = 256 << 20  # bytes unpacked that any file may have: a few million people without embeddings
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of np.savez and np.savez_compressed
+_ENCRYPTED = 0x1
+_HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+# What zipfile, zlib and NumPy's parser of headers raise for damaged files (seen with random changes of bytes).
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a member says about its array."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def read_archive(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays with these names that an archive holds; others are not looked at.
+
+    Raises:
+        UserError: if the file is not a sound archive, holds a name twice, an array of something else than numbers, or
+            less than it claims.
+    """
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = _members(archive, names, path)
+            size = file.seek(0, 2)
+            unpacked = sum(member.file_size for member in members.values())
+            packed = sum(member.compress_size for member in members.values())
+            if packed > size or unpacked > max(_ALWAYS_ALLOWED, _LARGEST_GROWTH * size):
+                raise UserError(
+                    f"{path} has {size} bytes and claims to unpack to {unpacked}; write it with --save-detections."
+                )
+            for name, member in members.items():
+                _require_sound(archive, member, name, path)
+            return {name: _array(archive, member) for name, member in members.items()}
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except _DAMAGE as error:
+        raise UserError(f"{path} is not an .npz file of arrays of numbers; write it with --save-detections.") from error
+
+
+def _members(archive: zipfile.ZipFile, names: Iterable[str], path: Path) -> dict[str, zipfile.ZipInfo]:
+    """Return the members of an archive that hold the named arrays."""
+    wanted = {f"{name}.npy": name for name in names}
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        name = wanted.get(member.filename)
+        if name is None:
+            continue
+        if name in found:
+            raise UserError(f"{path} holds {name} twice; write it with --save-detections.")
+        if member.compress_type not in _METHODS or member.flag_bits & _ENCRYPTED:
+            raise UserError(f"{path} is encrypted or packed unlike .npz files; write it with --save-detections.")
+        found[name] = member
+    return found
+
+
+def _require_sound(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, path: Path) -> None:
+    """Raise unless the header of an array describes numbers, as many as its member has bytes for."""
+    with archive.open(member) as file:
+        header = _header(file)
+        there = member.file_size - file.tell()
+    if header.dtype.kind not in "iuf":
+        raise UserError(f"{path} holds something else than numbers in {name}; write it with --save-detections.")
+    claimed = math.prod(header.shape) * header.dtype.itemsize
+    if min(header.shape, default=1) < 0 or claimed != there:
+        shape = " x ".join(map(str, header.shape)) or "1"
+        raise UserError(
+            f"{path} claims {shape} numbers in {name} and has {there} bytes of them; write it with --save-detections."
+        )
+
+
+def _header(file: IO[bytes]) -> _Header:
+    read = _HEADER_READERS[np.lib.format.read_magic(file)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+        shape, _, dtype = read(file)
+    return _Header(shape, dtype)
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    with archive.open(member) as file:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
