@@ -12,6 +12,7 @@ from jsonargparse import ActionYesNo, ArgumentParser
 
 from cli.options import Keys, with_underscores
 from core import ConfigError
+from core.limits import MAX_PIXELS
 from tracker import TrackerSettings
 
 DESCRIPTION = """\
@@ -38,6 +39,9 @@ class Options:
     stride: int = _option("frames", "take every n-th frame", 1)
     split: Literal["full", "val-half"] = _option(
         "frames", "val-half takes the second half alone, as FairMOT was validated on MOT17", "full"
+    )
+    max_pixels: int = _option(
+        "frames", "refuse images and video frames with more pixels than this before they are decoded", MAX_PIXELS
     )
     engine: Literal["auto", "onnxruntime", "tensorrt"] = _option(
         "engine", "what runs the network; auto takes the fastest that works here", "auto"
@@ -91,7 +95,7 @@ class Options:
             raise ConfigError(
                 "Name a SOURCE: a video file, a folder of images, a camera index, a URL or demo; see --help."
             )
-        for name in ("start", "frames", "stride"):
+        for name in ("start", "frames", "stride", "max_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}.")

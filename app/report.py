@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from app.options import Options, project_version
 from engine import Engine
 from video import Source
 from video.sink import write_error
+from video.sources import names_path
 from video.stream import is_url, without_credentials
 
 RUN, SCORES = "run.json", "scores.json"
@@ -111,9 +113,8 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def location_of(source: str) -> str:
     """Return a path in full, anything else without user name, password and query, which are nobody's business."""
-    path = Path(source)
-    if path.exists():
-        return str(path.resolve())
+    if names_path(source):
+        return os.path.realpath(source)  # of links in a circle too, where Path.resolve raises
     return without_credentials(source) if is_url(source) else source.partition("?")[0]
 
 

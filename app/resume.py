@@ -10,9 +10,10 @@ from typing import Any
 from app.options import Options
 from app.report import RunReport, read_run
 from video import Source
+from video.sources import names_path
 
 # These change no result: where and what else, how it is shown and scored. The model is told by its content.
-_INDIFFERENT = ("sources", "output", "show", "eval", "benchmark", "resume", "weights")
+_INDIFFERENT = ("sources", "output", "show", "eval", "benchmark", "resume", "weights", "max_pixels")
 
 
 def finished_run(
@@ -31,7 +32,7 @@ def finished_run(
         folder: of the results.
     """
     truth = source.ground_truth if options.eval else None
-    if source.is_live or not Path(spec).exists() or (truth is not None and not truth.is_relative_to(spec)):
+    if source.is_live or not names_path(spec) or (truth is not None and not truth.is_relative_to(spec)):
         return None
     facts = read_run(folder)
     try:

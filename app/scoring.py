@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Scored:
 def sequence_length(spec: str) -> int | None:
     """Return how many frames `seqinfo.ini` gives a MOTChallenge sequence, none for anything else."""
     info = Path(spec) / "seqinfo.ini"
-    return read_sequence_info(info).length if info.is_file() else None
+    return read_sequence_info(info).length if os.path.isfile(info) else None
 
 
 def check_ground_truth(source: Source, options: Options) -> None:

@@ -79,7 +79,7 @@ class Session:
         """
         options = self._options
         pixels: Any = "bgr24" if self._engine.pixel_format == "bgr24" else "yuv420p"
-        with open_source(spec, pixel_format=pixels) as source:
+        with open_source(spec, pixel_format=pixels, max_pixels=options.max_pixels) as source:
             source.allocate = self._engine.allocate
             length = sequence_length(spec)
             first = options.start if options.split == "full" else _first_of_half(source, length)
@@ -258,7 +258,7 @@ def _last_scored(report: RunReport, first: int, length: int | None, options: Opt
         length: number of frames of a MOTChallenge sequence.
         options: of the command.
     """
-    if length is None or report.status != "complete":
+    if length is None or report.status not in ("complete", "damaged"):  # a damaged sequence was read to its end
         return report.last_frame or 0
     return length if options.frames is None else min(length, first + (options.frames - 1) * options.stride)
 

@@ -17,7 +17,6 @@ identities must be whole, the first 8 values finite and not absurdly large, widt
 
 from __future__ import annotations
 
-import configparser
 import csv
 import math
 from dataclasses import dataclass
@@ -26,8 +25,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from core import sequence_info
 from core.errors import UserError, shown
 from core.records import Detections
+from core.sequence_info import SequenceInfo
 from tracker.costs import MOST_BOXES
 
 LEAST_CLASS, LARGEST_CLASS = 1, 13  # of MOT17
@@ -66,52 +67,13 @@ class Boxes:
         return Boxes(self.frames[rows], self.ids[rows], self.tlwh[rows], self.scores[rows], class_ids)
 
 
-@dataclass(frozen=True)
-class SequenceInfo:
-    """What `seqinfo.ini` says about a sequence; none where it says nothing.
-
-    Attributes:
-        name: of the sequence.
-        length: how many frames it has.
-        frame_rate: frames per second.
-    """
-
-    name: str | None
-    length: int | None
-    frame_rate: float | None
-
-
 def read_sequence_info(path: Path | str) -> SequenceInfo:
-    """Read a `seqinfo.ini`.
+    """Read a `seqinfo.ini`, see `core.sequence_info`.
 
     Raises:
         UserError: if it cannot be read or a number in it is not one.
     """
-    path = Path(path)
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(path.read_text(encoding="utf-8-sig"))
-        section = parser["Sequence"]
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (UnicodeDecodeError, configparser.Error, KeyError) as error:
-        raise UserError(f'{path} is not a sequence description; it must begin with a line "[Sequence]".') from error
-    length = _positive(section.get("seqLength"), "seqLength", path)
-    if length is not None and length != int(length):
-        raise UserError(f"{path}: seqLength must be a whole number, not {length:g}.")
-    frame_rate = _positive(section.get("frameRate"), "frameRate", path)
-    return SequenceInfo(section.get("name"), None if length is None else int(length), frame_rate)
-
-
-def _positive(text: str | None, name: str, path: Path) -> float | None:
-    """Return a number above 0 from a file, or none where there is none."""
-    try:
-        value = None if text is None else float(text)
-    except ValueError:
-        value = math.nan
-    if value is not None and not 0 < value < math.inf:
-        raise UserError(f"{path}: {name} must be a number above 0, not {text!r}.")
-    return value
+    return sequence_info.read_sequence_info(Path(path))
 
 
 def read_ground_truth(path: Path | str) -> Boxes:

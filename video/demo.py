@@ -14,6 +14,9 @@ from video.source import Source
 _OPTIONS = {"people": "16", "frames": "600", "size": "1280x720", "seed": "0", "rate": "25"}
 _LIMITS = {"people": (0, 2000), "frames": (1, 10_000_000), "seed": (0, 2**31)}
 _SIZE_LIMITS = (64, 8192)
+_MOST_PIXELS = 2**24  # rendering takes some 130 bytes per pixel
+_MOST_DIGITS = 10  # more than any limit has; Python refuses to convert thousands of digits
+_SHOWN_LETTERS = 40
 
 
 class DemoSource(Source):
@@ -46,20 +49,34 @@ class DemoSource(Source):
             frame_rate=self.frame_rate,
             seed=_integer("seed", options["seed"]),
         )
-        self._folder = tempfile.TemporaryDirectory(prefix="fairmot-demo-")
-        self.ground_truth = Path(self._folder.name) / "gt" / "gt.txt"
-        self.ground_truth.parent.mkdir()
-        self._truth = self.ground_truth.open("w")
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="fairmot-demo-")
+            self.ground_truth = Path(self._folder.name) / "gt" / "gt.txt"
+            self.ground_truth.parent.mkdir()
+            self._truth = self.ground_truth.open("w")
+        except OSError as error:
+            raise _truth_error(error) from error
 
     def _frames(self) -> Iterator[Frame]:
         for number in range(self._start, self._scene.frames + 1, self._stride):
             pixels = self._scene.render(number)
-            self._truth.writelines(self._scene.ground_truth_rows(number))
-            self._truth.flush()
+            try:
+                self._truth.writelines(self._scene.ground_truth_rows(number))
+                self._truth.flush()
+            except OSError as error:
+                raise _truth_error(error) from error
             yield Frame(number, (number - 1) / self.frame_rate, pixels)
 
     def _release(self) -> None:
         self._truth.close()
+
+
+def _truth_error(error: OSError) -> SourceError:
+    reason = (error.strerror or str(error)).lower()
+    return SourceError(
+        f"The ground truth of the demo cannot be written to a temporary folder ({reason}); let TMPDIR name a folder "
+        "with free space."
+    )
 
 
 def _parse(spec: str) -> dict[str, str]:
@@ -72,7 +89,7 @@ def _parse(spec: str) -> dict[str, str]:
         key, separator, value = part.partition("=")
         if key not in options:
             known = ", ".join(_OPTIONS)
-            raise SourceError(f'The demo has no option "{key}"; it knows {known}.{suggestion(key, _OPTIONS)}')
+            raise SourceError(f'The demo has no option "{_shown(key)}"; it knows {known}.{suggestion(key, _OPTIONS)}')
         if not separator or not value:
             raise SourceError(f'The demo option "{key}" needs a value, as in {key}={_OPTIONS[key]}.')
         options[key] = value
@@ -81,17 +98,22 @@ def _parse(spec: str) -> dict[str, str]:
 
 def _integer(key: str, text: str) -> int:
     low, high = _LIMITS[key]
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise SourceError(f'The demo option {key} must be a whole number from {low} to {high}, not "{text}".')
+    if not _is_between(text, low, high):
+        raise SourceError(f'The demo option {key} must be a whole number from {low} to {high}, not "{_shown(text)}".')
     return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:
     low, high = _SIZE_LIMITS
     width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and all(low <= int(v) <= high for v in (width, height))):
+    if not (_is_between(width, low, high) and _is_between(height, low, high)):
         raise SourceError(
-            f'The demo option size must be WIDTHxHEIGHT with {low} to {high} pixels each, as in 1280x720, not "{text}".'
+            f"The demo option size must be WIDTHxHEIGHT with {low} to {high} pixels each, as in 1280x720, not "
+            f'"{_shown(text)}".'
+        )
+    if int(width) * int(height) > _MOST_PIXELS:
+        raise SourceError(
+            f"The demo option size must have at most {_MOST_PIXELS} pixels, as 4096x4096 has, not {text}."
         )
     return int(width), int(height)
 
@@ -102,5 +124,15 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = 0.0
     if not 0.1 <= rate <= 1000.0:
-        raise SourceError(f'The demo option rate must be a number of frames per second from 0.1 to 1000, not "{text}".')
+        raise SourceError(
+            f'The demo option rate must be a number of frames per second from 0.1 to 1000, not "{_shown(text)}".'
+        )
     return rate
+
+
+def _is_between(text: str, low: int, high: int) -> bool:
+    return text.isdecimal() and len(text) <= _MOST_DIGITS and low <= int(text) <= high
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from abc import ABC, abstractmethod
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _QUEUE_BYTES = 96 * 2**20  # bounds memory at 4K, where a BGR frame is 25 MB
 _QUEUE_FRAMES = 16
+_NAME_BYTES = 200  # most file systems allow 255; the rest is for what is put around a name, as in `.NAME-2.npz.tmp`
+_DIGEST_LETTERS = 8
 
 SourceT = TypeVar("SourceT", bound="Source")
 
@@ -55,8 +58,8 @@ class Source(ABC):
         name: see above; unsafe characters are replaced.
         size: `(width, height)` in pixels.
         frame_rate: frames per second.
-        numbers: numbers of the frames that the source holds, rising from 1 (`range(1, n + 1)`), or
-            None where that is not known.
+        numbers: numbers of the frames that the source holds, at least one, rising: `range(1, n + 1)`, or a
+            list where some are missing; None where they are not known.
         ground_truth: see above.
         is_live: see above.
     """
@@ -99,9 +102,9 @@ class Source(ABC):
         for label, value in (("start", start), ("count", count), ("stride", stride)):
             if value is not None and value < 1:
                 raise ConfigError(f"The {label} of a source must be at least 1, not {value}.")
-        if self._numbers is not None and start > max(self._numbers, default=0):
+        if self._numbers is not None and start > self._numbers[-1]:
             raise ConfigError(
-                f"Frame {start} is beyond the end of {self.name}, whose last frame is {max(self._numbers)}."
+                f"Frame {start} is beyond the end of {self.name}, whose last frame is {self._numbers[-1]}."
             )
         self._start, self._count, self._stride = start, count, stride
 
@@ -115,6 +118,9 @@ class Source(ABC):
         """Number of frames that will be yielded as far as the source states it, or None if that is not known."""
         if self.is_live:
             return self._count
+        if isinstance(self._numbers, range):  # may be long, so nothing walks through it
+            last = self._numbers[-1] if self._last is None else min(self._last, self._numbers[-1])
+            return len(range(self._start, last + 1, self._stride))
         return None if self._numbers is None else sum(map(self._wanted, self._numbers))
 
     def _wanted(self, number: int) -> bool:
@@ -206,6 +212,13 @@ def _new_array(shape: tuple[int, ...]) -> ByteArray:
 
 
 def safe_name(text: str) -> str:
-    """Return `text` as one harmless path component: letters, digits, `-`, `_`, `.`; not empty, no leading dot."""
-    kept = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text)
-    return kept.strip("._") or "source"
+    """Return `text` as one harmless path component: letters, digits, `-`, `_`, `.`; not empty, no leading dot.
+
+    A long text is shortened and ends in a digest of the whole, so that different texts stay different.
+    """
+    kept = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text).strip("._") or "source"
+    encoded = kept.encode()
+    if len(encoded) <= _NAME_BYTES:
+        return kept
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_LETTERS]
+    return f"{encoded[: _NAME_BYTES - _DIGEST_LETTERS - 1].decode(errors='ignore')}-{digest}"

@@ -17,6 +17,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from core import Frame, SourceError
+from core.limits import MAX_PIXELS
 from core.records import ByteArray
 from video.color import color_space
 from video.source import Source
@@ -54,12 +55,14 @@ class VideoSource(Source):
         location: path of a file, or a URL.
         pixel_format: `yuv420p` hands over 8-bit 4:2:0 planes of even size that need no rotation as
             they are; all other frames are BGR.
+        max_pixels: most pixels of a frame.
 
     Raises:
         SourceError: if it cannot be opened or holds no frame that can be decoded.
     """
 
-    def __init__(self, location: str, *, pixel_format: SourceFormat = "bgr24") -> None:
+    def __init__(self, location: str, *, pixel_format: SourceFormat = "bgr24", max_pixels: int = MAX_PIXELS) -> None:
+        self._max_pixels = max_pixels
         self._is_url = is_url(location)
         self._label = without_credentials(location) if self._is_url else location
         self._planes_wanted = pixel_format == "yuv420p"

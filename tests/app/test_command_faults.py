@@ -143,9 +143,9 @@ def test_an_unreadable_image_is_skipped_and_keeps_its_number(tmp_path: Path, wei
     folder = material.write_images(tmp_path / "photos", [material.image()] * 5)
     (folder / "000003.png").write_bytes(b"not a picture")
     done = material.run(folder, "--weights", weights, "--output", tmp_path / "out")
-    assert done.returncode == 0
+    assert done.returncode == 1
     material.check_sentence(done.stderr, r"000003\.png cannot be read; frame 3 is skipped")
-    material.check_results(tmp_path / "out" / "photos", status="complete")
+    material.check_results(tmp_path / "out" / "photos", status="damaged")
     assert [line["frame"] for line in material.read_lines(tmp_path / "out" / "photos")] == [1, 2, 4, 5]
 
 

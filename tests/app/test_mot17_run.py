@@ -83,7 +83,7 @@ def test_an_image_that_cannot_be_read_is_a_miss(tmp_path: Path, weights: Path) -
     sequence = material.write_sequence(tmp_path / "seq", [[A, B]] * 6)
     for number in (1, 6):
         (sequence / "img1" / f"{number:06d}.png").write_bytes(b"not a picture")
-    assert main([str(sequence), "--weights", str(weights), "--output", str(tmp_path / "out"), "--eval"]) == 0
+    assert main([str(sequence), "--weights", str(weights), "--output", str(tmp_path / "out"), "--eval"]) == 1
     scores = read_scores(tmp_path / "out" / "seq")
     assert (scores["frames"], scores["gt_boxes"], scores["misses"]) == (6, 12, 4)
 
