@@ -18,7 +18,7 @@ from app.options import Options, project_version
 from engine import Engine
 from video import Source
 from video.sink import write_error
-from video.stream import is_url, without_credentials
+from video.urls import is_url, without_credentials
 
 RUN, SCORES = "run.json", "scores.json"
 

@@ -10,7 +10,8 @@ from core.errors import suggestion
 from video.capture import CameraSource
 from video.images import ImageSource, is_sequence, natural_key
 from video.source import Source
-from video.stream import SourceFormat, VideoSource, is_url
+from video.stream import SourceFormat, VideoSource
+from video.urls import is_url
 
 
 def open_source(
