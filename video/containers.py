@@ -58,7 +58,7 @@ def open_file(path: str, max_pixels: int) -> av.container.InputContainer:
         "format_whitelist": _formats({"hls"} if is_playlist else set()),
         "protocol_whitelist": "file,crypto,data" if is_playlist else "file",
         "pattern_type": "none",  # a "%" or "*" in the name of an image is part of the name
-        "max_pixels": str(max_pixels + _PADDING_PIXELS),
+        **decoder_options(max_pixels),
     }
     try:
         # The prefix keeps a file name with a colon from being read as a protocol. A playlist without an end is waited
@@ -79,7 +79,7 @@ def open_url(url: str, max_pixels: int) -> av.container.InputContainer:
     options = {
         "format_whitelist": _formats(_PLAYLISTS_BY_SCHEME.get(scheme, set())),
         "protocol_whitelist": PROTOCOLS[scheme],
-        "max_pixels": str(max_pixels + _PADDING_PIXELS),
+        **decoder_options(max_pixels),
     }
     if scheme.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
@@ -90,6 +90,11 @@ def open_url(url: str, max_pixels: int) -> av.container.InputContainer:
         raise SourceError(
             f"The stream {without_credentials(url)} cannot be opened: {_why_not_url(url, error)}."
         ) from None
+
+
+def decoder_options(max_pixels: int) -> dict[str, str]:
+    """Return the options that keep a decoder from allocating frames of more than `max_pixels`."""
+    return {"max_pixels": str(min(max_pixels + _PADDING_PIXELS, 2**31 - 1))}
 
 
 def reason_of(error: av.FFmpegError) -> str:

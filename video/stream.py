@@ -11,31 +11,28 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import av
-import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from core import Frame, SourceError
 from core.limits import MAX_PIXELS
-from core.records import ByteArray
 from video import pyav
 from video.clock import PresentationClock
-from video.color import color_space
-from video.containers import open_file, open_url, reason_of
+from video.completeness import Completeness
+from video.containers import decoder_options, open_file, open_url, reason_of
+from video.conversion import PictureConverter
 from video.orientation import from_display_matrix
 from video.selection import choose_video_stream, frame_rate, pixel_aspect
 from video.source import Source
-from video.structure import is_cut
 from video.urls import LIVE_SCHEMES, is_url, local_path, name_of_url, scheme_of, without_credentials
 
 log = logging.getLogger(__name__)
 
 SourceFormat = Literal["bgr24", "yuv420p"]
 
-_PLANAR = {"yuv420p": "yuv420p", "yuvj420p": "yuv420p", "nv12": "nv12"}
-
 # Frames decoded ahead where headers disagree about the rate.
 _RATE_FRAMES = 16
 _RATE_BYTES = 256 * 2**20
+
+_MOST_REFUSALS = 25
 
 
 class VideoSource(Source):
@@ -74,23 +71,19 @@ class VideoSource(Source):
         if is_url(location) and scheme_of(location) == "file":
             location = local_path(location)
         self._url = location if is_url(location) else None
-        self._path = None if self._url else Path(location)
         self._label = location if self._url is None else without_credentials(location)
-        self._planes_wanted = pixel_format == "yuv420p"
         self._max_pixels = max_pixels
-        self._reformatter = VideoReformatter()
         self._ended_early = False
         self._errors = 0
-        self._packets = 0
-        self._partial = False  # whether the last packet came in part
-        self._refused = False  # whether the decoder has refused a frame size
+        self._refusals = 0  # packets in a row whose frame size the decoder refused
         self._container = open_file(location, max_pixels) if self._url is None else open_url(self._url, max_pixels)
         try:
             self._stream = choose_video_stream(self._container, self._label)
             live = self._url is not None and (scheme_of(self._url) in LIVE_SCHEMES or self._container.duration is None)
+            self._completeness = Completeness(self._container, self._stream, None if self._url else Path(location))
             codec = self._stream.codec_context
             self._check_size(codec.width, codec.height)
-            codec.options = {"max_pixels": self._container.options["max_pixels"]}
+            codec.options = decoder_options(max_pixels)
             # Decoding frames in parallel delays each by the number of threads.
             self._stream.thread_type = "SLICE" if live else "AUTO"
             pictures = self._pictures()
@@ -102,27 +95,31 @@ class VideoSource(Source):
         except BaseException:
             self._container.close()
             raise
-        self._coded_size = first.width, first.height
-        self._orientation = from_display_matrix(pyav.display_matrix(first))
+        orientation = from_display_matrix(pyav.display_matrix(first))
+        self._converter = PictureConverter((first.width, first.height), orientation, planes=pixel_format == "yuv420p")
         aspect = pixel_aspect(self._stream)
-        known = self._known_frames() if not live else 0
+        known = self._completeness.stated_frames if not live else 0
         super().__init__(
             name_of_url(location) if self._url else re.split(r"[\\/]", location)[-1].rsplit(".", 1)[0],
-            self._orientation.size(first.width, first.height),
+            orientation.size(first.width, first.height),
             rate,
             numbers=range(1, known + 1) if known > 0 else None,
             is_live=live,
-            pixel_aspect=1 / aspect if self._orientation.transposed else aspect,
+            pixel_aspect=1 / aspect if orientation.transposed else aspect,
         )
 
     def _why_no_frame(self) -> str:
         """Return a sentence that says why there is no frame."""
-        if self._refused:
-            return (
-                f"{self._label} holds no video frame that can be decoded: its frames have more than "
-                f"{self._max_pixels:,} pixels (--max-pixels), or their header is damaged."
-            )
+        if self._refusals:
+            return self._too_large("holds no video frame that can be decoded: its frames have")
         return f"{self._label} holds no video frame that can be decoded; check that it is complete and not encrypted."
+
+    def _too_large(self, begin: str) -> str:
+        """Return a sentence about frames that the decoder refused without telling their size."""
+        return (
+            f"{self._label} {begin} more than the {self._max_pixels:,} pixels that are accepted, or a damaged header; "
+            "raise --max-pixels to read larger ones."
+        )
 
     def _check_size(self, width: int, height: int) -> None:
         """Refuse frames with more pixels than are accepted.
@@ -136,13 +133,6 @@ class VideoSource(Source):
                 "accepted; raise --max-pixels to read it."
             )
 
-    def _known_frames(self) -> int:
-        """Return the number of frames that the container states, 0 if it states none."""
-        stated = int(self._stream.frames)
-        if stated and self._container.format.name == "avi":  # it counts dropped frames too
-            return min(stated, pyav.packets_in_index(self._stream) or stated)
-        return stated
-
     def _first_intervals(self, first: av.VideoFrame) -> list[float]:
         """Return the seconds between the first frames, which are decoded for it and kept."""
         count = max(3, min(_RATE_FRAMES, _RATE_BYTES // (2 * first.width * first.height)))
@@ -150,7 +140,8 @@ class VideoSource(Source):
         kept: list[tuple[int, av.VideoFrame]] = []
         failure: SourceError | None = None
         try:
-            kept.extend(itertools.islice(pictures, count))
+            for picture in itertools.islice(pictures, count):
+                kept.append(picture)
         except SourceError as error:  # told when reading gets there
             failure = error
 
@@ -171,11 +162,10 @@ class VideoSource(Source):
         number = 0
         codec = self._stream.codec_context
         for packet in self._read_packets():
-            width = codec.width
             try:
                 pictures = packet.decode() if packet is not None else codec.decode(None)
             except av.FFmpegError as error:
-                self._note_refusal(width, error)
+                self._note_refusal(number, error)
                 # Streams are often joined between key frames: errors before the first picture are no damage.
                 if number:
                     log.debug("%s: a packet after frame %d: %s", self._label, number, reason_of(error))
@@ -183,30 +173,30 @@ class VideoSource(Source):
                     number += 1
                 continue
             for picture in pictures:
+                self._refusals = 0
                 self._check_size(picture.width, picture.height)
                 number += 1
                 self._errors += bool(picture.is_corrupt)
                 yield number, cast(av.VideoFrame, picture)
+        if number and self._refusals:
+            raise SourceError(self._too_large(f"has, after frame {number - self._refusals}, frames of"))
 
-    def _note_refusal(self, width: int, error: av.FFmpegError) -> None:
+    def _note_refusal(self, number: int, error: av.FFmpegError) -> None:
         """See whether a packet failed because its frames are larger than `max_pixels`.
 
         Args:
-            width: what the decoder took the width for before the packet.
+            number: number of the last frame.
             error: the failure.
 
         Raises:
-            SourceError: if a stream has become too large.
+            SourceError: if the stream has become too large, and not only for one damaged frame.
         """
         codec = self._stream.codec_context
         self._check_size(codec.width, codec.height)  # H.264 and HEVC keep the size that they refuse
-        # The others set it to 0, which it also is before the first frame of a stream without headers.
-        self._refused |= codec.width == 0 and error.errno == errno.EINVAL
-        if self._refused and width:
-            raise SourceError(
-                f"{self._label} has frames of more than the {self._max_pixels:,} pixels that are accepted, or is "
-                "damaged; raise --max-pixels to read it."
-            )
+        if codec.width == 0 and error.errno == errno.EINVAL:  # the others forget it
+            self._refusals += 1
+        if number and self._refusals > _MOST_REFUSALS:
+            raise SourceError(self._too_large(f"has, after frame {number + 1 - self._refusals}, frames of"))
 
     def _read_packets(self) -> Iterator[Any]:
         """Yield packets, and None to flush the decoder if the container breaks off."""
@@ -222,9 +212,7 @@ class VideoSource(Source):
                 return
             if packet is None:
                 return
-            if packet.size > 0:
-                self._packets += 1
-                self._partial = packet.is_corrupt
+            self._completeness.add(packet)
             yield packet
 
     def _frames(self) -> Iterator[Frame]:
@@ -245,96 +233,29 @@ class VideoSource(Source):
 
     def _note_damage(self, number: int, reached: float) -> None:
         """Set `damaged`, and warn, if the source ended before its end or parts could not be decoded."""
+        short, missing = self._completeness.check(reached, 1.0 / self.frame_rate)
+        errors = self._errors + missing
         if self.is_live:
             self.damaged = f"The stream {self._label} ended after frame {number}."
-        elif self._ended_early or self._is_short(reached):
+        elif self._ended_early or short:
             self.damaged = f"{self._label} is cut off or damaged: it breaks off after frame {number}."
-        elif self._errors:
-            self.damaged = f"{self._label} is damaged; frames that are wrong or missing: {self._errors}."
+        elif errors:
+            self.damaged = f"{self._label} is damaged; frames that are wrong or missing: {errors}."
         if self.damaged:
             log.warning("%s", self.damaged)
 
-    def _is_short(self, reached: float) -> bool:
-        """Tell whether the source ended before its end, by its structure, its packets and its duration together.
-
-        Args:
-            reached: time of the last frame.
-        """
-        cut = None if self._path is None else is_cut(self._path)
-        if cut is False:
-            indexed = pyav.packets_in_index(self._stream) if self._container.format.name == "avi" else None
-            missing = (indexed or 0) - self._packets
-            self._errors += missing if missing > max(2, self._packets // 100) else 0
-            return False
-        if cut and self._partial:
-            return True
-        stated = self._stream.frames
-        if stated > 0 and self._packets >= stated - (0 if cut else max(2, stated // 100)):
-            return False
-        duration = self._duration(any_kind=bool(cut) or stated > 0)
-        if duration is None:
-            return bool(cut) or stated > 0
-        interval = 1.0 / self.frame_rate
-        return reached + (1.5 * interval if cut else max(1.0, 0.01 * duration, 5 * interval)) < duration
-
-    def _duration(self, *, any_kind: bool) -> float | None:
-        """Return the duration that the stream states, in seconds; with `any_kind` also what FFmpeg makes of it."""
-        match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", self._stream.metadata.get("DURATION", ""))  # Matroska
-        if match is not None:
-            hours, minutes, seconds = map(float, match.groups())
-            return 3600 * hours + 60 * minutes + seconds
-        if not any_kind:
-            return None
-        if self._stream.duration is not None and self._stream.time_base:
-            return float(self._stream.duration * self._stream.time_base)
-        return None if self._container.duration is None else self._container.duration / av.time_base
-
     def _frame(self, number: int, time: float, picture: av.VideoFrame) -> Frame:
-        """Convert a decoded picture, or hand its planes over as they are."""
+        """Return a decoded picture as a frame."""
         size = picture.width, picture.height
-        space = color_space(int(picture.colorspace), self._coded_size)
-        full_range = int(picture.color_range) == 2 or picture.format.name.startswith("yuvj")
-        width, height = self._coded_size
-        planar = _PLANAR.get(picture.format.name)
-        as_planes = (
-            self._planes_wanted
-            and planar is not None
-            and self._orientation.is_upright
-            and not (width % 2 or height % 2)
-        )
-        if size != self._coded_size:
-            self._report_resize(number, self._orientation.size(*size))
-        if size != self._coded_size or not as_planes:
-            # Swscale knows by itself that gray and palettes are full range.
-            yuv = not picture.format.is_rgb and not picture.format.has_palette and len(picture.format.components) >= 3
-            source_range = ColorRange.JPEG if full_range else ColorRange.MPEG
-            picture = self._reformatter.reformat(
-                picture,
-                width,
-                height,
-                picture.format.name if as_planes else "bgr24",
-                src_colorspace=Colorspace[space] if yuv else None,
-                dst_colorspace=Colorspace[space] if yuv and as_planes else None,
-                src_color_range=source_range if yuv else None,
-                dst_color_range=source_range if as_planes else ColorRange.JPEG,
-            )
-        if as_planes:
-            pixels = _copy_planes(picture, self.allocate((height * 3 // 2, width)))
-            return Frame(number, time, pixels, cast(Any, planar), space, full_range)
-        return Frame(number, time, self._orientation.apply(cast(ByteArray, picture.to_ndarray())))
+        if size != self._converter.size:
+            self._report_resize(number, self._converter.orientation.size(*size))
+        try:
+            return self._converter.frame(number, time, picture, self.allocate)
+        except (av.FFmpegError, ValueError) as error:
+            raise SourceError(
+                f"{self._label} has pixels of the format {picture.format.name}, which cannot be converted; "
+                "convert it, for example to H.264."
+            ) from error
 
     def _release(self) -> None:
         self._container.close()
-
-
-def _copy_planes(picture: av.VideoFrame, out: ByteArray) -> ByteArray:
-    """Copy the planes of a picture one after the other into `out`, without the padding of their lines; return it."""
-    flat = out.reshape(-1)
-    start = 0
-    for plane in picture.planes:
-        lines = np.frombuffer(cast(Any, plane), np.uint8).reshape(plane.height, plane.line_size)
-        width = plane.width * (2 if picture.format.name == "nv12" and start else 1)  # U and V in turn
-        end = start + plane.height * width
-        flat[start:end].reshape(plane.height, width)[...] = lines[:, :width]
-        start = end
-    return out

@@ -92,7 +92,8 @@ def local_path(url: str) -> str:
         raise SourceError(
             f"{without_credentials(url)} names a file on another machine; write file:///PATH, or give the path alone."
         )
-    plain = parts.tail if Path(parts.tail).is_file() else url2pathname(re.split(r"[?#]", parts.tail)[0])
+    as_written, decoded = parts.tail, url2pathname(re.split(r"[?#]", parts.tail)[0]).replace("\0", "")
+    plain = as_written if Path(as_written).is_file() else decoded
     path = Path(plain)
     if path.is_dir():
         raise SourceError(f"{plain} is a folder; give the path alone, without file://.")
