@@ -58,12 +58,12 @@ def open_file(path: str, max_pixels: int) -> av.container.InputContainer:
         "format_whitelist": _formats({"hls"} if is_playlist else set()),
         "protocol_whitelist": "file,crypto,data" if is_playlist else "file",
         "pattern_type": "none",  # a "%" or "*" in the name of an image is part of the name
-        **decoder_options(max_pixels),
     }
     try:
         # The prefix keeps a file name with a colon from being read as a protocol. A playlist without an end is waited
         # on for more.
-        return pyav.open_input(f"file:{path}", options, TIMEOUT_SECONDS if is_playlist else None)
+        timeout = TIMEOUT_SECONDS if is_playlist else None
+        return pyav.open_input(f"file:{path}", options, decoder_options(max_pixels), timeout)
     except av.FFmpegError as error:
         raise SourceError(_why_not_file(Path(path), error)) from error
 
@@ -79,12 +79,11 @@ def open_url(url: str, max_pixels: int) -> av.container.InputContainer:
     options = {
         "format_whitelist": _formats(_PLAYLISTS_BY_SCHEME.get(scheme, set())),
         "protocol_whitelist": PROTOCOLS[scheme],
-        **decoder_options(max_pixels),
     }
     if scheme.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
     try:
-        return pyav.open_input(location, options, TIMEOUT_SECONDS)
+        return pyav.open_input(location, options, decoder_options(max_pixels), TIMEOUT_SECONDS)
     except av.FFmpegError as error:
         # `from None`: the error's text holds the URL with the password.
         raise SourceError(

@@ -13,25 +13,31 @@ from typing import Any, cast
 import av
 from av.sidedata.sidedata import Type as SideDataType
 
-_MAJOR_VERSION = int(av.__version__.split(".")[0])
+_VERSION = tuple(map(int, av.__version__.split(".")[:2]))
 _MATRIX = struct.Struct("=9i")  # AV_FRAME_DATA_DISPLAYMATRIX, in the byte order of the machine
 
 
-def open_input(location: str, options: dict[str, str], timeout: float | None = None) -> av.container.InputContainer:
+def open_input(
+    location: str, options: dict[str, str], decoder_options: dict[str, str], timeout: float | None = None
+) -> av.container.InputContainer:
     """Open a container for reading.
 
     Args:
         location: path or URL as FFmpeg takes it.
-        options: FFmpeg options for the container and its decoders.
+        options: FFmpeg's options for the container.
+        decoder_options: options for the decoders that look into its streams while it is opened.
         timeout: seconds to wait, for opening and for each read.
 
     Raises:
         av.FFmpegError: if it cannot be opened.
     """
-    # Up to 18.1 titles that are not UTF-8 raise UnicodeDecodeError unless told otherwise; 19 decodes them by itself.
-    extra: dict[str, Any] = {"metadata_errors": "replace"} if _MAJOR_VERSION < 19 else {}
+    extra: dict[str, Any] = {}
+    if _VERSION < (19, 0):
+        extra["metadata_errors"] = "replace"  # else titles that are not UTF-8 raise; 19 decodes them by itself
+    if _VERSION >= (17, 1):
+        extra["options"] = decoder_options  # before, they crash where streams appear late, as in FLV
     waits = None if timeout is None else (timeout, timeout)
-    container: av.container.InputContainer = av.open(location, options=options, timeout=waits, **extra)
+    container: av.container.InputContainer = av.open(location, container_options=options, timeout=waits, **extra)
     return container
 
 
@@ -62,7 +68,7 @@ def fraction(value: Any) -> Fraction | None:
 
 def packets_in_index(stream: Any) -> int | None:
     """Return how many packets with data the index of a stream lists; None if that is unknown (before 17.0)."""
-    entries = getattr(stream, "index_entries", None) if _MAJOR_VERSION >= 17 else None
+    entries = getattr(stream, "index_entries", None) if _VERSION >= (17, 0) else None
     return sum(entry.size > 0 for entry in entries) if entries else None
 
 
@@ -97,5 +103,5 @@ def _accept_unknown_side_data() -> None:
     SideDataType._missing_ = classmethod(missing)  # type: ignore[assignment, method-assign]
 
 
-if _MAJOR_VERSION < 19:
+if _VERSION < (19, 0):
     _accept_unknown_side_data()
