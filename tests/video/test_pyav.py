@@ -36,8 +36,16 @@ def renew_service_tables(data: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("ending", "codec"),
-    [("avi", "mpeg4"), ("mp4", "libx264"), ("mov", "libx264"), ("mkv", "libx264"), ("flv", "flv"), ("ts", "mpeg2video")]
-    + [("asf", "mpeg4"), ("nut", "mpeg4")],
+    [
+        ("avi", "mpeg4"),
+        ("mp4", "libx264"),
+        ("mov", "libx264"),
+        ("mkv", "libx264"),
+        ("flv", "flv"),
+        ("ts", "mpeg2video"),
+        ("asf", "mpeg4"),
+        ("nut", "mpeg4"),
+    ],
 )
 @pytest.mark.parametrize(
     "title", [b"Stra\xdfe1 S\xfcd2", b"\xd3\xeb\xe8\xf6\xe0 \xed\xee\xf7\xfc!", b"\x92\xca\x82\xe8 \xff\xfe\xc0\x80..."]
