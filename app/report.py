@@ -20,7 +20,7 @@ from engine import Engine
 from video import Source
 from video.sink import write_error
 from video.sources import names_path
-from video.stream import is_url, without_credentials
+from video.urls import is_url, without_credentials
 
 RUN, SCORES = "run.json", "scores.json"
 

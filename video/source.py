@@ -7,6 +7,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -44,8 +45,10 @@ class Source(ABC):
 
     Attributes:
         name: short name without path separators, for the output folder.
-        width, height: size of every frame, in pixels.
-        frame_rate: frames per second of the source (its average where it varies).
+        width, height: size of every frame, in stored pixels, upright as it is shown.
+        frame_rate: frames per second of the source (the usual rate where it varies).
+        pixel_aspect: width over height of a pixel as it is shown (the sample aspect ratio), 1 where it is not known.
+            Frames, and all coordinates, are in stored pixels; a player shows a frame `width * pixel_aspect` wide.
         ground_truth: MOTChallenge ground truth that belongs to this source, if there is one.
         is_live: whether frames come at their own pace; then only the newest frame waits for the
             consumer, and frames it was too slow for are missing (numbers and timestamps show it).
@@ -62,6 +65,7 @@ class Source(ABC):
             list where some are missing; None where they are not known.
         ground_truth: see above.
         is_live: see above.
+        pixel_aspect: see above.
     """
 
     def __init__(
@@ -73,12 +77,14 @@ class Source(ABC):
         numbers: Sequence[int] | None = None,
         ground_truth: Path | None = None,
         is_live: bool = False,
+        pixel_aspect: Fraction = Fraction(1),
     ) -> None:
         self.name = safe_name(name)
         self.width, self.height = size
         self.frame_rate = frame_rate
         self.ground_truth = ground_truth
         self.is_live = is_live
+        self.pixel_aspect = pixel_aspect
         self.allocate: Callable[[tuple[int, ...]], ByteArray] = _new_array
         self.damaged: str | None = None
         self._numbers = numbers

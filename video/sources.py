@@ -21,7 +21,8 @@ from video.image_file import IMAGE_SUFFIXES, read_image_header
 from video.image_header import ImageError
 from video.images import ImageSource, holds_images, is_hidden, is_junk, is_sequence, natural_key
 from video.source import Source
-from video.stream import SourceFormat, VideoSource, is_url
+from video.stream import SourceFormat, VideoSource
+from video.urls import is_url
 
 log = logging.getLogger(__name__)
 

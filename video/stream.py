@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
-import math
 import re
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit, urlunsplit
 
 import av
-import cv2
-import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from core import Frame, SourceError
 from core.limits import MAX_PIXELS
-from core.records import ByteArray
-from video.color import color_space
+from video import pyav
+from video.clock import PresentationClock
+from video.completeness import Completeness
+from video.containers import decoder_options, open_file, open_url, reason_of
+from video.conversion import PictureConverter
+from video.orientation import from_display_matrix
+from video.selection import choose_video_stream, frame_rate, pixel_aspect
 from video.source import Source
+from video.urls import LIVE_SCHEMES, is_url, local_path, name_of_url, scheme_of, without_credentials
 
 log = logging.getLogger(__name__)
 
 SourceFormat = Literal["bgr24", "yuv420p"]
 
-DEFAULT_FRAME_RATE = 30.0
+# Frames decoded ahead where headers disagree about the rate.
+_RATE_FRAMES = 16
+_RATE_BYTES = 256 * 2**20
 
-_TIMEOUT_SECONDS = 10.0
-_CLOCK_RESET_SECONDS = 1.0  # a larger step back is a new clock (joined files, wrap-around), not jitter
-_PLANAR = {"yuv420p": "yuv420p", "yuvj420p": "yuv420p", "nv12": "nv12"}
-_QUARTER_TURNS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
-_LIVE_SCHEMES = {"rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"}
+_MOST_REFUSALS = 25
 
 
 class VideoSource(Source):
@@ -41,110 +41,162 @@ class VideoSource(Source):
     Frame 1 is the first frame that can be decoded, time 0 its presentation time. Numbers count the
     frames that come out of the decoder, as other programs count them; a frame lost to damage keeps
     its number. `start` decodes and drops what comes before: seeking would be faster, but its frame
-    numbers are a guess. The frame rate is the container's average, else FFmpeg's guess, else its base
-    rate, else 30. The number of frames is what the container states (mp4, mov, avi), else unknown.
+    numbers are a guess. The number of frames is what the container states (mp4, mov, avi), else unknown.
 
-    Display rotation by quarter turns is undone, so `width` and `height` are those seen on a screen.
-    Frames that change size later are resized to the first one's, as FFmpeg does.
+    Timestamps rise from frame to frame and are the container's: a pause in a recording is as long in them
+    as it was. `frame_rate` (see `selection.frame_rate`) is for what is counted in frames.
+
+    Of several video streams the one is read that players show (see `selection.choose_video_stream`).
+    The display matrix (rotation by quarter turns and mirroring, also from the EXIF data of JPEG frames) is
+    applied, so `width` and `height` are those seen on a screen. Pixels that are not square are not
+    resampled: frames stay as stored, and `pixel_aspect` tells how wide to show them. Frames that change
+    size later are resized to the first one's, as FFmpeg does.
 
     A stream is live (see `Source`) if its protocol is (rtsp and the like) or if it has no duration.
     The end of a live stream, and damage in a file, are told by `damaged`; a stream that breaks off or does
     not answer for 10 seconds is a `SourceError`.
 
     Args:
-        location: path of a file, or a URL.
-        pixel_format: `yuv420p` hands over 8-bit 4:2:0 planes of even size that need no rotation as
+        location: path of a file, or a URL of a scheme in `urls.PROTOCOLS` or `file`.
+        pixel_format: `yuv420p` hands over 8-bit 4:2:0 planes of even size that are stored upright as
             they are; all other frames are BGR.
-        max_pixels: most pixels of a frame.
+        max_pixels: most pixels of a frame (width times height).
 
     Raises:
-        SourceError: if it cannot be opened or holds no frame that can be decoded.
+        SourceError: if it cannot be opened, holds no frame that can be decoded, or its frames have more than
+            `max_pixels`.
     """
 
     def __init__(self, location: str, *, pixel_format: SourceFormat = "bgr24", max_pixels: int = MAX_PIXELS) -> None:
+        if is_url(location) and scheme_of(location) == "file":
+            location = local_path(location)
+        self._url = location if is_url(location) else None
+        self._label = location if self._url is None else without_credentials(location)
         self._max_pixels = max_pixels
-        self._is_url = is_url(location)
-        self._label = without_credentials(location) if self._is_url else location
-        self._planes_wanted = pixel_format == "yuv420p"
-        self._reformatter = VideoReformatter()
         self._ended_early = False
         self._errors = 0
-        self._packets = 0
-        self._container = self._open(location)
+        self._refusals = 0  # packets in a row whose frame size the decoder refused
+        self._container = open_file(location, max_pixels) if self._url is None else open_url(self._url, max_pixels)
         try:
-            self._stream = self._video_stream()
-            scheme = urlsplit(location).scheme if self._is_url else "file"
-            live = scheme in _LIVE_SCHEMES or (self._is_url and scheme != "file" and self._container.duration is None)
+            self._stream = choose_video_stream(self._container, self._label)
+            live = self._url is not None and (scheme_of(self._url) in LIVE_SCHEMES or self._container.duration is None)
+            self._completeness = Completeness(self._container, self._stream, None if self._url else Path(location))
+            codec = self._stream.codec_context
+            self._check_size(codec.width, codec.height)
+            codec.options = decoder_options(max_pixels)
             # Decoding frames in parallel delays each by the number of threads.
             self._stream.thread_type = "SLICE" if live else "AUTO"
             pictures = self._pictures()
             number, first = next(pictures, (0, None))
             if first is None:
-                raise SourceError(f"{self._label} holds no video frame that can be decoded; check that it is complete.")
+                raise SourceError(self._why_no_frame())
+            self._numbered_pictures: Iterator[tuple[int, av.VideoFrame]] = itertools.chain([(number, first)], pictures)
+            rate = frame_rate(self._stream, None if live else lambda: self._first_intervals(first))
         except BaseException:
             self._container.close()
             raise
-        self._numbered_pictures = itertools.chain([(number, first)], pictures)
-        self._coded_size = first.width, first.height
-        self._turns = _quarter_turns(first)
-        known = self._stream.frames if not live else 0
+        orientation = from_display_matrix(pyav.display_matrix(first))
+        self._converter = PictureConverter((first.width, first.height), orientation, planes=pixel_format == "yuv420p")
+        aspect = pixel_aspect(self._stream)
+        known = self._completeness.stated_frames if not live else 0
         super().__init__(
-            _name_of(location) if self._is_url else re.split(r"[\\/]", location)[-1].rsplit(".", 1)[0],
-            (first.height, first.width) if self._turns % 2 else (first.width, first.height),
-            float(self._rate()),
+            name_of_url(location) if self._url else re.split(r"[\\/]", location)[-1].rsplit(".", 1)[0],
+            orientation.size(first.width, first.height),
+            rate,
             numbers=range(1, known + 1) if known > 0 else None,
             is_live=live,
+            pixel_aspect=1 / aspect if orientation.transposed else aspect,
         )
 
-    def _open(self, location: str) -> av.container.InputContainer:
-        """Open the container; FFmpeg's own messages stay off the terminal (PyAV discards them by default)."""
-        options = {"rtsp_transport": "tcp"} if location.startswith("rtsp") else {}
-        try:
-            if self._is_url:
-                return av.open(location, options=options, timeout=(_TIMEOUT_SECONDS, _TIMEOUT_SECONDS))
-            # The prefix keeps a file name with a colon from being read as a protocol.
-            return av.open(f"file:{location}")
-        except av.FFmpegError as error:
-            if self._is_url:
-                raise SourceError(f"The stream {self._label} cannot be opened: {_reason(error)}.") from error
-            if isinstance(error, PermissionError):
-                raise SourceError(f"{location} cannot be read: {_reason(error)}.") from error
+    def _why_no_frame(self) -> str:
+        """Return a sentence that says why there is no frame."""
+        if self._refusals:
+            return self._too_large("holds no video frame that can be decoded: its frames have")
+        return f"{self._label} holds no video frame that can be decoded; check that it is complete and not encrypted."
+
+    def _too_large(self, begin: str) -> str:
+        """Return a sentence about frames that the decoder refused without telling their size."""
+        return (
+            f"{self._label} {begin} more than the {self._max_pixels:,} pixels that are accepted, or a damaged header; "
+            "raise --max-pixels to read larger ones."
+        )
+
+    def _check_size(self, width: int, height: int) -> None:
+        """Refuse frames with more pixels than are accepted.
+
+        Raises:
+            SourceError: if this size has more.
+        """
+        if width * height > self._max_pixels:
             raise SourceError(
-                f"{location} is not a video that can be read, or is cut off: {_reason(error)}."
-            ) from error
+                f"{self._label} has frames of {width}x{height} pixels, more than the {self._max_pixels:,} that are "
+                "accepted; raise --max-pixels to read it."
+            )
 
-    def _video_stream(self) -> Any:
-        """Return the first real video stream; cover pictures of audio files and text are none."""
-        for stream in self._container.streams.video:
-            picture = int(getattr(stream, "disposition", 0)) & 0x0400  # AV_DISPOSITION_ATTACHED_PIC
-            if not picture and self._container.format.name != "tty":
-                return stream
-        raise SourceError(f"{self._label} holds no video; give a video file.")
+    def _first_intervals(self, first: av.VideoFrame) -> list[float]:
+        """Return the seconds between the first frames, which are decoded for it and kept."""
+        count = max(3, min(_RATE_FRAMES, _RATE_BYTES // (2 * first.width * first.height)))
+        pictures = self._numbered_pictures
+        kept: list[tuple[int, av.VideoFrame]] = []
+        failure: SourceError | None = None
+        try:
+            for picture in itertools.islice(pictures, count):
+                kept.append(picture)
+        except SourceError as error:  # told when reading gets there
+            failure = error
 
-    def _rate(self) -> float:
-        stream = self._stream
-        for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-            if rate:
-                return float(rate)
-        return DEFAULT_FRAME_RATE
+        def with_the_kept() -> Iterator[tuple[int, av.VideoFrame]]:
+            while kept:
+                yield kept.pop(0)
+            if failure is not None:
+                raise failure
+            yield from pictures
+
+        stamps = [self._presentation_time(picture) for _, picture in kept]
+        self._numbered_pictures = with_the_kept()
+        known = [stamp for stamp in stamps if stamp is not None]
+        return [later - earlier for earlier, later in itertools.pairwise(known)]
 
     def _pictures(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Yield decoded pictures with their numbers until the end or the first break in the container."""
         number = 0
+        codec = self._stream.codec_context
         for packet in self._read_packets():
             try:
-                pictures = packet.decode() if packet is not None else self._stream.codec_context.decode(None)
+                pictures = packet.decode() if packet is not None else codec.decode(None)
             except av.FFmpegError as error:
+                self._note_refusal(number, error)
                 # Streams are often joined between key frames: errors before the first picture are no damage.
                 if number:
-                    log.debug("%s: a packet after frame %d: %s", self._label, number, error)
+                    log.debug("%s: a packet after frame %d: %s", self._label, number, reason_of(error))
                     self._errors += 1
                     number += 1
                 continue
             for picture in pictures:
+                self._refusals = 0
+                self._check_size(picture.width, picture.height)
                 number += 1
                 self._errors += bool(picture.is_corrupt)
                 yield number, cast(av.VideoFrame, picture)
+        if number and self._refusals:
+            raise SourceError(self._too_large(f"has, after frame {number - self._refusals}, frames of"))
+
+    def _note_refusal(self, number: int, error: av.FFmpegError) -> None:
+        """See whether a packet failed because its frames are larger than `max_pixels`.
+
+        Args:
+            number: number of the last frame.
+            error: the failure.
+
+        Raises:
+            SourceError: if the stream has become too large, and not only for one damaged frame.
+        """
+        codec = self._stream.codec_context
+        self._check_size(codec.width, codec.height)  # H.264 and HEVC keep the size that they refuse
+        if codec.width == 0 and error.errno == errno.EINVAL:  # the others forget it
+            self._refusals += 1
+        if number and self._refusals > _MOST_REFUSALS:
+            raise SourceError(self._too_large(f"has, after frame {number + 1 - self._refusals}, frames of"))
 
     def _read_packets(self) -> Iterator[Any]:
         """Yield packets, and None to flush the decoder if the container breaks off."""
@@ -153,150 +205,57 @@ class VideoSource(Source):
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
-                if self._is_url:
-                    raise SourceError(f"The stream {self._label} broke off: {_reason(error)}.") from error
+                if self._url is not None:  # the error's text holds the URL with the password
+                    raise SourceError(f"The stream {self._label} broke off: {reason_of(error)}.") from None
                 self._ended_early = True
                 yield None
                 return
             if packet is None:
                 return
-            self._packets += packet.size > 0
+            self._completeness.add(packet)
             yield packet
 
     def _frames(self) -> Iterator[Frame]:
-        number, time = 0, 0.0
-        zero: float | None = None
+        clock = PresentationClock(self.frame_rate)
+        number, time, stamp = 0, 0.0, None
         for number, picture in self._numbered_pictures:
-            last_time = time
             stamp = self._presentation_time(picture)
-            if stamp is None:
-                time = (number - 1) / self.frame_rate
-            else:
-                zero = stamp if zero is None else zero
-                time = stamp - zero
-            if number > 1 and time <= last_time:
-                step = last_time + 1.0 / self.frame_rate - time
-                time += step
-                if zero is not None and step > _CLOCK_RESET_SECONDS:
-                    zero -= step
+            time = clock.time_of(number, stamp)
             if self._wanted(number):
                 yield self._frame(number, time, picture)
-        self._note_damage(number, time)
+        self._note_damage(number, max(time, stamp or 0.0))
 
     def _presentation_time(self, picture: av.VideoFrame) -> float | None:
         """Return seconds by the clock of the stream, if it gives any."""
         # AVI knows decoding times only; what FFmpeg calls presentation times jumps back at B-frames there.
         ticks = picture.dts if self._container.format.name == "avi" and picture.dts is not None else picture.pts
-        return None if ticks is None or picture.time_base is None else float(ticks * picture.time_base)
+        return None if ticks is None or not picture.time_base else float(ticks * picture.time_base)
 
-    def _note_damage(self, number: int, time: float) -> None:
+    def _note_damage(self, number: int, reached: float) -> None:
         """Set `damaged`, and warn, if the source ended before its end or parts could not be decoded."""
+        short, missing = self._completeness.check(reached, 1.0 / self.frame_rate)
+        errors = self._errors + missing
         if self.is_live:
             self.damaged = f"The stream {self._label} ended after frame {number}."
-        elif self._ended_early or self._is_short(time):
+        elif self._ended_early or short:
             self.damaged = f"{self._label} is cut off or damaged: it breaks off after frame {number}."
-        elif self._errors:
-            self.damaged = f"{self._label} is damaged; frames that are wrong or missing: {self._errors}."
+        elif errors:
+            self.damaged = f"{self._label} is damaged; frames that are wrong or missing: {errors}."
         if self.damaged:
             log.warning("%s", self.damaged)
 
-    def _is_short(self, time: float) -> bool:
-        """Tell whether fewer packets came, or time passed, than the container states (with some slack)."""
-        stated = self._stream.frames
-        if stated > 0:
-            return bool(self._packets < stated - max(2, stated // 100))
-        match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", self._stream.metadata.get("DURATION", ""))  # Matroska
-        if match is None:
-            return False
-        hours, minutes, seconds = map(float, match.groups())
-        duration = 3600 * hours + 60 * minutes + seconds
-        slack = max(1.0, 0.01 * duration, 5 / self.frame_rate)
-        return bool(time + slack < duration)
-
     def _frame(self, number: int, time: float, picture: av.VideoFrame) -> Frame:
-        """Convert a decoded picture, or hand its planes over as they are."""
+        """Return a decoded picture as a frame."""
         size = picture.width, picture.height
-        space = color_space(int(picture.colorspace), self._coded_size)
-        full_range = int(picture.color_range) == 2 or picture.format.name.startswith("yuvj")
-        width, height = self._coded_size
-        planar = _PLANAR.get(picture.format.name)
-        as_planes = self._planes_wanted and planar is not None and not self._turns and not (width % 2 or height % 2)
-        if size != self._coded_size:
-            shown = size if not self._turns % 2 else (size[1], size[0])
-            self._report_resize(number, shown)
-        if size != self._coded_size or not as_planes:
-            # Swscale knows by itself that gray and palettes are full range.
-            yuv = not picture.format.is_rgb and not picture.format.has_palette and len(picture.format.components) >= 3
-            source_range = ColorRange.JPEG if full_range else ColorRange.MPEG
-            picture = self._reformatter.reformat(
-                picture,
-                width,
-                height,
-                picture.format.name if as_planes else "bgr24",
-                src_colorspace=Colorspace[space] if yuv else None,
-                dst_colorspace=Colorspace[space] if yuv and as_planes else None,
-                src_color_range=source_range if yuv else None,
-                dst_color_range=source_range if as_planes else ColorRange.JPEG,
-            )
-        if as_planes:
-            pixels = _copy_planes(picture, self.allocate((height * 3 // 2, width)))
-            return Frame(number, time, pixels, cast(Any, planar), space, full_range)
-        pixels = cast(ByteArray, picture.to_ndarray())
-        if self._turns:
-            pixels = np.asarray(cv2.rotate(pixels, _QUARTER_TURNS[self._turns]), np.uint8)
-        return Frame(number, time, pixels)
+        if size != self._converter.size:
+            self._report_resize(number, self._converter.orientation.size(*size))
+        try:
+            return self._converter.frame(number, time, picture, self.allocate)
+        except (av.FFmpegError, ValueError) as error:
+            raise SourceError(
+                f"{self._label} has pixels of the format {picture.format.name}, which cannot be converted; "
+                "convert it, for example to H.264."
+            ) from error
 
     def _release(self) -> None:
         self._container.close()
-
-
-def _copy_planes(picture: av.VideoFrame, out: ByteArray) -> ByteArray:
-    """Copy the planes of a picture one after the other into `out`, without the padding of their lines; return it."""
-    flat = out.reshape(-1)
-    start = 0
-    for plane in picture.planes:
-        lines = np.frombuffer(cast(Any, plane), np.uint8).reshape(plane.height, plane.line_size)
-        width = plane.width * (2 if picture.format.name == "nv12" and start else 1)  # U and V in turn
-        end = start + plane.height * width
-        flat[start:end].reshape(plane.height, width)[...] = lines[:, :width]
-        start = end
-    return out
-
-
-def _quarter_turns(picture: av.VideoFrame) -> int:
-    """Return the quarter turns counter-clockwise that show a picture upright, by its display matrix.
-
-    As FFmpeg's `av_display_rotation_get`; PyAV's own `VideoFrame.rotation` is missing in 14.0.
-    """
-    side_data = cast(Iterable[Any], picture.side_data)  # PyAV's stubs take it for a mapping of names
-    data = next((bytes(item) for item in side_data if item.type.name == "DISPLAYMATRIX"), None)
-    if data is None or len(data) < 36:
-        return 0
-    matrix = struct.unpack("=9i", data[:36])
-    scale_x, scale_y = math.hypot(matrix[0], matrix[3]) or 1.0, math.hypot(matrix[1], matrix[4]) or 1.0
-    return -round(math.atan2(matrix[1] / scale_y, matrix[0] / scale_x) / (math.pi / 2)) % 4
-
-
-def is_url(text: str) -> bool:
-    """Tell whether `text` starts with a URL scheme (a Windows drive letter is none)."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
-
-
-def without_credentials(url: str) -> str:
-    """Return a URL for messages, without user name, password and query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _name_of(url: str) -> str:
-    """Return the last part of the path without its ending, or the host."""
-    parts = urlsplit(url)
-    last = parts.path.rstrip("/").rpartition("/")[2].rpartition(".")
-    return last[0] or last[2] or parts.hostname or "stream"
-
-
-def _reason(error: av.FFmpegError) -> str:
-    """Return FFmpeg's reason as part of a sentence."""
-    if isinstance(error, av.error.ExitError):  # how the interrupt callback of PyAV's timeouts ends a read
-        return f"no answer within {_TIMEOUT_SECONDS:g} seconds"
-    return (error.strerror or type(error).__name__).rstrip(".").lower()
