@@ -1,7 +1,7 @@
 """Detections written as they come: a log of frames while a run goes on, an `.npz` archive once it has ended.
 
 An archive cannot grow by a frame at a time, and it is worth nothing without its end. So the file begins as a log: a
-line that names its format, a line of JSON, then one record per frame, each with a checksum. When the writer is closed,
+line that names its format, three numbers, then one record per frame, each with a checksum. When the writer is closed,
 the log is copied array by array into an archive beside it, which then takes its place. At any moment the name holds
 either a log that can be read up to its last whole record, also after a kill or a power cut, or the whole archive.
 Memory stays the same however long the run is; at the end the disk needs room for both.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
-import json
 import math
 import os
 import struct
@@ -32,7 +31,7 @@ from core.records import Detections
 
 LOG_MAGIC = b"fairmot detections 1\n"
 _FACTS = ("fps", "width", "height")
-_LONGEST_FACTS = 1000
+_FACTS_HEAD = struct.Struct("<3d")
 
 # Frame, timestamp (NaN if there is none), count, numbers per embedding, CRC-32 of these four and of the arrays.
 _HEAD = struct.Struct("<qdIII")
@@ -79,13 +78,13 @@ class StreamWriter:
 
     def __init__(self, path: Path | str, frame_rate: float, size: tuple[int, int]) -> None:
         self._path = Path(path)
-        self._facts = {"fps": float(frame_rate), "width": int(size[0]), "height": int(size[1])}
+        self._facts = dict(zip(_FACTS, (float(frame_rate), *map(int, size)), strict=True))
         self._embedding_size: int | None = None
         self._last = 0
         self._frames = 0
         self._rows = 0
         self._timed = True
-        head = LOG_MAGIC + json.dumps(self._facts).encode() + b"\n"
+        head = LOG_MAGIC + _FACTS_HEAD.pack(*self._facts.values())
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open(self._path, 0)
@@ -220,10 +219,11 @@ def read_facts(log: IO[bytes]) -> dict[str, float]:
         ValueError: if they are not there.
     """
     log.seek(len(LOG_MAGIC))
-    facts = json.loads(log.readline(_LONGEST_FACTS))
-    if not isinstance(facts, dict) or not all(0 < facts.get(name, 0) < math.inf for name in _FACTS):
+    data = log.read(_FACTS_HEAD.size)
+    facts = _FACTS_HEAD.unpack(data) if len(data) == _FACTS_HEAD.size else ()
+    if not facts or not all(0 < value < math.inf for value in facts):
         raise ValueError
-    return {name: float(facts[name]) for name in _FACTS}
+    return dict(zip(_FACTS, facts, strict=True))
 
 
 def read_log(log: IO[bytes], with_embeddings: bool = True) -> Iterator[LogRecord]:

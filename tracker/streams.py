@@ -208,7 +208,7 @@ def _read_log(path: Path) -> DetectionStream:
     with path.open("rb") as log:
         try:
             facts = read_facts(log)
-        except (ValueError, TypeError, LookupError) as error:
+        except ValueError as error:
             raise UserError(f"{path} was begun and holds nothing yet; run it again.") from error
         records = list(read_log(log))
     processed = np.array([record.frame for record in records], np.int64)

@@ -74,7 +74,7 @@ def test_one_sentence_at_once(tmp_path: Path, text: str, message: str) -> None:
 )
 def test_text_that_is_not_utf8(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.yaml").write_bytes(data)
-    with pytest.raises(ConfigError, match="is not YAML; compare it with good.yaml."):
+    with pytest.raises(ConfigError, match=r"is not YAML; compare it with good\.yaml\."):
         read_yaml(str(tmp_path / "a.yaml"), "good.yaml")
 
 
