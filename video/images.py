@@ -147,7 +147,8 @@ def is_sequence(folder: Path) -> bool:
 def holds_images(folder: Path) -> bool:
     """Tell whether `ImageSource` finds an image in a folder."""
     try:
-        return is_sequence(folder) or any(map(_is_image, folder.iterdir()))
+        with os.scandir(folder) as entries:
+            return is_sequence(folder) or any(map(_is_image, entries))
     except OSError:
         return False
 
@@ -187,9 +188,8 @@ def _list_images(folder: Path, suffix: str | None = None) -> list[Path]:
     A symbolic link that leads nowhere counts as an image, so that those after it keep their numbers.
     """
     try:
-        if not os.access(folder, os.X_OK) and folder.is_dir():
-            raise PermissionError(None, "Permission denied")
-        paths = [path for path in folder.iterdir() if _is_image(path)]
+        with os.scandir(folder) as entries:
+            paths = [folder / entry.name for entry in entries if _is_image(entry)]
     except OSError as error:
         raise SourceError(f"The image folder {folder} cannot be read: {error.strerror}.") from error
     if not paths:
@@ -201,10 +201,14 @@ def _list_images(folder: Path, suffix: str | None = None) -> list[Path]:
     return sorted(chosen, key=natural_key)
 
 
-def _is_image(path: Path) -> bool:
-    if path.suffix.lower() not in IMAGE_SUFFIXES or is_hidden(path.name):
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    """Tell whether a file is an image by its name, and is a file; also if whether it is one cannot be found out."""
+    if os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES or is_hidden(entry.name):
         return False
-    return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:
+        return True
 
 
 def _by_number_in_name(paths: list[Path]) -> dict[int, Path]:

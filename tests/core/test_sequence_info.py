@@ -122,5 +122,5 @@ def test_no_description(tmp_path: Path, content: str | bytes) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="Cannot read .*: No such file"):
+    with pytest.raises(SourceError, match=r"Cannot read .*: No such file"):
         read_sequence_info(tmp_path / "seqinfo.ini")
