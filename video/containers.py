@@ -96,11 +96,11 @@ def decoder_options(max_pixels: int) -> dict[str, str]:
     return {"max_pixels": str(min(max_pixels + _PADDING_PIXELS, 2**31 - 1))}
 
 
-def reason_of(error: av.FFmpegError) -> str:
+def reason_of(error: Exception) -> str:
     """Return FFmpeg's reason as part of a sentence."""
     if isinstance(error, av.error.ExitError):  # how the interrupt callback of PyAV's timeouts ends a read
         return f"no answer within {TIMEOUT_SECONDS:g} seconds"
-    return (error.strerror or type(error).__name__).rstrip(".").lower()
+    return (getattr(error, "strerror", None) or type(error).__name__).rstrip(".").lower()
 
 
 def _formats(more: set[str]) -> str:

@@ -14,6 +14,9 @@ import av
 from av.sidedata.sidedata import Type as SideDataType
 
 _VERSION = tuple(map(int, av.__version__.split(".")[:2]))
+# A decoder that could not be opened raises a plain ValueError at the next packet in 19.
+DECODE_ERRORS = (av.FFmpegError, ValueError)
+
 _MATRIX = struct.Struct("=9i")  # AV_FRAME_DATA_DISPLAYMATRIX, in the byte order of the machine
 
 

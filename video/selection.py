@@ -48,9 +48,12 @@ def choose_video_stream(container: av.container.InputContainer, label: str) -> A
     videos = [stream for stream in container.streams.video if not (is_text or pyav.disposition(stream) & _NEVER_SHOWN)]
     if not videos:
         raise SourceError(f"{label} holds no video{_contents(container, is_text)}; give a video file.")
+    encrypted = f"{label} is encrypted (DRM) and cannot be decoded; give a copy without encryption."
     decodable = [stream for stream in videos if stream.codec_context is not None]
     if not decodable:
         codec = pyav.codec_description(container, videos[0].index)
+        if any(tag in codec for tag in _ENCRYPTED_TAGS):
+            raise SourceError(encrypted)
         raise SourceError(
             f"{label} cannot be decoded: the codec {codec} is not supported by the FFmpeg of PyAV {av.__version__}; "
             "convert it, for example to H.264."
@@ -61,7 +64,7 @@ def choose_video_stream(container: av.container.InputContainer, label: str) -> A
 
     stream = max(decodable, key=precedence)  # the first of equals
     if stream.codec_context.codec_tag in _ENCRYPTED_TAGS or "enc_key_id" in stream.metadata:
-        raise SourceError(f"{label} is encrypted (DRM) and cannot be decoded; give a copy without encryption.")
+        raise SourceError(encrypted)
     return stream
 
 

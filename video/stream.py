@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import logging
 import re
@@ -164,8 +163,8 @@ class VideoSource(Source):
         for packet in self._read_packets():
             try:
                 pictures = packet.decode() if packet is not None else codec.decode(None)
-            except av.FFmpegError as error:
-                self._note_refusal(number, error)
+            except pyav.DECODE_ERRORS as error:
+                self._note_refusal(number)
                 # Streams are often joined between key frames: errors before the first picture are no damage.
                 if number:
                     log.debug("%s: a packet after frame %d: %s", self._label, number, reason_of(error))
@@ -181,20 +180,18 @@ class VideoSource(Source):
         if number and self._refusals:
             raise SourceError(self._too_large(f"has, after frame {number - self._refusals}, frames of"))
 
-    def _note_refusal(self, number: int, error: av.FFmpegError) -> None:
+    def _note_refusal(self, number: int) -> None:
         """See whether a packet failed because its frames are larger than `max_pixels`.
 
         Args:
             number: number of the last frame.
-            error: the failure.
 
         Raises:
             SourceError: if the stream has become too large, and not only for one damaged frame.
         """
         codec = self._stream.codec_context
         self._check_size(codec.width, codec.height)  # H.264 and HEVC keep the size that they refuse
-        if codec.width == 0 and error.errno == errno.EINVAL:  # the others forget it
-            self._refusals += 1
+        self._refusals += codec.width == 0  # the others forget it
         if number and self._refusals > _MOST_REFUSALS:
             raise SourceError(self._too_large(f"has, after frame {number + 1 - self._refusals}, frames of"))
 
@@ -251,7 +248,7 @@ class VideoSource(Source):
             self._report_resize(number, self._converter.orientation.size(*size))
         try:
             return self._converter.frame(number, time, picture, self.allocate)
-        except (av.FFmpegError, ValueError) as error:
+        except pyav.DECODE_ERRORS as error:
             raise SourceError(
                 f"{self._label} has pixels of the format {picture.format.name}, which cannot be converted; "
                 "convert it, for example to H.264."

@@ -59,7 +59,7 @@ def _end_of_riff(file: BinaryIO, length: int) -> int | None:
         if size in (0, 0xFFFFFFFF):  # written as a placeholder and never filled in
             return None
         end += 8 + size + size % 2
-    return end
+    return end or None
 
 
 def _end_of_boxes(file: BinaryIO, length: int) -> int | None:
@@ -81,7 +81,7 @@ def _boxes(file: BinaryIO, length: int) -> Iterator[tuple[bytes, int | None]]:
         header = 8
         if size == 1:
             wide = file.read(8)
-            size, header = int.from_bytes(wide, "big"), 16
+            size, header = (int.from_bytes(wide, "big") if len(wide) == 8 else 16), 16
         if size == 0:
             yield kind, None
             return

@@ -113,9 +113,7 @@ def test_an_avi_of_several_riff_chunks_is_complete(tmp_path: Path) -> None:
     path.write_bytes(whole)
     assert is_cut(path) is False
     assert read(path) == (pytest.approx([number / 10 for number in range(10)]), None)
-    path.write_bytes(whole[:-4] + b"movi" + bytes(0))
-    more_claimed = b"RIFF" + struct.pack("<I", 1 << 29) + more
-    path.write_bytes(whole + more_claimed)
+    path.write_bytes(whole + b"RIFF" + struct.pack("<I", 1 << 29) + more)
     assert is_cut(path) is True
 
 
@@ -158,7 +156,12 @@ def test_whole_files_are_whole(tmp_path: Path, ending: str) -> None:
 
 @pytest.mark.parametrize(
     ("ending", "muxer"),
-    [("mp4", {"movflags": "+faststart"}), ("mkv", {}), ("avi", {}), ("mp4", {"movflags": "frag_keyframe+empty_moov"})],
+    [
+        ("mp4", {"movflags": "+faststart"}),
+        ("mp4", {"movflags": "frag_keyframe+empty_moov"}),
+        ("mkv", {}),
+        ("avi", {}),
+    ],
 )
 @pytest.mark.parametrize("lost", [0.03, 0.2, 0.6])
 def test_cut_files_are_cut(tmp_path: Path, ending: str, muxer: dict[str, str], lost: float) -> None:
