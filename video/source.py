@@ -6,6 +6,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -46,6 +47,7 @@ class Source(ABC):
         ground_truth: MOTChallenge ground truth that belongs to this source, if there is one.
         is_live: whether frames come at their own pace; then only the newest frame waits for the
             consumer, and frames it was too slow for are missing (numbers and timestamps show it).
+        pixel_aspect: width of a pixel divided by its height, as players show it.
         allocate: gives uint8 memory of a shape for the frames, where a source can decode into it; set it before the
             first frame is taken. It is called in the prefetch thread.
         damaged: a sentence about damage met while reading, or None. Frames that could be read were
@@ -59,6 +61,7 @@ class Source(ABC):
             None where that is not known.
         ground_truth: see above.
         is_live: see above.
+        pixel_aspect: see above.
     """
 
     def __init__(
@@ -70,12 +73,14 @@ class Source(ABC):
         numbers: Sequence[int] | None = None,
         ground_truth: Path | None = None,
         is_live: bool = False,
+        pixel_aspect: Fraction = Fraction(1),
     ) -> None:
         self.name = safe_name(name)
         self.width, self.height = size
         self.frame_rate = frame_rate
         self.ground_truth = ground_truth
         self.is_live = is_live
+        self.pixel_aspect = pixel_aspect
         self.allocate: Callable[[tuple[int, ...]], ByteArray] = _new_array
         self.damaged: str | None = None
         self._numbers = numbers
