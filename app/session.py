@@ -211,17 +211,16 @@ class Session:
         )
 
     def _open_sinks(self, stack: ExitStack, source: Source, files: _Files) -> list[Sink]:
-        """Open what takes the tracks; the stack closes it."""
+        """Open what takes the tracks, first what may not be possible here; the stack closes it."""
         sinks: list[Sink] = []
         if self._options.show:
             sinks.append(stack.enter_context(WindowSink(source.name)))
-        sinks.append(stack.enter_context(MOTSink(files.folder / TRACKS)))
-        sinks.append(stack.enter_context(JSONLSink(files.folder / TRACKS_JSON)))
         if files.video is not None:
             rate = source.frame_rate / self._options.stride
             video = VideoSink(files.video, source.size, rate, pixel_aspect=source.pixel_aspect)
             sinks.append(stack.enter_context(video))
-        return sinks
+        texts = [MOTSink(files.folder / TRACKS), JSONLSink(files.folder / TRACKS_JSON)]
+        return [*map(stack.enter_context, texts), *sinks]
 
 
 @dataclass(frozen=True)

@@ -38,21 +38,20 @@ def explained(error: Exception, subject: str = "", details: str = "") -> UserErr
     Args:
         error: anything; a `UserError` is returned as it is.
         subject: what was worked on, such as the name of a source; may be left out.
-        details: where the traceback can be found.
+        details: the file with the traceback, if there is one.
     """
     if isinstance(error, UserError):
         return error
-    part = _part_of(error.__traceback__)
-    detail = _detail(error)
-    where = details or "what it prints if it is run again with FAIRMOT_TRACEBACK=1 in the environment"
+    part, detail = _part_of(error.__traceback__), _detail(error)
+    trace = f"in {details}" if details else "that FAIRMOT_TRACEBACK=1 in the environment prints"
     if isinstance(error, MemoryError) or _MEMORY.search(f"{type(error).__name__} {error}"):
         sentence = (
             f"memory ran out in {part} ({detail}); free some, or take smaller frames, a smaller --size or --batch."
         )
     elif isinstance(error, OSError) or _is_foreign(error):
-        sentence = f"{part} failed ({detail}); the traceback is in {where}."
+        sentence = f"{part} failed ({detail}); see the traceback {trace}."
     else:
-        sentence = f"internal error in {part} ({detail}); please report it with {where}."
+        sentence = f"internal error in {part} ({detail}); please report it with the traceback {trace}."
     sentence = f"{subject}: {sentence}" if subject else sentence[:1].upper() + sentence[1:]
     found = UserError(sentence)
     found.__cause__ = error
@@ -62,7 +61,8 @@ def explained(error: Exception, subject: str = "", details: str = "") -> UserErr
 def traceback_of(error: BaseException) -> str:
     """Return the traceback of an exception and of its causes without secrets, the innermost calls if it is long."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return without_secrets(text)[-_MOST_TRACEBACK:]
+    lines = (line[:_MOST_DETAIL] for line in without_secrets(text).splitlines())
+    return "\n".join(lines)[-_MOST_TRACEBACK:]
 
 
 def _part_of(trace: TracebackType | None) -> str:
@@ -91,6 +91,6 @@ def _own_packages() -> set[str]:
 
 def _detail(error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    line = printable(" ".join(without_secrets(reason).split()))
+    line = printable(" ".join(without_secrets(reason).split())).rstrip(".")
     line = line if len(line) <= _MOST_DETAIL else f"{line[:_MOST_DETAIL]}..."
-    return f"{type(error).__name__}: {line}".rstrip(".: ")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__

@@ -19,6 +19,7 @@ OPTIONS = {
     "frag_duration": "500000",  # microseconds
     "flush_packets": "1",  # a fragment is handed to the operating system when it is complete
 }
+BUFFER_BYTES = 2**20  # most fragments are written at once, so that hardly ever a process is killed in the midst of one
 
 
 class FragmentFile:
@@ -77,15 +78,19 @@ class FragmentFile:
         return len(content)
 
     def finish(self) -> None:
-        """Close the complete video.
+        """Close the complete video; one of which nothing came is removed.
 
         Raises:
-            OSError: if the file cannot be written.
+            OSError: if the file cannot be written, or could not be before.
         """
+        if self.error is not None:
+            raise self.error
         for position, content in self._changes:
             self._file.seek(position)
             self._write(content)
         self._file.close()
+        if not self._size:
+            self.remove()
 
     def cut(self) -> bool:
         """Close a video that could not be completed after its last whole fragment; return whether it has any.

@@ -21,7 +21,7 @@ from core import Frame, OutputError, Tracks
 from core.records import ByteArray
 from video.color import SMPTE170M
 from video.drawing import Trails, draw_tracks
-from video.mp4 import OPTIONS, FragmentFile
+from video.mp4 import BUFFER_BYTES, OPTIONS, FragmentFile
 from video.sink import Sink, write_error
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ _TICKS = 60000
 _QUEUE_FRAMES = 4
 _LARGEST_ASPECT_TERM = 255  # of MPEG-4 part 2; H.264 takes more
 _RATE_WINDOW = 30
+_MOST_PIXELS = 16384  # a side, of x264 (`validate_parameters` in encoder/encoder.c)
 # Without B-frames the decoding times are the presentation times, and the last frame of a video of
 # varying rate is not cut off by a duration counted in decoding times.
 _OPTIONS = {"libx264": {"preset": "veryfast", "crf": "23", "bf": "0"}, "mpeg4": {"qscale": "4", "bf": "0"}}
@@ -88,14 +89,14 @@ class VideoSink(Sink):
     ) -> None:
         self._path = Path(path)
         self._size = size
-        encoder = _first_available(encoders)
+        self._encoder = _first_available(encoders)
         try:
             self._file = FragmentFile(self._path)
         except OSError as error:
             raise write_error(self._path, error) from error
         try:
-            self._container = av.open(self._file, "w", format="mp4", options=OPTIONS)
-            self._stream = self._add_stream(encoder, Fraction(frame_rate).limit_denominator(1001), pixel_aspect)
+            self._container = av.open(self._file, "w", format="mp4", options=OPTIONS, buffer_size=BUFFER_BYTES)
+            self._stream = self._add_stream(Fraction(frame_rate).limit_denominator(1001), pixel_aspect)
         except BaseException:
             self._file.remove()
             raise
@@ -145,9 +146,11 @@ class VideoSink(Sink):
     def _encoder_error(self, error: av.FFmpegError) -> OutputError:
         width, height = self._size
         reason = (getattr(error, "strerror", None) or type(error).__name__).lower()
+        if max(self._size) > _MOST_PIXELS:
+            reason = f"it takes at most {_MOST_PIXELS} pixels a side"
         return OutputError(
-            f"A video of {width}x{height} pixels cannot be encoded with {self._stream.codec_context.name} ({reason}); "
-            "leave it out with --no-video."
+            f"{self._path}: the encoder {self._encoder} cannot take frames of {width}x{height} pixels ({reason}); leave the "
+            "video out with --no-video."
         )
 
     def _run(self) -> None:
@@ -178,9 +181,10 @@ class VideoSink(Sink):
         picture.pts, picture.time_base = tick, Fraction(1, _TICKS)
         self._container.mux(self._stream.encode(picture))
 
-    def _add_stream(self, encoder: str, rate: Fraction, pixel_aspect: Fraction) -> Any:
+    def _add_stream(self, rate: Fraction, pixel_aspect: Fraction) -> Any:
         """Add the stream to the container and open its encoder, which knows whether it can take such frames."""
-        stream: Any = self._container.add_stream(encoder, rate=rate, options=_OPTIONS.get(encoder, {}))
+        options = _OPTIONS.get(self._encoder, {})
+        stream: Any = self._container.add_stream(self._encoder, rate=rate, options=options)
         stream.width, stream.height = (side + side % 2 for side in self._size)
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = stream.time_base = Fraction(1, _TICKS)
@@ -189,10 +193,9 @@ class VideoSink(Sink):
         if pixel_aspect != 1:
             shape = pixel_aspect.limit_denominator(_LARGEST_ASPECT_TERM)
             stream.sample_aspect_ratio = stream.codec_context.sample_aspect_ratio = shape
-        self._stream = stream
         try:
             stream.codec_context.open()
-        except av.FFmpegError as error:
+        except av.FFmpegError as error:  # after which PyAV 19 crashes if the context is asked for anything
             raise self._encoder_error(error) from error
         return stream
 
