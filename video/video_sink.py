@@ -149,8 +149,8 @@ class VideoSink(Sink):
         if max(self._size) > _MOST_PIXELS:
             reason = f"it takes at most {_MOST_PIXELS} pixels a side"
         return OutputError(
-            f"{self._path}: the encoder {self._encoder} cannot take frames of {width}x{height} pixels ({reason}); leave the "
-            "video out with --no-video."
+            f"{self._path}: the encoder {self._encoder} cannot take frames of {width}x{height} pixels ({reason}); "
+            "leave the video out with --no-video."
         )
 
     def _run(self) -> None:
@@ -213,7 +213,7 @@ class VideoSink(Sink):
             self._file.remove()
             return
         try:
-            if not self._failed:
+            if self._file.error is None:
                 self._container.mux(self._stream.encode(None))
         except Exception as error:
             self._fail(error)
