@@ -26,9 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ended_by_signals():
         try:
             from app.command import run  # here, because it takes a second in which Ctrl-C should work too
+            from core.console import exit_code_of
         except ImportError as error:
             return report_missing(error)
-        return run(sys.argv[1:] if arguments is None else arguments)
+        return exit_code_of(lambda: run(sys.argv[1:] if arguments is None else arguments))
 
 
 def leave(code: int) -> NoReturn:
@@ -38,9 +39,7 @@ def leave(code: int) -> NoReturn:
     """
     if any(thread.name == "prefetch" for thread in threading.enumerate()):
         logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        os._exit(code)  # what was printed has been written, see `core.console`
     sys.exit(code)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.folders import check_stream_file
@@ -11,12 +11,18 @@ from app.scoring import Scored, table_of, write_combined
 from app.session import Session
 from app.terminal import Terminal
 from core import StageClock, UserError
+from core.faults import explained
+from core.text import without_secrets
 from engine import open_engine
 from video import expand_sources
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit code; what the user can mend becomes a sentence on standard error."""
+    """Run the command and return its exit code; what goes wrong becomes a line on standard error.
+
+    Raises:
+        Exception: what nobody expected outside of a source.
+    """
     terminal = Terminal()
     with terminal.logs():
         try:
@@ -48,18 +54,20 @@ def _track_all(options: Options, session: Session, terminal: Terminal) -> int:
     for given in options.sources:
         try:
             specs += expand_sources(given)
-        except UserError as error:
-            terminal.error(error)
-            exit_code = exit_code or error.exit_code
+        except Exception as error:
+            fault = explained(error, subject=without_secrets(given))
+            terminal.error(fault)
+            exit_code = exit_code or fault.exit_code
     if options.save_detections is not None:
         check_stream_file(options.save_detections, len(specs))
     scored: dict[str, Scored] = {}
     for spec in specs:
         try:
             outcome = session.track(spec)
-        except UserError as error:
-            terminal.error(error)
-            exit_code = exit_code or error.exit_code
+        except Exception as error:
+            fault = explained(error, subject=without_secrets(spec))
+            terminal.error(fault)
+            exit_code = exit_code or fault.exit_code
             continue
         if outcome.scored is not None:
             scored[outcome.folder.name] = outcome.scored
@@ -68,9 +76,19 @@ def _track_all(options: Options, session: Session, terminal: Terminal) -> int:
             break
         exit_code = exit_code or outcome.exit_code
     if scored:
-        terminal.table(table_of(scored))
-        if len(specs) > 1:
-            write_combined(scored, Path(options.output))
-            if len(scored) < len(specs):
-                terminal.warning(f"The combined scores lack {len(specs) - len(scored)} of {len(specs)} sources.")
+        try:
+            _report_scores(scored, len(specs), Path(options.output), terminal)
+        except Exception as error:
+            fault = explained(error)
+            terminal.error(fault)
+            exit_code = exit_code or fault.exit_code
     return exit_code
+
+
+def _report_scores(scored: Mapping[str, Scored], source_count: int, folder: Path, terminal: Terminal) -> None:
+    """Print the scores of the sources, and write those of all together."""
+    terminal.table(table_of(scored))
+    if source_count > 1:
+        write_combined(scored, folder)
+        if len(scored) < source_count:
+            terminal.warning(f"The combined scores lack {source_count - len(scored)} of {source_count} sources.")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 
-from core import Detections, Frame, SourceError, StageClock, Tracks
+from core import Detections, Frame, StageClock, Tracks
 from core.records import ByteArray
 from engine import Engine
 from tracker import FairMOTTracker
@@ -47,6 +47,7 @@ def track_frames(
     Raises:
         SourceError: if the source fails while reading.
         OutputError: if a sink cannot write.
+        Exception: whatever else source, engine, tracker or sinks raise.
     """
     tracks = Tracks.empty()
     size, ahead = (1, 0) if source.is_live else (engine.max_batch, engine.ahead)
@@ -82,7 +83,7 @@ def _picture(frame: Frame) -> ByteArray:
 
 def _batches(source: Source, size: int, clock: StageClock) -> Iterator[list[Frame]]:
     """Yield up to `size` frames at a time, and raise what the source raises only after the frames before it."""
-    fault: SourceError | None = None
+    fault: Exception | None = None
     while fault is None:
         frames: list[Frame] = []
         with clock("read"):
@@ -90,7 +91,7 @@ def _batches(source: Source, size: int, clock: StageClock) -> Iterator[list[Fram
                 # One by one, so that frames before a fault are kept.
                 for frame in islice(source, size):
                     frames.append(frame)
-            except SourceError as error:
+            except Exception as error:
                 fault = error
         if frames:
             yield frames

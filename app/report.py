@@ -7,15 +7,18 @@ import json
 import math
 import os
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import cv2
 
 from app.options import Options, project_version
+from core.files import is_full, open_new
 from engine import Engine
 from video import Source
 from video.sink import write_error
@@ -25,6 +28,18 @@ from video.urls import is_url, without_credentials
 RUN, SCORES = "run.json", "scores.json"
 
 _PACKAGES = ("av", "lap", "numpy", "onnx", "onnxruntime", "pycuda", "scipy", "tensorrt", "torch")
+
+# Parameters of a query, in small letters and without separators: of cameras, media servers and signed URLs (AWS,
+# Google, Azure, CloudFront). Only those that can hardly mean a channel: a wrong one would make two sources the same.
+_ACCESS_NAMES = frozenset({
+    "auth", "exp", "expires", "hmac", "key", "keypairid", "login", "loginpas", "loginuse", "nonce", "otp", "pass",
+    "pin", "psw", "pw", "sig", "user", "username", "usr",
+})  # fmt: skip
+_ACCESS_BEGINNINGS = ("xamz", "xgoog")
+_ACCESS_ENDINGS = (
+    "apikey", "accesskey", "authorization", "credential", "credentials", "jwt", "passphrase", "passwd", "password",
+    "pwd", "secret", "sessionid", "signature", "token",
+)  # fmt: skip
 
 
 @dataclass
@@ -36,6 +51,7 @@ class RunReport:
         status: `running`, then `complete`, `stopped` (from the window), `interrupted` (by a signal), `damaged` (the
             source ended early or in part) or `failed` (it broke off, or results could not be written).
         message: what went wrong, in a sentence.
+        traceback: of what nobody expected, for a report of a bug.
         started: local time, ISO 8601.
         frames: how many were tracked.
         first_frame, last_frame: their numbers in the source.
@@ -49,6 +65,7 @@ class RunReport:
     started: str
     status: str = "running"
     message: str | None = None
+    traceback: str | None = None
     frames: int = 0
     first_frame: int | None = None
     last_frame: int | None = None
@@ -71,7 +88,10 @@ class RunReport:
         Raises:
             OutputError: if that is not possible.
         """
-        write_json(folder / RUN, {**asdict(self), "frames_per_second": self.rate, **inputs, "versions": versions()})
+        facts = asdict(self)
+        if self.traceback is None:
+            del facts["traceback"]
+        write_json(folder / RUN, {**facts, "frames_per_second": self.rate, **inputs, "versions": versions()})
 
     def summary(self, name: str, folder: Path) -> str:
         """Return the line that ends a run."""
@@ -112,10 +132,35 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def location_of(source: str) -> str:
-    """Return a path in full, anything else without user name, password and query, which are nobody's business."""
+    """Return what tells a source from all others: a path in full, a URL without what is nobody's business.
+
+    User name and password are left out. Of the query, which may hold more of that, remains a short digest, so that
+    `?channel=1` and `?channel=2` are two sources.
+    """
     if names_path(source):
         return os.path.realpath(source)  # of links in a circle too, where Path.resolve raises
-    return without_credentials(source) if is_url(source) else source.partition("?")[0]
+    if not is_url(source):
+        return source.partition("?")[0]
+    try:
+        digest = _query_digest(urlsplit(source).query)
+        return without_credentials(source) + (f" (query {digest})" if digest else "")
+    except ValueError:  # no URL, which opening it says
+        return f"{source.partition('://')[0]}://"
+
+
+def _query_digest(query: str) -> str:
+    """Return a digest of the parameters of a query that choose what is shown, in any order; empty without any.
+
+    What grants access does not choose, and changes from day to day in signed URLs. Eight digits tell the sources of
+    an output folder apart, and are too few to guess anything long from.
+    """
+    chosen = sorted(pair for pair in parse_qsl(query, keep_blank_values=True) if not _grants_access(pair[0]))
+    return hashlib.sha256(repr(chosen).encode("utf-8", "surrogatepass")).hexdigest()[:8] if chosen else ""
+
+
+def _grants_access(parameter: str) -> bool:
+    name = re.sub(r"[^a-z0-9]", "", parameter.lower())
+    return name in _ACCESS_NAMES or name.startswith(_ACCESS_BEGINNINGS) or name.endswith(_ACCESS_ENDINGS)
 
 
 def versions() -> dict[str, str | None]:
@@ -134,19 +179,35 @@ def versions() -> dict[str, str | None]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file; numbers that JSON lacks become text.
+    """Write a JSON file, in place of the old one when it is whole; numbers that JSON lacks become text.
 
     Raises:
         OutputError: if that is not possible.
     """
+    data = _as_json(content).encode()
+    draft = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # By way of a second file, so that a full disk leaves what was there.
-        draft = path.with_name(f"{path.name}.part")
-        draft.write_text(_as_json(content), encoding="utf-8")
-        draft.replace(path)
+        try:
+            with open_new(draft) as file:
+                file.write(data)
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            if not (is_full(error) and _rewrite(path, data)):
+                raise
     except OSError as error:
         raise write_error(path, error) from error
+
+
+def _rewrite(path: Path, data: bytes) -> bool:
+    """Write into the blocks that a file already has, if it has enough; return whether it had."""
+    if path.is_symlink() or not path.is_file() or getattr(path.stat(), "st_blocks", 0) * 512 < len(data):
+        return False
+    with path.open("r+b", buffering=0) as file:
+        written = file.write(data)
+        file.truncate(written)
+    return written == len(data)
 
 
 def _as_json(content: Mapping[str, Any]) -> str:

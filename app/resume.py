@@ -37,7 +37,7 @@ def finished_run(
     facts = read_run(folder)
     try:
         same = _deciding(facts) == _deciding(inputs)
-        report = RunReport(**{each.name: facts[each.name] for each in fields(RunReport)})
+        report = RunReport(**{each.name: facts[each.name] for each in fields(RunReport) if each.name in facts})
     except (KeyError, TypeError, AttributeError):  # of another version, or not ours
         return None
     return report if same and report.status == "complete" and all(file.is_file() for file in files) else None

@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from app.folders import TRACKS, TRACKS_JSON, VIDEO, ResultFolders, clear, stream_file
+from app.folders import TRACKS, TRACKS_JSON, VIDEO, ResultFolders, RunFolder, stream_file
 from app.options import Options
 from app.pipeline import track_frames
-from app.report import RunReport, inputs_of, location_of
+from app.report import RUN, RunReport, inputs_of, location_of
 from app.resume import finished_run
 from app.scoring import Scored, check_ground_truth, score_run, sequence_length
 from app.terminal import Terminal
 from cli.signals import StopSignals
-from core import Frame, OutputError, SourceError, StageClock, Tracks, UserError
+from core import Frame, OutputError, SourceError, StageClock, Tracks
+from core.faults import explained, traceback_of
+from core.text import without_secrets
 from engine import Engine
 from tracker import FairMOTTracker
 from tracker.command import write_results
@@ -72,10 +74,12 @@ class Session:
     def track(self, spec: str) -> Outcome:
         """Track a source, write its results and say how it went.
 
-        A fault in the middle does not raise: what was tracked is kept, and the fault is printed and reported.
+        A fault in the middle does not raise, whatever it is: what was tracked is kept, and the fault is printed and
+        reported.
 
         Raises:
             UserError: if the source cannot be opened or scored, or its results cannot be written at all.
+            Exception: what nobody expected while opening or scoring.
         """
         options = self._options
         pixels: Any = "bgr24" if self._engine.pixel_format == "bgr24" else "yuv420p"
@@ -87,96 +91,91 @@ class Session:
             if options.eval:
                 check_ground_truth(source, options)
             location = location_of(spec)
-            files = self._files(self._folders.claim(source.name, location))
             inputs = inputs_of(options, source, self._engine)
-            report = None
-            if options.resume:
-                report = finished_run(spec, source, options, inputs, files.all, files.folder)
-            if report is not None:
-                self._terminal.line(
-                    f"{source.name}: already complete, {report.frames} frames, {report.identities} identities "
-                    f"-> {files.folder}"
-                )
-                exit_code = 0
-            else:
-                report = RunReport(location, datetime.now().astimezone().isoformat(timespec="seconds"))
-                exit_code = self._track(source, files, report, inputs)
-            scored = None
-            if options.eval and report.status not in ("failed", "interrupted"):
-                last = _last_scored(report, first, length, options)
-                scored = score_run(source, files.folder, range(first, last + 1, options.stride), options)
+            with self._folders.claim(source.name, location) as folder:
+                files = self._files(folder)
+                report = None
+                if options.resume:
+                    report = finished_run(spec, source, options, inputs, files.all, files.folder)
+                if report is not None:
+                    self._terminal.line(
+                        f"{source.name}: already complete, {report.frames} frames, {report.identities} identities "
+                        f"-> {files.folder}"
+                    )
+                    exit_code = 0
+                else:
+                    report = RunReport(location, datetime.now().astimezone().isoformat(timespec="seconds"))
+                    exit_code = self._track(source, files, report, inputs)
+                scored = None
+                if options.eval and report.status not in ("failed", "interrupted"):
+                    last = _last_scored(report, first, length, options)
+                    scored = score_run(source, files.folder, range(first, last + 1, options.stride), options)
         return Outcome(files.folder, exit_code, report.status in ("interrupted", "stopped"), scored)
 
-    def _files(self, folder: Path) -> _Files:
+    def _files(self, claimed: RunFolder) -> _Files:
         """Return where the results of a source go."""
-        options = self._options
+        options, folder = self._options, claimed.path
         stream = None if options.save_detections is None else stream_file(options.save_detections, folder.name)
-        return _Files(folder, folder / VIDEO if options.video else None, stream)
+        return _Files(claimed, folder / VIDEO if options.video else None, stream)
 
     def _track(self, source: Source, files: _Files, report: RunReport, inputs: Mapping[str, Any]) -> int:
         """Track a source into its files; return the exit code."""
         report.write(files.folder, inputs)
-        clear(files.folder)
-        if files.stream is not None:
-            create_file(files.stream)  # not only at the end, when it is written: that may be hours away
         with StopSignals(source.close) as signals:
             exit_code = self._run(source, files, report, signals)
+            files.claimed.give_back()
             try:
                 report.write(files.folder, inputs)
-            except OutputError:
+            except OutputError as error:
                 if report.status != "failed":  # else the disk is full, which has been said
-                    raise
+                    exit_code = self._fail(report, error, source.name, files.folder)
             if report.frames:
                 self._terminal.line(report.summary(source.name, files.folder))
         return exit_code
+
+    def _fail(self, report: RunReport, error: Exception, name: str, folder: Path) -> int:
+        """Note in the report and say what broke a run off; return the exit code."""
+        fault = explained(error, name, str(folder / RUN))
+        report.status, report.message = "failed", without_secrets(str(fault))
+        if fault is not error:
+            report.traceback = traceback_of(error)
+        self._terminal.error(fault)
+        return fault.exit_code
 
     def _run(self, source: Source, files: _Files, report: RunReport, signals: StopSignals) -> int:
         """Track all frames, fill in the report and return the exit code."""
         options = self._options
         tally = _Tally(keep_numbers=options.interpolate)
-        tracker = FairMOTTracker(source.frame_rate / options.stride, options.tracker)
         before = self._clock.milliseconds()
         began = time.perf_counter()
-        exit_code = 0
+        exit_code, stopped = 0, False
+        fault: Exception | None = None
         try:
+            files.claimed.clear(files.stream)
+            if files.stream is not None:
+                create_file(files.stream)  # so that a fault is known now, and no link is followed
             with ExitStack() as stack:
-                sinks = self._open_sinks(stack, source, files)
-                stream = None
-                if files.stream is not None:
-                    rate = source.frame_rate / options.stride
-                    stream = stack.enter_context(StreamWriter(files.stream, rate, source.size))
-                progress = stack.enter_context(self._terminal.progress(source.name, source.frame_count))
-
-                def count(frame: Frame, tracks: Tracks) -> None:
-                    tally.add(frame, tracks)
-                    progress(frame, tracks)
-
-                stopped = track_frames(
-                    source,
-                    self._engine,
-                    tracker,
-                    sinks,
-                    clock=self._clock,
-                    camera=CameraMotion() if options.camera_motion else None,
-                    stream=stream,
-                    report=count,
-                )
-            if options.interpolate:
+                try:
+                    stopped = self._loop(stack, source, files, tally)
+                except Exception as error:  # kept, since closing the files may fail as well
+                    fault = error
+            if options.interpolate and fault is None:
                 _fill_gaps(files.folder / TRACKS, tally.numbers)
-            report.status = "stopped" if stopped else "complete"
-            if signals.received is not None:
-                name = signal.Signals(signals.received).name
-                report.status, report.message = (
-                    "interrupted",
-                    f"Stopped by {name} after frame {tally.last}; what was tracked is kept.",
-                )
-                exit_code = _SIGNAL_EXIT_CODE + signals.received
-                self._terminal.warning(report.message)
-            elif source.damaged is not None:  # which the source has said in a warning
-                report.status, report.message, exit_code = "damaged", source.damaged, SourceError.exit_code
-        except UserError as error:
-            report.status, report.message, exit_code = "failed", str(error), error.exit_code
-            self._terminal.error(error)
+        except Exception as error:
+            fault = fault or error
+        report.status = "stopped" if stopped else "complete"
+        if fault is not None:
+            exit_code = self._fail(report, fault, source.name, files.folder)
+        elif signals.received is not None:
+            name = signal.Signals(signals.received).name
+            report.status, report.message = (
+                "interrupted",
+                f"Stopped by {name} after frame {tally.last}; what was tracked is kept.",
+            )
+            exit_code = _SIGNAL_EXIT_CODE + signals.received
+            self._terminal.warning(report.message)
+        elif source.damaged is not None:  # which the source has said in a warning
+            report.status, report.message, exit_code = "damaged", source.damaged, SourceError.exit_code
         report.wall_seconds = time.perf_counter() - began
         report.frames, report.first_frame, report.last_frame = tally.frames, tally.first, tally.last
         report.identities = len(tally.ids)
@@ -186,26 +185,56 @@ class Session:
         }
         return exit_code
 
+    def _loop(self, stack: ExitStack, source: Source, files: _Files, tally: _Tally) -> bool:
+        """Track all frames; the stack closes the files. Return whether the user asked to stop from the window."""
+        options = self._options
+        rate = source.frame_rate / options.stride
+        sinks = self._open_sinks(stack, source, files)
+        stream = None
+        if files.stream is not None:
+            stream = stack.enter_context(StreamWriter(files.stream, rate, source.size))
+        progress = stack.enter_context(self._terminal.progress(source.name, source.frame_count))
+
+        def count(frame: Frame, tracks: Tracks) -> None:
+            tally.add(frame, tracks)
+            progress(frame, tracks)
+
+        return track_frames(
+            source,
+            self._engine,
+            FairMOTTracker(rate, options.tracker),
+            sinks,
+            clock=self._clock,
+            camera=CameraMotion() if options.camera_motion else None,
+            stream=stream,
+            report=count,
+        )
+
     def _open_sinks(self, stack: ExitStack, source: Source, files: _Files) -> list[Sink]:
-        """Open what takes the tracks; the stack closes it."""
+        """Open what takes the tracks, first what may not be possible here; the stack closes it."""
         sinks: list[Sink] = []
         if self._options.show:
             sinks.append(stack.enter_context(WindowSink(source.name)))
-        sinks.append(stack.enter_context(MOTSink(files.folder / TRACKS)))
-        sinks.append(stack.enter_context(JSONLSink(files.folder / TRACKS_JSON)))
         if files.video is not None:
-            video = VideoSink(files.video, source.size, source.frame_rate / self._options.stride)
+            rate = source.frame_rate / self._options.stride
+            video = VideoSink(files.video, source.size, rate, pixel_aspect=source.pixel_aspect)
             sinks.append(stack.enter_context(video))
-        return sinks
+        texts = [MOTSink(files.folder / TRACKS), JSONLSink(files.folder / TRACKS_JSON)]
+        return [*map(stack.enter_context, texts), *sinks]
 
 
 @dataclass(frozen=True)
 class _Files:
     """Where the results of a source go; none for what is not wanted."""
 
-    folder: Path
+    claimed: RunFolder
     video: Path | None
     stream: Path | None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of everything but the stream."""
+        return self.claimed.path
 
     @property
     def all(self) -> list[Path]:
@@ -270,9 +299,4 @@ def _fill_gaps(path: Path, frames: list[int]) -> None:
         OutputError: if it cannot be replaced; it stays as it was.
     """
     boxes = interpolate(read_results(path))
-    draft = path.with_name(f"{path.name}.part")
-    try:
-        write_results(boxes[np.isin(boxes.frames, frames)], draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_results(boxes[np.isin(boxes.frames, frames)], path)

@@ -13,36 +13,43 @@ from rich.table import Table
 from rich.text import Text
 
 from core import Frame, Tracks
+from core.console import printable_traceback, tracebacks_wanted
+from core.text import printable
 
 _PACKAGES = ("app", "core", "engine", "plugins", "tracker", "video")
 _TABLE_WIDTH = 140  # where the output is no terminal and lines may be as long as they need
 
 
 class Terminal:
-    """Results go to standard output, warnings, errors and the progress bar to standard error."""
+    """Results go to standard output, warnings, errors and the progress bar to standard error.
+
+    Control characters of names and messages are shown, not sent.
+    """
 
     def __init__(self) -> None:
         self._out = Console(width=None if sys.stdout.isatty() else _TABLE_WIDTH)
         self._err = Console(stderr=True)
 
     def line(self, text: str) -> None:
-        """Print a line of results as it is."""
-        self._out.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Print a line of results."""
+        self._out.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def table(self, table: Table) -> None:
         """Print a table."""
         self._out.print(table)
 
-    def error(self, text: object) -> None:
-        """Print what went wrong."""
-        self._note("error", str(text), "bold red")
+    def error(self, error: BaseException) -> None:
+        """Print what went wrong, with its traceback if the environment asks for that."""
+        self._note("error", str(error), "bold red")
+        if tracebacks_wanted():
+            self._err.print(printable_traceback(error), markup=False, highlight=False, soft_wrap=True)
 
     def warning(self, text: object, label: str = "warning") -> None:
         """Print what the user should know."""
         self._note(label, str(text), "yellow")
 
     def _note(self, label: str, text: str, style: str) -> None:
-        self._err.print(Text.assemble((f"{label}: ", style), text), highlight=False, soft_wrap=True)
+        self._err.print(Text.assemble((f"{label}: ", style), printable(text)), highlight=False, soft_wrap=True)
 
     @contextmanager
     def logs(self) -> Iterator[None]:
@@ -80,7 +87,7 @@ class Terminal:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._err, transient=True) as bar:
-            task = bar.add_task(name, total=frame_count, tracks=0)
+            task = bar.add_task(printable(name), total=frame_count, tracks=0)
             yield lambda frame, tracks: bar.update(task, advance=1, tracks=len(tracks))
 
 

@@ -12,11 +12,13 @@ import logging
 import sys
 from pathlib import Path
 
-from core.errors import ConfigError, UserError
+from core.console import ArgumentParser, exit_code_of, log_to_stderr
+from core.errors import ConfigError
+from core.text import printable
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m engine", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -66,7 +68,7 @@ def _build(options: argparse.Namespace) -> None:
     _check_tensorrt()
     from engine.trt_build import build_plan
 
-    print(build_plan(model, settings, options.output))
+    print(printable(build_plan(model, settings, options.output)))
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -114,13 +116,13 @@ def _batches(text: str) -> tuple[int, ...]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return exit_code_of(lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    log_to_stderr(logging.INFO)
     options = _parser().parse_args(arguments)
-    try:
-        options.run(options)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    options.run(options)
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from core.text import printable
 from engine.model import ModelInfo
 from engine.plan import Plan
 from engine.trt_layers import Layer
@@ -33,7 +34,7 @@ def print_plan(plan: Plan, times: Mapping[str, float] | None = None) -> None:
         "engine": f"{len(plan.engine) / 1e6:.1f} MB, {len(plan.layers)} layers",
     }
     for name, value in facts.items():
-        console.print(f"{name}: {value}", markup=False)
+        console.print(f"{name}: {printable(value)}", markup=False)
     table = Table(box=None, pad_edge=False)
     for heading in ("layer", "kind", "in", "out"):
         table.add_column(heading, overflow="fold")
@@ -45,7 +46,7 @@ def print_plan(plan: Plan, times: Mapping[str, float] | None = None) -> None:
         row = [layer.name, layer.kind, ", ".join(layer.inputs), ", ".join(layer.outputs)]
         if times is not None:
             row.append(f"{times[layer.name]:.4f}" if layer.name in times else "")
-        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+        table.add_row(*(printable(cell).replace("[", "\\[") for cell in row))
     if not console.is_terminal:
         console.width = 400  # nobody folds lines in a file
     console.print(table)

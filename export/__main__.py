@@ -15,8 +15,10 @@ import cv2
 import numpy as np
 import torch
 
-from core.errors import ConfigError, SourceError, UserError
+from core.console import ArgumentParser, exit_code_of, log_to_stderr
+from core.errors import ConfigError, SourceError
 from core.records import ByteArray
+from core.text import printable
 from engine.model import check_class_names
 from export.checkpoint import load_network, read_class_names
 from export.networks import ARCHITECTURES, SIZE_MULTIPLE
@@ -28,7 +30,7 @@ from video.scene import Scene
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    parser = ArgumentParser(prog="python -m export", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="a .pth file of FairMOT or of training.train")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the ONNX file to write")
     parser.add_argument("--arch", choices=list(ARCHITECTURES), help="architecture; recognised by the keys if not given")
@@ -98,7 +100,7 @@ def export(options: argparse.Namespace) -> bool:
     model = to_onnx(reference, architecture, size, names, raw=options.raw, half_storage=options.half_storage)
     save(model, options.output)
     megabytes = options.output.stat().st_size / 1e6
-    print(f"{options.output}: {architecture}, {size[0]}x{size[1]}, {megabytes:.1f} MB, ONNX checker passed")
+    print(f"{printable(options.output)}: {architecture}, {size[0]}x{size[1]}, {megabytes:.1f} MB, ONNX checker passed")
     errors = verify(reference, options.output, frame)
     print("ONNX Runtime against PyTorch, relative to max(1, |value|):")
     for error in errors:
@@ -115,15 +117,14 @@ def export(options: argparse.Namespace) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        if arguments[:1] == ["verify"]:
-            return 0 if verify_engine(verify_parser().parse_args(arguments[1:])) else 1
-        return 0 if export(_parser().parse_args(arguments)) else 1
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    return exit_code_of(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    log_to_stderr(logging.INFO)
+    if arguments[:1] == ["verify"]:
+        return 0 if verify_engine(verify_parser().parse_args(arguments[1:])) else 1
+    return 0 if export(_parser().parse_args(arguments)) else 1
 
 
 if __name__ == "__main__":

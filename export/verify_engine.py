@@ -18,8 +18,10 @@ import cv2
 import numpy as np
 import onnx
 
+from core.console import ArgumentParser
 from core.errors import ConfigError, ModelError, SourceError
 from core.records import ByteArray, FloatArray
+from core.text import printable
 from engine.decode import HeadOutputs
 from engine.factory import BACKENDS, choose_backend
 from engine.letterbox import Preprocessor
@@ -42,7 +44,7 @@ Reference = Callable[[FloatArray], tuple[HeadOutputs, "FloatArray | None"]]
 
 def parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
-    made = argparse.ArgumentParser(prog="python -m export verify", description=__doc__)
+    made = ArgumentParser(prog="python -m export verify", description=__doc__)
     made.add_argument("model", type=Path, help="the ONNX file")
     made.add_argument("--engine", type=Path, required=True, help="the plan of `python -m engine build`")
     made.add_argument("--frame", type=Path, required=True, help="an image with people")
@@ -74,7 +76,7 @@ def verify_engine(options: argparse.Namespace) -> bool:
     network = TensorRTNetwork(plan, Gpu.open())
     tolerance = TOLERANCES[plan.settings.precision]
     batches = ", ".join(map(str, network.batches))
-    print(f"{options.engine}: {plan.settings.precision}, {plan.size[0]}x{plan.size[1]}, batches {batches};")
+    print(f"{printable(options.engine)}: {plan.settings.precision}, {plan.size[0]}x{plan.size[1]}, batches {batches};")
     print(f"against {'PyTorch' if options.checkpoint else 'ONNX Runtime'} in float32")
     most = max(*_BATCHES, network.batches[-1])
     images, _ = Preprocessor(model, plan.size)(variants(np.asarray(image, np.uint8), most))

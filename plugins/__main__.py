@@ -7,12 +7,12 @@ import logging
 import sys
 from pathlib import Path
 
-from core.errors import UserError
+from core.console import ArgumentParser, exit_code_of, log_to_stderr
 from plugins.build import build
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m plugins", description=__doc__)
+    parser = ArgumentParser(prog="python -m plugins", description=__doc__)
     command = parser.add_subparsers(dest="command", required=True).add_parser("build", help="compile the plugins")
     command.add_argument(
         "--architectures", help="compute capabilities to build for, as in 80,86,90; that of the GPU here if not given"
@@ -24,18 +24,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return exit_code_of(lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    log_to_stderr(logging.INFO)
     options = _parser().parse_args(arguments)
-    try:
-        build(
-            options.architectures,
-            options.tensorrt_include,
-            options.output,
-            report=lambda line: print(line, flush=True),
-        )
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    build(
+        options.architectures,
+        options.tensorrt_include,
+        options.output,
+        report=lambda line: print(line, flush=True),
+    )
     return 0
 
 

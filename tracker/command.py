@@ -15,8 +15,11 @@ import numpy as np
 import yaml
 from jsonargparse import ArgumentParser
 
-from core.errors import ConfigError, OutputError, UserError, shown, suggestion
+from core.console import exit_code_of
+from core.errors import ConfigError, UserError, shown, suggestion
+from core.files import write_whole
 from core.motchallenge import result_line
+from core.text import printable
 from core.yaml_files import read_yaml, require_bounds
 from tracker.fairmot import FairMOTTracker
 from tracker.interpolation import interpolate
@@ -110,12 +113,7 @@ def write_results(boxes: Boxes, path: Path) -> None:
         OutputError: if that is not possible.
     """
     rows = zip(boxes.frames.tolist(), boxes.ids.tolist(), boxes.tlwh.tolist(), boxes.scores.tolist(), strict=True)
-    text = "".join(result_line(*row) for row in rows)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another --output.") from error
+    write_whole(path, "".join(result_line(*row) for row in rows).encode())
 
 
 def output_paths(output: Path, names: Sequence[str]) -> list[Path]:
@@ -229,8 +227,4 @@ def _explained(message: str) -> str:
 
 def run() -> int:
     """Run the command of this process; return its exit code."""
-    try:
-        return main(sys.argv[1:], print)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    return exit_code_of(lambda: main(sys.argv[1:], lambda line: print(printable(line))))

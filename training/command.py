@@ -15,6 +15,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from cli.options import Keys, with_underscores
+from core.console import log_to_stderr, print_error
 from core.errors import ConfigError, UserError
 from export.networks import build_network
 from training.augment import Augmenter
@@ -164,9 +165,9 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code; what the user can mend becomes a sentence on standard error."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr(logging.INFO)
     try:
         return train(**parse(arguments))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return error.exit_code

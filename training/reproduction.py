@@ -21,6 +21,7 @@ from jsonargparse import ArgumentParser
 
 from cli.options import Keys, with_underscores
 from cli.signals import StopSignals
+from core.console import log_to_stderr, print_error
 from core.errors import ConfigError, SourceError, UserError
 from training.outputs import UNREADABLE, writing
 
@@ -130,7 +131,7 @@ def reproduce(data: Path, output: Path) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code; what the user can mend becomes a sentence on standard error."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr(logging.INFO)
     parser = ArgumentParser(
         prog="python -m training.reproduce", description=__doc__, exit_on_error=False, allow_abbrev=False
     )
@@ -144,7 +145,7 @@ def run(arguments: Sequence[str]) -> int:
             )
         reproduce(options.data, options.output)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return error.exit_code
     except subprocess.CalledProcessError as error:
         return int(error.returncode) if error.returncode > 0 else 128 - int(error.returncode)

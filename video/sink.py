@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import json
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from core import Frame, OutputError, Tracks
+from core.files import open_new
 from core.motchallenge import result_line
 
 SinkT = TypeVar("SinkT", bound="Sink")
@@ -51,7 +53,7 @@ class Sink(ABC):
 
 
 class TextSink(Sink):
-    """A text file that is complete up to the last frame at any moment: it is flushed after each.
+    """A text file that is complete up to the last frame at any moment, also when the disk is full.
 
     Args:
         path: the file; it is replaced, and folders above it are made.
@@ -62,20 +64,29 @@ class TextSink(Sink):
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
-        create_file(self._path)
-        self._file: IO[str] = self._path.open("w", encoding="utf-8", newline="\n")
+        self._size = 0
+        try:
+            self._file = open_new(self._path)
+        except OSError as error:
+            raise write_error(self._path, error) from error
 
     @abstractmethod
     def _text(self, frame: Frame, tracks: Tracks) -> str:
         """Return the lines of one frame, each with its line end."""
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Write and flush the lines of one frame."""
+        """Write the lines of one frame, all or none."""
+        rest = memoryview(self._text(frame, tracks).encode())
+        size = self._size + len(rest)
         try:
-            self._file.write(self._text(frame, tracks))
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
+            with suppress(OSError):  # of devices
+                self._file.truncate(self._size)
+                self._file.seek(self._size)
             raise write_error(self._path, error) from error
+        self._size = size
 
     def close(self) -> None:
         """Close the file."""
@@ -112,21 +123,20 @@ class JSONLSink(TextSink):
 
 
 def create_file(path: Path) -> None:
-    """Make an empty file and the folders above it.
+    """Make an empty file in place of what has its name, and the folders above it.
 
     Raises:
         OutputError: if that is not possible.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.open("wb").close()
+        open_new(path).close()
     except OSError as error:
         raise write_error(path, error) from error
 
 
-def write_error(path: Path, error: Exception) -> OutputError:
+def write_error(path: Path, error: OSError) -> OutputError:
     """Return the error for a file that cannot be written, in one sentence."""
-    reason = getattr(error, "strerror", None) or str(error)
-    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    reason = error.strerror or str(error)
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "free some space or choose another output folder" if is_full else "choose another output folder"
     return OutputError(f"{path} cannot be written ({reason.lower()}); {remedy}.")

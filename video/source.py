@@ -52,6 +52,7 @@ class Source(ABC):
         ground_truth: MOTChallenge ground truth that belongs to this source, if there is one.
         is_live: whether frames come at their own pace; then only the newest frame waits for the
             consumer, and frames it was too slow for are missing (numbers and timestamps show it).
+        pixel_aspect: width of a pixel divided by its height, as players show it.
         allocate: gives uint8 memory of a shape for the frames, where a source can decode into it; set it before the
             first frame is taken. It is called in the prefetch thread.
         damaged: a sentence about damage met while reading, or None. Frames that could be read were

@@ -21,7 +21,8 @@ from core import Frame, OutputError, Tracks
 from core.records import ByteArray
 from video.color import SMPTE170M
 from video.drawing import Trails, draw_tracks
-from video.sink import Sink, create_file, write_error
+from video.mp4 import BUFFER_BYTES, OPTIONS, FragmentFile
+from video.sink import Sink, write_error
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,9 @@ ENCODERS = ("libx264", "mpeg4")
 # Fine enough for any rate and exact for the usual ones, those of 1001/30000 s too; MPEG-4 part 2 allows up to 65535.
 _TICKS = 60000
 _QUEUE_FRAMES = 4
+_LARGEST_ASPECT_TERM = 255  # of MPEG-4 part 2; H.264 takes more
 _RATE_WINDOW = 30
-# x264's `x264_param_t` check, and the 13 bits of width and height in ISO/IEC 14496-2.
+# `validate_parameters` in x264's encoder/encoder.c, and the 13 bits of width and height in ISO/IEC 14496-2.
 _LONGEST_SIDES = {"libx264": 16384, "mpeg4": 8191}
 # Without B-frames the decoding times are the presentation times, and the last frame of a video of
 # varying rate is not cut off by a duration counted in decoding times.
@@ -63,37 +65,48 @@ class VideoSink(Sink):
     timestamps, from 0, so a varying rate stays as it was. An odd width or height is made even by
     repeating the last column or row. A video without frames leaves no file.
 
+    The file plays at any moment (see `video.mp4`): what a killed process or a full disk leaves lacks the frames that
+    were still in the encoder and up to half a second before them.
+
     Args:
         path: the file; it is replaced, and folders above it are made.
         size: `(width, height)` of the frames.
         frame_rate: of the source; a hint for players and the encoder.
         encoders: FFmpeg encoders in order of preference; the first that exists is used.
+        pixel_aspect: width of a pixel divided by its height, as players are to show it.
 
     Raises:
-        OutputError: if the file cannot be made or there is no encoder.
+        OutputError: if the file cannot be made, there is no encoder, or it cannot take frames of this size.
     """
 
     def __init__(
-        self, path: Path | str, size: tuple[int, int], frame_rate: float, encoders: Sequence[str] = ENCODERS
+        self,
+        path: Path | str,
+        size: tuple[int, int],
+        frame_rate: float,
+        encoders: Sequence[str] = ENCODERS,
+        *,
+        pixel_aspect: Fraction = Fraction(1),
     ) -> None:
         self._path = Path(path)
         self._size = size
-        self._rate = Fraction(frame_rate).limit_denominator(1001)
         self._encoder = _first_available(encoders)
-        longest = _LONGEST_SIDES.get(self._encoder)
-        if longest is not None and max(size) > longest:
-            raise OutputError(
-                f"A video of {size[0]}x{size[1]} cannot be written, as {self._encoder} takes up to {longest} pixels a "
-                "side; leave it out with --no-video."
-            )
-        create_file(self._path)
+        try:
+            self._file = FragmentFile(self._path)
+        except OSError as error:
+            raise write_error(self._path, error) from error
+        try:
+            self._container = av.open(self._file, "w", format="mp4", options=OPTIONS, buffer_size=BUFFER_BYTES)
+            self._stream = self._add_stream(Fraction(frame_rate).limit_denominator(1001), pixel_aspect)
+        except BaseException:
+            self._file.remove()
+            raise
         self._meter = RateMeter()
         self._trails = Trails()
-        self._container: av.container.OutputContainer | None = None
-        self._stream: Any = None
-        self._first_time = 0.0
+        self._first_time: float | None = None
         self._last_tick = -1
         self._closed = False
+        self._failed = False
         self._error: Exception | None = None
         self._queue: queue.Queue[tuple[Frame, Tracks, float] | None] = queue.Queue(_QUEUE_FRAMES)
         self._thread = threading.Thread(target=self._run, name="video-sink", daemon=True)
@@ -123,52 +136,70 @@ class VideoSink(Sink):
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None
-        if isinstance(error, OSError | av.FFmpegError):
-            raise write_error(self._path, error) from error
-        if error is not None:
-            raise error
+        if error is None:
+            return
+        if self._file.error is not None:
+            raise write_error(self._path, self._file.error) from error
+        if isinstance(error, av.FFmpegError):
+            raise self._encoder_error(error) from error
+        raise error
+
+    def _encoder_error(self, error: av.FFmpegError) -> OutputError:
+        width, height = self._size
+        reason = (getattr(error, "strerror", None) or type(error).__name__).lower()
+        longest = _LONGEST_SIDES.get(self._encoder)
+        if longest is not None and max(self._size) > longest:
+            reason = f"it takes at most {longest} pixels a side"
+        return OutputError(
+            f"{self._path}: the encoder {self._encoder} cannot take frames of {width}x{height} pixels ({reason}); "
+            "leave the video out with --no-video."
+        )
 
     def _run(self) -> None:
         """Encode until `close`; after an error go on taking frames, so that `write` never blocks."""
-        failed = False
         while (item := self._queue.get()) is not None:
-            if failed:
+            if self._failed:
                 continue
             try:
                 self._encode(*item)
             except Exception as error:  # raised again by the next write or by close
-                self._error, failed = error, True
-        try:
-            self._finish(failed)
-        except Exception as error:
-            self._error = self._error if failed else error
+                self._fail(error)
+        self._finish()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._failed:
+            self._error, self._failed = error, True
 
     def _encode(self, frame: Frame, tracks: Tracks, rate: float) -> None:
-        if self._container is None:
-            self._open(frame)
         image = frame.bgr.copy()  # the source, or another sink, may still use the frame
         self._trails.update(tracks)
         draw_tracks(image, tracks, self._trails, caption(frame, tracks, rate))
         picture = self._to_yuv(image)
+        if self._first_time is None:
+            self._first_time = frame.timestamp
         # The encoder needs rising times, whatever the source says.
         tick = max(round((frame.timestamp - self._first_time) * _TICKS), self._last_tick + 1)
         self._last_tick = tick
         picture.pts, picture.time_base = tick, Fraction(1, _TICKS)
-        self._mux(picture)
+        self._container.mux(self._stream.encode(picture))
 
-    def _open(self, frame: Frame) -> None:
-        """Open the container with the first frame, so that no frames means no video."""
-        self._first_time = frame.timestamp
-        self._container = av.open(f"file:{self._path}", "w", format="mp4")
-        stream: Any = self._container.add_stream(
-            self._encoder, rate=self._rate, options=_OPTIONS.get(self._encoder, {})
-        )
+    def _add_stream(self, rate: Fraction, pixel_aspect: Fraction) -> Any:
+        """Add the stream to the container and open its encoder, which knows whether it can take such frames."""
+        options = _OPTIONS.get(self._encoder, {})
+        stream: Any = self._container.add_stream(self._encoder, rate=rate, options=options)
         stream.width, stream.height = (side + side % 2 for side in self._size)
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = stream.time_base = Fraction(1, _TICKS)
         stream.codec_context.colorspace = SMPTE170M
         stream.codec_context.color_range = int(ColorRange.MPEG)
-        self._stream = stream
+        if pixel_aspect != 1:
+            shape = pixel_aspect.limit_denominator(_LARGEST_ASPECT_TERM)
+            stream.sample_aspect_ratio = stream.codec_context.sample_aspect_ratio = shape
+        try:
+            stream.codec_context.open()
+        except av.FFmpegError as error:  # after which PyAV 19 crashes if the context is asked for anything
+            raise self._encoder_error(error) from error
+        return stream
 
     def _to_yuv(self, image: ByteArray) -> av.VideoFrame:
         width, height = self._size
@@ -178,21 +209,22 @@ class VideoSink(Sink):
         planes = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), np.uint8)
         return av.VideoFrame.from_ndarray(planes, format="yuv420p")
 
-    def _mux(self, picture: av.VideoFrame | None) -> None:
-        """Encode a picture, or flush the encoder with None, and write what comes out."""
-        if self._container is not None:
-            self._container.mux(self._stream.encode(picture))
-
-    def _finish(self, failed: bool) -> None:
-        """Flush the encoder and close the file; remove it if nothing was written."""
-        if self._container is None:
-            self._path.unlink(missing_ok=True)
+    def _finish(self) -> None:
+        """Flush the encoder and close the file; keep what plays of it if that fails, remove it if it is empty."""
+        if self._first_time is None:
+            self._file.remove()
             return
         try:
-            if not failed:
-                self._mux(None)
-        finally:
-            self._container.close()
+            if self._file.error is None:
+                self._container.mux(self._stream.encode(None))
+        except Exception as error:
+            self._fail(error)
+        try:
+            self._container.close()  # writes the index, also after a fault that was not the file's
+            self._file.finish()
+        except Exception as error:
+            self._fail(error)
+            self._file.cut()
 
 
 def _first_available(encoders: Sequence[str]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import json
 from pathlib import Path
 
 import pytest
 
-from app.report import location_of
+from app.report import location_of, write_json
+from core import OutputError
 
 
 @pytest.mark.parametrize(
@@ -15,6 +18,8 @@ from app.report import location_of
         ("rtsp://user:secret@host:554/live", "rtsp://host:554/live"),
         ("rtsp://user:p@ss@host/live", "rtsp://host/live"),
         ("https://host/a.mp4?token=secret", "https://host/a.mp4"),
+        ("https://host/a.mp4?X-Amz-Date=1&X-Amz-Signature=2&api_key=3&Password=4&user=5&exp=6", "https://host/a.mp4"),
+        ("rtsp://user:pass@[::1/cam?channel=1", "rtsp://"),
         ("demo?people=3", "demo"),
         ("0", "0"),
     ],
@@ -27,3 +32,56 @@ def test_location_of_a_path_is_complete(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "clip.mp4").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     assert location_of("clip.mp4") == str(tmp_path / "clip.mp4")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("rtsp://host/live?channel=1", "rtsp://host/live?channel=2", False),
+        ("rtsp://host/live?channel=1&subtype=0", "rtsp://host/live?channel=1&subtype=1", False),
+        ("rtsp://host/live?channel=1", "rtsp://host/live", False),
+        ("http://host/live?1", "http://host/live?2", False),
+        ("http://host/live?camera=", "http://host/live?camera=%20", False),
+        ("http://host/live?monkey=1&signal=1", "http://host/live?monkey=2&signal=2", False),
+        ("rtsp://u:p@host/live?channel=1", "rtsp://host/live?channel=1", True),
+        ("http://host/live?a=1&b=2", "http://host/live?b=2&a=1", True),
+        ("http://host/live?channel=1&pwd=a", "http://host/live?channel=1&pwd=b", True),
+        ("http://host/a.ts?id=7&Expires=1&Signature=x", "http://host/a.ts?id=7&Expires=2&Signature=y", True),
+    ],
+)
+def test_queries_tell_streams_apart_without_showing_them(one: str, other: str, same: bool) -> None:
+    first, second = location_of(one), location_of(other)
+    assert (first == second) is same
+    for location, source in ((first, one), (second, other)):
+        assert location.startswith(source.partition("?")[0].replace("u:p@", ""))
+        assert not any(part and part in location for part in source.partition("?")[2].split("&"))
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, "a\0b", "rtsp://h/" + "x" * 5000])
+def test_names_that_are_no_paths(source: str) -> None:
+    assert location_of(source) == source
+
+
+def test_a_report_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "run.json", {"status": "running"})
+    monkeypatch.setattr("app.report.os.fsync", full)
+    monkeypatch.setattr("app.report._rewrite", lambda *_: False)
+    with pytest.raises(OutputError, match=r"run\.json cannot be written \(no space left on device\)"):
+        write_json(tmp_path / "run.json", {"status": "complete"})
+    assert json.loads((tmp_path / "run.json").read_text()) == {"status": "running"}
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_full_disk_has_room_for_the_blocks_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "run.json", {"status": "running", "message": "x" * 1000})
+    monkeypatch.setattr("app.report.os.fsync", full)
+    write_json(tmp_path / "run.json", {"status": "failed"})
+    assert json.loads((tmp_path / "run.json").read_text()) == {"status": "failed"}
+    with pytest.raises(OutputError, match="no space left"):
+        write_json(tmp_path / "run.json", {"message": "x" * 100_000})
+    assert json.loads((tmp_path / "run.json").read_text()) == {"status": "failed"}
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")

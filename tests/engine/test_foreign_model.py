@@ -143,7 +143,7 @@ def test_the_command(file, fixed, capsys):
     assert "above 0" in capsys.readouterr().err
     if gpu_obstacle() is not None:  # everything else is in order
         assert main(["build", str(fixed)]) == 2
-        assert capsys.readouterr().err.strip() == gpu_obstacle()
+        assert capsys.readouterr().err.strip() == f"error: {gpu_obstacle()}"
 
 
 def test_a_plan_without_the_facts_of_a_model(fixed, tmp_path, capsys):

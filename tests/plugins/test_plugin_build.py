@@ -230,6 +230,6 @@ def test_compiler_failure_is_one_sentence(
     arguments = ["build", "--architectures", "90", "--tensorrt-include", str(folder), "--output", str(tmp_path / "out")]
     assert main(arguments) == ConfigError.exit_code
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("nvcc could not compile ")
+    assert last.startswith("error: nvcc could not compile ")
     assert last.endswith(": a.h(4): error: no such thing")
     assert list((tmp_path / "out").iterdir()) == []

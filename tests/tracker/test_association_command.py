@@ -152,7 +152,7 @@ def test_the_process_answers_with_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert (
         done.stderr
-        == f"There are no detections at {tmp_path / 'no'}; give a det.txt, an .npz file or a folder of them.\n"
+        == f"error: There are no detections at {tmp_path / 'no'}; give a det.txt, an .npz file or a folder of them.\n"
     )
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

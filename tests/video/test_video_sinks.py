@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import clip_files as clips
@@ -128,8 +133,8 @@ def test_full_disk_while_writing_text(kind: str) -> None:
     sink = MAKERS[kind](Path("/dev/full"))
     with pytest.raises(OutputError, match=r"/dev/full cannot be written \(no space left on device\)"):
         sink.write(frame(1), tracks((1, 1, 2, 3, 4, 0.5)))
-    with pytest.raises(OutputError):
-        sink.close()
+    sink.close()
+    assert Path("/dev/full").is_char_device(), "a device is not replaced"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of file size are POSIX")
@@ -240,6 +245,152 @@ def test_boxes_are_drawn(tmp_path: Path) -> None:
     assert spread[120, 96:104].max() > 60
     assert spread[176:184, 140].max() > 60
     assert spread[120, 130:150].max() < 30
+
+
+@pytest.mark.parametrize("aspect", [Fraction(64, 45), Fraction(10, 11), Fraction(2), Fraction(1), Fraction(4001, 3000)])
+@pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
+def test_the_shape_of_pixels_is_written(tmp_path: Path, encoder: str, aspect: Fraction) -> None:
+    with VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0, (encoder,), pixel_aspect=aspect) as sink:
+        sink.write(frame(1), Tracks.empty())
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        assert float(stream.sample_aspect_ratio or 1) == pytest.approx(float(aspect), rel=1e-3)
+        assert float(stream.codec_context.sample_aspect_ratio or 1) == pytest.approx(float(aspect), rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (1, 300), (3, 5), (16384, 2)])
+def test_sizes_at_the_limits(tmp_path: Path, size: tuple[int, int]) -> None:
+    with VideoSink(tmp_path / "out.mp4", size, 25.0) as sink:
+        for number in range(1, 4):
+            sink.write(Frame(number, number / 25, np.zeros((size[1], size[0], 3), np.uint8)), Tracks.empty())
+    assert len(read_times(tmp_path / "out.mp4")) == 3
+
+
+@pytest.mark.parametrize("size", [(20000, 16), (16, 20000)])
+@pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
+def test_sizes_beyond_the_limits(tmp_path: Path, encoder: str, size: tuple[int, int]) -> None:
+    with pytest.raises(OutputError, match=rf"{encoder} cannot take frames of {size[0]}x{size[1]} .*--no-video\."):
+        VideoSink(tmp_path / "out.mp4", size, 25.0, (encoder,))
+    assert list(tmp_path.iterdir()) == []
+    assert "video-sink" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+@pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
+def test_a_killed_process_leaves_a_video_that_plays(tmp_path: Path, encoder: str) -> None:
+    path = tmp_path / "out.mp4"
+    program = f"""
+import os, signal
+import clip_files as clips
+from core import Frame, Tracks
+from video import VideoSink
+sink = VideoSink({str(path)!r}, clips.SIZE, 25.0, ({encoder!r},))
+for number in range(1, 151):
+    sink.write(Frame(number, number / 25, clips.flat(number % 40, clips.SIZE)), Tracks.empty())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    program = f"import sys; sys.path[:0] = {folders!r}\n{program}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
+    assert done.returncode == -9, done.stderr
+    times = read_times(path)
+    assert len(times) > 75  # an encoder with many threads holds many frames
+    assert times == pytest.approx([number / 25 for number in range(len(times))], abs=1e-4)
+    with open_source(str(path)) as source:
+        levels = [float(item.bgr[32:].mean()) for item in source]
+    assert levels == pytest.approx([18 + 5 * (number % 40) for number in range(1, len(times) + 1)], abs=7)
+    # After a power cut the end may be missing.
+    data = path.read_bytes()
+    ends = np.cumsum([size for _, size in boxes_of(path)])
+    for end in ends[-1:8:-2].tolist():  # of the media data of a fragment
+        path.write_bytes(data[: end - 20])
+        with open_source(str(path)) as source:
+            assert len(list(source)) > 25
+
+
+@pytest.mark.parametrize("times", [None, [10.0, 10.04, 10.5, 10.52, 11.7, 11.7, 13.0, 17.0]])
+def test_a_complete_video_is_an_ordinary_one(tmp_path: Path, times: list[float] | None) -> None:
+    times = times or [number / 25 for number in range(100)]
+    with VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0) as sink:
+        for number, timestamp in enumerate(times, 1):
+            sink.write(frame(number, timestamp), Tracks.empty())
+    assert [kind for kind, _ in boxes_of(tmp_path / "out.mp4")] == [b"ftyp", b"free", b"mdat", b"moov"]
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].frames == len(times)
+
+
+def boxes_of(path: Path) -> list[tuple[bytes, int]]:
+    data, position, boxes = path.read_bytes(), 0, []
+    while position < len(data):
+        size, kind = struct.unpack_from(">I4s", data, position)
+        boxes.append((kind, size))
+        position += size
+    return boxes
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file size are POSIX")
+@pytest.mark.parametrize("limit", [20, 500, 5_000, 60_000, "header", "index"])
+def test_a_full_disk_leaves_whole_fragments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | str) -> None:
+    class FullFile(io.FileIO):
+        def write(self, data: Any) -> int:
+            room = (1 << 30 if limit == "index" else 40 if limit == "header" else int(limit)) - self.tell()
+            if room <= 0 or (limit == "index" and bytes(data[4:8]) == b"moov" and self.tell() > 2000):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data[:room])
+
+    monkeypatch.setattr("video.mp4.open_new", lambda path: FullFile(path, "w+"))
+    path, count = tmp_path / "out.mp4", 0
+
+    def write() -> None:
+        nonlocal count
+        with VideoSink(path, clips.SIZE, 25.0) as sink:
+            for number in range(1, 101):
+                sink.write(Frame(number, number / 25, clips.noise(number)), Tracks.empty())
+                count = number
+
+    with pytest.raises(OutputError, match=r"out\.mp4 cannot be written \(no space left on device\)"):
+        write()
+    if limit in (20, 500, 5_000, "header"):
+        assert not path.exists()
+    else:
+        kinds = [kind for kind, _ in boxes_of(path)]
+        assert kinds == [*kinds[: kinds.index(b"moof")], *[b"moof", b"mdat"] * kinds.count(b"moof")]
+        assert 0 < len(read_times(path)) <= count
+        assert limit != "index" or len(read_times(path)) == 100
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_links_are_replaced_not_followed(tmp_path: Path, kind: str, link: str) -> None:
+    (tmp_path / "precious").write_text("precious")
+    getattr(tmp_path / "out", link)(tmp_path / "precious")
+    with MAKERS[kind](tmp_path / "out") as sink:
+        sink.write(frame(1), tracks((1, 1, 2, 3, 4, 0.5)))
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not (tmp_path / "out").is_symlink()
+    assert (tmp_path / "out").stat().st_size > 20
+
+
+@pytest.mark.parametrize("kind", ["mot", "jsonl"])
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    class FullFile(io.FileIO):
+        def write(self, data: Any) -> int:
+            if not room[0] - self.tell():
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data[: room[0] - self.tell()])
+
+    room = [150]
+    monkeypatch.setattr("video.sink.open_new", lambda path: FullFile(path, "w+"))
+    with MAKERS[kind](tmp_path / "out") as sink:
+        sink.write(frame(1), tracks((1, 1, 2, 3, 4, 0.5)))
+        for _ in range(2):
+            with pytest.raises(OutputError, match="no space left"):
+                sink.write(frame(2), tracks(*[(number, 1, 2, 3, 4, 0.5) for number in range(1, 9)]))
+        assert len((tmp_path / "out").read_text().splitlines()) == 1
+        room[0] = 10_000
+        sink.write(frame(3), tracks((1, 1, 2, 3, 4, 0.5)))
+    assert [line.count("3") > 0 for line in (tmp_path / "out").read_text().splitlines()] == [True, True]
+    assert b"\0" not in (tmp_path / "out").read_bytes()
 
 
 def test_closing_without_frames_leaves_no_file(tmp_path: Path) -> None:

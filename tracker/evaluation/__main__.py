@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 
-from core.errors import OutputError, UserError
+from core.console import ArgumentParser, exit_code_of, log_to_stderr
+from core.files import write_whole
+from core.text import printable
 from tracker.evaluation import BENCHMARKS, SPLITS, Scores, evaluate_sequence, find_sequences, score_table
 from tracker.evaluation.overlap import DISTRACTORS, MATCH_IOU, benchmark_of
 from tracker.evaluation.sequences import ScoredSequence
@@ -36,26 +39,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: command line without the program's name; this process's if not given.
     """
+    return exit_code_of(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
-    logging.basicConfig(format="%(levelname)s: %(message)s")
-    try:
-        sequences = find_sequences(options.ground_truth, options.results, options.sequences)
-        if options.benchmark is None:
-            options.benchmark = benchmark_of(read_ground_truth(sequences[0].ground_truth))
-        scores = {
-            sequence.name: evaluate_sequence(sequence, options.split, options.benchmark) for sequence in sequences
-        }
-        _print(scores, options)
-        if options.json:
-            _write(options.json, _report(options, sequences, scores))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    log_to_stderr(logging.WARNING, "%(levelname)s: %(message)s")
+    sequences = find_sequences(options.ground_truth, options.results, options.sequences)
+    if options.benchmark is None:
+        options.benchmark = benchmark_of(read_ground_truth(sequences[0].ground_truth))
+    scores = {sequence.name: evaluate_sequence(sequence, options.split, options.benchmark) for sequence in sequences}
+    _print(scores, options)
+    if options.json:
+        _write(options.json, _report(options, sequences, scores))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m tracker.evaluation", description=_DESCRIPTION)
+    parser = ArgumentParser("python -m tracker.evaluation", description=_DESCRIPTION)
     parser.add_argument(
         "ground_truth", metavar="GT", type=Path, help="folder of sequences (MOT17/train), one sequence, or a gt.txt"
     )
@@ -79,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _print(scores: Mapping[str, Scores], options: argparse.Namespace) -> None:
     """Print the table, no narrower than its numbers need."""
-    title = f"{options.results}: {options.benchmark}, {options.split}, IoU {MATCH_IOU:g}"
-    table = score_table(scores, title, decimals=_DECIMALS)
+    title = f"{escape(printable(options.results))}: {options.benchmark}, {options.split}, IoU {MATCH_IOU:g}"
+    table = score_table({escape(printable(name)): each for name, each in scores.items()}, title, decimals=_DECIMALS)
     console = Console()
     needed = Measurement.get(console, console.options.update(width=10_000), table).maximum
     console.width = max(console.width, needed)
@@ -127,11 +128,7 @@ def _run_settings(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, report: Mapping[str, Any]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+    write_whole(path, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,96 @@
+"""Exceptions that nobody expected, from a library or from a bug of ours, as errors that a user can read."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from core.errors import UserError
+from core.text import printable, without_secrets
+
+_ROOT = Path(__file__).resolve().parents[1]
+# By path of the module that was running; the first that fits.
+_PARTS = {
+    "engine": "the network",
+    "tracker/evaluation": "scoring",
+    "tracker": "the tracker",
+    "video/sink": "writing the results",
+    "video/video_sink": "writing the video",
+    "video/mp4": "writing the video",
+    "video/drawing": "writing the video",
+    "video/window": "the window",
+    "video": "the source",
+    "app/scoring": "scoring",
+    "export": "the export",
+    "plugins": "the build of the plugins",
+    "training": "training",
+}
+_MEMORY = re.compile(r"out ?of ?memory|insufficient memory|alloc\w* memory|bad[ _]alloc", re.IGNORECASE)
+_MOST_DETAIL = 300  # letters; ONNX Runtime's messages can fill a screen
+_MOST_TRACEBACK = 4000
+
+
+def explained(error: Exception, subject: str = "", details: str = "") -> UserError:
+    """Return an exception as an error for users, in one sentence that says what failed and what to do.
+
+    Args:
+        error: anything; a `UserError` is returned as it is.
+        subject: what was worked on, such as the name of a source; may be left out.
+        details: the file with the traceback, if there is one.
+    """
+    if isinstance(error, UserError):
+        return error
+    part, detail = _part_of(error.__traceback__), _detail(error)
+    trace = f"in {details}" if details else "that FAIRMOT_TRACEBACK=1 in the environment prints"
+    if isinstance(error, MemoryError) or _MEMORY.search(f"{type(error).__name__} {error}"):
+        sentence = (
+            f"memory ran out in {part} ({detail}); free some, or take smaller frames, a smaller --size or --batch."
+        )
+    elif isinstance(error, OSError) or _is_foreign(error):
+        sentence = f"{part} failed ({detail}); see the traceback {trace}."
+    else:
+        sentence = f"internal error in {part} ({detail}); please report it with the traceback {trace}."
+    sentence = f"{subject}: {sentence}" if subject else sentence[:1].upper() + sentence[1:]
+    found = UserError(sentence)
+    found.__cause__ = error
+    return found
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an exception and of its causes without secrets, the innermost calls if it is long."""
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    lines = (line[:_MOST_DETAIL] for line in without_secrets(text).splitlines())
+    return "\n".join(lines)[-_MOST_TRACEBACK:]
+
+
+def _part_of(trace: TracebackType | None) -> str:
+    """Return in words the part of the project in which the innermost call of a traceback is."""
+    found = "the program"
+    for frame, _ in traceback.walk_tb(trace):
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(_ROOT):
+            module = path.relative_to(_ROOT).with_suffix("").as_posix()
+            found = next((words for name, words in _PARTS.items() if _is_in(module, name)), found)
+    return found
+
+
+def _is_in(module: str, name: str) -> bool:
+    return module == name or module.startswith(f"{name}/")
+
+
+def _is_foreign(error: Exception) -> bool:
+    """Tell whether a library other than Python's own defines an exception."""
+    return type(error).__module__.partition(".")[0] not in ("builtins", "__main__", *_own_packages())
+
+
+def _own_packages() -> set[str]:
+    return {name.partition("/")[0] for name in _PARTS} | {"app", "cli", "core"}
+
+
+def _detail(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    line = printable(" ".join(without_secrets(reason).split())).rstrip(".")
+    line = line if len(line) <= _MOST_DETAIL else f"{line[:_MOST_DETAIL]}..."
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
