@@ -62,7 +62,11 @@ def reproduction(seed: int, verdict: Verdict) -> str:
 def _show(verdict: Verdict) -> None:
     print(f"{verdict.kind} {verdict.number}: {'; '.join(verdict.notes) or 'nothing changed'}")
     print(f"arguments: {verdict.arguments}\nexit code {verdict.outcome.code}, {verdict.outcome.seconds:.1f} s")
-    print(ascii(verdict.outcome.stdout)[:500] + "\n" + verdict.outcome.stderr[-6000:].encode("ascii", "backslashreplace").decode())
+    print(
+        ascii(verdict.outcome.stdout)[:500]
+        + "\n"
+        + verdict.outcome.stderr[-6000:].encode("ascii", "backslashreplace").decode()
+    )
 
 
 def _summarize(verdicts: Sequence[Verdict], seconds: float) -> None:
@@ -85,12 +89,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cases", type=int, default=1000, help="how many, of each kind in turn (1000)")
     parser.add_argument("--seed", type=int, default=7, help="what decides them (7)")
     parser.add_argument("--kind", action="append", choices=list(KINDS), help="only this kind; may be repeated")
-    parser.add_argument("--case", type=int, metavar="NUMBER", help="only the case of this number, with all that it says")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the files of cases with faults in DIR/KIND-NUMBER")
+    parser.add_argument(
+        "--case", type=int, metavar="NUMBER", help="only the case of this number, with all that it says"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep the files of cases with faults in DIR/KIND-NUMBER"
+    )
     parser.add_argument("--workers", type=int, default=2, help="cases at a time (2)")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds until a command counts as hung (60)")
     parser.add_argument(
-        "--sample", type=int, default=50, help="every so many-th case also runs in a process of its own; 0 for none (50)"
+        "--sample",
+        type=int,
+        default=50,
+        help="every so many-th case also runs in a process of its own; 0 for none (50)",
     )
     return parser
 

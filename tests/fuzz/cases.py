@@ -25,6 +25,21 @@ Seed = TypeVar("Seed")
 _WHOLE_EVERY = 8
 
 
+@dataclass(frozen=True)
+class Medium:
+    """A file that holds frames.
+
+    Attributes:
+        reader: `video` for PyAV, `image` for OpenCV, `either` where the command may use both.
+        path: of it.
+        whole: its content before it was damaged.
+    """
+
+    reader: Literal["video", "image", "either"]
+    path: Path
+    whole: bytes
+
+
 @dataclass
 class Case:
     """One run of a command.
@@ -40,7 +55,7 @@ class Case:
         notes: what was changed.
         harmless: whether the command must succeed all the same.
         truncated: whether all that happened is that the end is missing.
-        media: files whose frames the command should track, each `video` or `image`, to be read by other means too.
+        media: files whose frames the command should track, to be read by other means too.
         frames: how many frames a harmless case has; None where that is not known.
         score: what MOTA a harmless evaluation must report.
         encoding: of the terminal.
@@ -56,7 +71,7 @@ class Case:
     notes: list[str] = field(default_factory=list)
     harmless: bool = False
     truncated: bool = False
-    media: list[tuple[Literal["video", "image"], Path]] = field(default_factory=list)
+    media: list[Medium] = field(default_factory=list)
     frames: int | None = None
     score: float | None = None
     encoding: str = "utf-8"

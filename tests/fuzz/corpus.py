@@ -34,7 +34,7 @@ def picture(number: int) -> np.ndarray:
     """Two people who walk over noise that no encoder makes small."""
     cells = {(4 + number // 2, 5): (255, 255, 255), (17 - number // 3, 9): (240, 255, 250)}
     noise = np.random.default_rng(number).integers(0, 90, (SIZE[1], SIZE[0], 3), np.uint8)
-    return np.maximum(noise, blob_network.picture(SIZE, cells))
+    return np.asarray(np.maximum(noise, blob_network.picture(SIZE, cells)), np.uint8)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,9 @@ def model(case: Case) -> None:
 def _change_model(case: Case, model: onnx.ModelProto) -> str:
     """Change one thing in a model that stays readable."""
     rng, graph = case.random, model.graph
-    way = rng.choice(("fact", "fact", "values", "shape", "attribute", "operator", "name", "remove", "version", "beside"))
+    way = rng.choice(
+        ("fact", "fact", "values", "shape", "attribute", "operator", "name", "remove", "version", "beside")
+    )
     if way == "fact":
         entry = rng.choice(model.metadata_props)
         word = rng.choice(WORDS)

@@ -23,7 +23,9 @@ _LONGEST_LINE = 2000
 _FINAL = ("complete", "stopped", "interrupted", "damaged", "failed")
 _NOT_OURS = (".ses",)  # ONNX Runtime 1.32 leaves it in the folder for temporary files
 _LOST_FRAMES = 10  # more than a container may be off by
-_LABELED = re.compile(r"(error|warning): |usage: |\s+\[|(python -m|run_track\.py|__main__\.py)[\w. ]*: error: ", re.IGNORECASE)
+_LABELED = re.compile(
+    r"(error|warning): |usage: |\s+\[|(python -m|run_track\.py|__main__\.py)[\w. ]*: error: ", re.IGNORECASE
+)
 _ERROR = re.compile(r"^(python -m [\w. ]+: )?error: ", re.MULTILINE)
 
 
@@ -48,7 +50,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Seen:
-    """What another program reads of a file: frames, errors on the way, a digest of the pixels."""
+    """What another program reads of a file.
+
+    Attributes:
+        frames: how many.
+        errors: faults on the way.
+        digest: of the pixels.
+    """
 
     frames: int
     errors: int
@@ -79,13 +87,16 @@ def snapshot(folder: Path) -> dict[Path, str]:
     }
 
 
-def judge(case: Case, outcome: Outcome, seen: Sequence[Seen | None], before: dict[Path, str]) -> list[Fault]:
+def judge(
+    case: Case, outcome: Outcome, seen: Sequence[tuple[Seen, Seen]] | None, before: dict[Path, str]
+) -> list[Fault]:
     """Return all faults of a run.
 
     Args:
         case: which was run.
         outcome: how it ended.
-        seen: what other programs read of each file in `case.media`.
+        seen: what other programs read of each file in `case.media`, and what they read before it was damaged; None
+            if one of them could not end well.
         before: `snapshot` before the run.
     """
     if outcome.hung:
@@ -109,14 +120,14 @@ def _printed(outcome: Outcome) -> Iterator[Fault]:
     if "Traceback (most recent call last)" in text or "Exception ignored" in text:
         yield Fault("traceback", _raised(text), _last_line(text))
         return
-    lines = outcome.stderr.splitlines()
+    lines = [line for line in outcome.stderr.splitlines() if line.strip()]
     if len(lines) > _MOST_LINES:
         yield Fault("flood", _plain(lines[-1]), f"{len(lines)} lines on standard error")
     for line in lines:
         if len(line) > _LONGEST_LINE:
             yield Fault("flood", _plain(line), f"a line of {len(line)} characters")
-        if not _LABELED.match(line):
-            yield Fault("stray", _plain(line), line[:200])
+        if not _LABELED.match(line) and not (outcome.code and line == lines[-1]):  # which `_exit_code` tells
+            yield Fault("stray", " ".join(_plain(line).split()[:3]), line[:200])
             break
     controls = re.search(r"[^\n\x20-\x7e\xa0-\U0010ffff]|[\u202a-\u202e\u2066-\u2069\u2028\u2029]", text)
     if controls:
@@ -200,21 +211,21 @@ def _exit_code(case: Case, outcome: Outcome, reports: Sequence[dict[str, Any]]) 
 
 
 def _lost(
-    case: Case, outcome: Outcome, seen: Sequence[Seen | None], reports: Sequence[dict[str, Any]]
+    case: Case, outcome: Outcome, seen: Sequence[tuple[Seen, Seen]] | None, reports: Sequence[dict[str, Any]]
 ) -> Iterator[Fault]:
     """Yield what the command did not track although it is there, or did not tell although it is not."""
     tracked = sum(report["frames"] for report in reports)
     message = _plain(_last_line(outcome.stderr) or "nothing was said")
     if case.harmless and case.frames is not None and outcome.code == 0 and tracked not in (0, case.frames):
         yield Fault("lost", message, f"{tracked} of {case.frames} frames tracked")
-    if not case.media or None in seen:
+    if not seen:
         return
-    readable, errors = sum(each.frames for each in seen if each), sum(each.errors for each in seen if each)
-    if readable == case.frames and errors == 0 and tracked < readable:
-        yield Fault("lost", message, f"{tracked} of {readable} frames tracked, all of which can be read")
+    readable, errors = sum(now.frames for now, _ in seen), sum(now.errors for now, _ in seen)
+    if all(now == before for now, before in seen) and tracked < readable:
+        yield Fault("lost", message, f"{tracked} of {readable} frames tracked, all of which can be read unchanged")
     if readable == 0 and outcome.code == 0:
         yield Fault("silent", message, "no frame can be read, and the exit code is 0")
-    images = case.media[0][0] == "image"
+    images = case.media[0].reader == "image"
     cut = case.truncated and case.kind in STATES_LENGTH and readable + _LOST_FRAMES < (case.frames or 0)
     if outcome.code == 0 and (cut or (images and errors)):
         yield Fault("silent", message, f"{readable} of {case.frames} frames can be read, and the exit code is 0")
@@ -256,7 +267,9 @@ def _plain(line: str) -> str:
 def _raised(text: str) -> str:
     """Return the type of an exception and the last line of the project that it went through."""
     block = text[text.rindex("Traceback (most recent call last)") :] if "Traceback (most" in text else text
-    error = re.search(r"^(\w[\w.]*(?:Error|Exception|Warning|Exit|Interrupt|\w))\b", block.partition("\n")[2], re.MULTILINE)
+    error = re.search(
+        r"^(\w[\w.]*(?:Error|Exception|Warning|Exit|Interrupt|\w))\b", block.partition("\n")[2], re.MULTILINE
+    )
     return f"{error[1] if error else 'exception'} at {_place(block)}"
 
 
@@ -265,9 +278,9 @@ def _place(text: str) -> str:
     dumped = re.search(r"Current thread.*|Thread 0x.*", text)
     if dumped and "Traceback (most" not in text:
         stack = text[dumped.start() :].split("\n\n")[0]
-        places = re.findall(r'File "([^"]+)", line (\d+) in (\w+)', stack)
+        places = re.findall(r'File "([^"]+)", line (\d+) in (\S+)', stack)
     else:
-        places = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', text)[::-1]
+        places = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', text)[::-1]
     for file, line, function in places:
         path = Path(file)
         if path.is_relative_to(ROOT) and not path.is_relative_to(ROOT / "tests"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from functools import partial
 
-from fuzz.cases import KINDS, Case, kind
+from fuzz.cases import KINDS, Case, Medium, kind
 from fuzz.corpus import FEW, FRAMES, encode_image
 from fuzz.mutations import mend_png
 
@@ -28,7 +28,7 @@ def _video(container: str, case: Case) -> None:
     if case.chance(0.5):
         donors = [content for _, content in corpus.videos[container]]
     path = case.write(f"clip.{ending}", case.damage(data, donors))
-    case.media, case.frames = [("video", path)], FRAMES
+    case.media, case.frames = [Medium("video", path, data)], FRAMES
     case.track(path, *_extras(case))
 
 
@@ -46,21 +46,21 @@ def _damaged_image(case: Case, container: str, data: bytes) -> bytes:
 
 def _image(container: str, case: Case) -> None:
     """One image as a source of its own, in a folder, or in a MOTChallenge sequence with ground truth."""
-    ending, data = case.pick(case.corpus.images[container])
-    data = _damaged_image(case, container, data)
+    ending, whole = case.pick(case.corpus.images[container])
+    data = _damaged_image(case, container, whole)
     way = case.pick(("alone", "folder", "sequence"))
     if way == "alone":
         path = case.write(f"photo.{ending}", data)
-        case.media, case.frames = [("image", path)], 1
+        case.media, case.frames = [Medium("either", path, whole)], 1
         case.track(path, *_extras(case))
         return
     at = case.random.randrange(FEW)
     folder = "walk/img1" if way == "sequence" else "photos"
-    paths = []
-    for number in range(FEW):
+    for number, image in enumerate(case.corpus.pngs):
         name = f"{folder}/{number + 1:06d}.{ending if number == at else 'png'}"
-        paths.append(case.write(name, data if number == at else encode_image(".png", number)))
-    case.media, case.frames = [("image", path) for path in paths], FEW
+        path = case.write(name, data if number == at else image)
+        case.media.append(Medium("image", path, whole if number == at else image))
+    case.frames = FEW
     if way == "sequence":
         case.write("walk/seqinfo.ini", case.corpus.seqinfo.replace("imExt=.png\n", ""))
         case.write("walk/gt/gt.txt", case.corpus.gt)

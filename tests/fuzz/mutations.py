@@ -20,9 +20,9 @@ INTEGERS = (
 WORDS = (
     "", "0", "-0", "1", "-1", "2", "0.5", "1.5", "-2.5", "nan", "NaN", "inf", "-inf", ".inf", ".nan", "1e308", "1e999",
     "-1e999", "1e-320", "1e12", "65536", "99999999", "999999999", "2147483648", "9999999999999", "9223372036854775808",
-    "1" + 400 * "0", "0x10", "0b1", "1_000", "+5", " 5 ", "5.", "٣", "１２", "²", "½", "true", "no", "null", "None", "~",
-    "auto", "x", "a b", "a,b", "a;b", "1,2", "[1]", "{}", "[]", "'", '"', "`", "%s", "%n%n", "{0}", "$HOME", "..", ".",
-    "a/b", "\\", "\t", "\x07", "\x1b[31mred", "\u202e", "\ufeff", "é", "名前", "🙂", "e\u0301", 300 * "a", 5000 * "9",
+    "1" + 400 * "0", "0x10", "0b1", "1_000", "+5", " 5 ", "5.", "٣", "\uff11\uff12", "²", "½", "true", "no", "null",
+    "None", "~", "auto", "x", "a b", "a,b", "a;b", "1,2", "[1]", "{}", "[]", "'", '"', "`", "%s", "%n%n", "{0}", "$HOME", "..",
+    ".", "a/b", "\\", "\t", "\x07", "\x1b[31mred", "\u202e", "\ufeff", "é", "名前", "🙂", "e\u0301", 300 * "a", 5000 * "9",
 )  # fmt: skip
 """Text where a number, a name or a choice belongs; no absolute path, so that nothing is written elsewhere."""
 
@@ -219,8 +219,7 @@ def _lines(rng: random.Random, text: str) -> tuple[str, str]:
 
 
 def _separator(rng: random.Random, text: str) -> tuple[str, str]:
-    old, new = rng.choice(((",", " "), (",", "\t"), (",", ";"), (",", ",,"), (":", "="), ("=", ":"), ("\n", "\r"))), ""
-    old, new = old
+    old, new = rng.choice(((",", " "), (",", "\t"), (",", ";"), (",", ",,"), (":", "="), ("=", ":"), ("\n", "\r")))
     return text.replace(old, new), f"{old!r} becomes {new!r} everywhere"
 
 

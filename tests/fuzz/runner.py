@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz import cases, corpus, file_cases, media_cases, word_cases  # noqa: F401 - they register their kinds
-from fuzz.cases import COMMANDS, Case
+from fuzz.cases import COMMANDS, Case, Medium
 from fuzz.judge import STDERR, STDOUT, TEMPORARY, Fault, Outcome, Seen, compare, judge, snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +66,8 @@ class Server:
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"The fork server ended with code {self._process.wait()}.")
-        return json.loads(answer)
+        ended: dict[str, Any] = json.loads(answer)
+        return ended
 
     def close(self) -> None:
         """End the server."""
@@ -97,7 +99,8 @@ class Runner:
         self._folder = Path(tempfile.mkdtemp(prefix="fairmot-fuzz-"))
         self._servers: queue.Queue[Server] = queue.Queue()
         self._all: list[Server] = []
-        self._seen: dict[bytes, Seen | None] = {}
+        self._count = itertools.count()
+        self._seen: dict[tuple[str, str, bytes], Seen | None] = {}
 
     def __enter__(self) -> Runner:
         self._all = [Server() for _ in range(self._workers)]
@@ -114,22 +117,22 @@ class Runner:
     def run(self, names: Iterable[tuple[str, int]]) -> Iterator[Verdict]:
         """Run cases by kind and number; yield their verdicts in this order."""
         with ThreadPoolExecutor(self._workers) as pool:
-            yield from pool.map(self._run, *zip(*enumerate(names), strict=True))
+            yield from pool.map(self._run, names)
 
-    def _run(self, position: int, name: tuple[str, int]) -> Verdict:
+    def _run(self, name: tuple[str, int]) -> Verdict:
         kind, number = name
         folder = self._folder / f"{kind}-{number}"
         case = cases.make(kind, number, self.seed, folder, self.corpus)
         before = snapshot(folder)
         with self._server() as server:
-            job = _job(case, self._timeout)
-            outcome = _outcome(server.call(job), job)
-            seen = [self._look(server, case, *each) for each in case.media]
+            job = job_of(case, self._timeout)
+            outcome = outcome_of(server.call(job), job)
+            seen = self._look_at_all(server, case)
         faults = judge(case, outcome, seen, before)
-        if self._sample and position % self._sample == 0:
+        if self._sample and next(self._count) % self._sample == 0:
             forked = folder.rename(folder.with_name(f"{folder.name}-forked"))
             case = cases.make(kind, number, self.seed, folder, self.corpus)
-            faults += compare(forked, outcome, folder, run_alone(_job(case, self._timeout)))
+            faults += compare(forked, outcome, folder, run_alone(job_of(case, self._timeout)))
             shutil.rmtree(forked)
         if faults and self._keep is not None:
             shutil.copytree(folder, self._keep / folder.name, symlinks=True, dirs_exist_ok=True)
@@ -145,18 +148,32 @@ class Runner:
         finally:
             self._servers.put(server)
 
-    def _look(self, server: Server, case: Case, kind: str, path: Path) -> Seen | None:
-        """Return what plain PyAV or OpenCV sees in a file, None if it takes that too long or down."""
-        data = path.read_bytes()
-        if data not in self._seen:
-            job = _job(case, _REFERENCE_SECONDS) | {"module": False, "command": str(_REFERENCE)}
-            job |= {"arguments": [kind, str(path)]} | {name: f"{job[name]}-reference" for name in ("stdout", "stderr")}
-            answer = _outcome(server.call(job), job)
-            self._seen[data] = Seen(**json.loads(answer.stdout)) if answer.code == 0 else None
-        return self._seen[data]
+    def _look_at_all(self, server: Server, case: Case) -> list[tuple[Seen, Seen]] | None:
+        """Return what is to be seen in each file now and was before, None if a reader hangs, dies or lacks memory."""
+        pairs = []
+        for medium in case.media:
+            now = self._look(server, case, medium, medium.path.read_bytes())
+            before = self._look(server, case, medium, medium.whole)
+            if now is None or before is None:
+                return None
+            pairs.append((now, before))
+        return pairs
+
+    def _look(self, server: Server, case: Case, medium: Medium, data: bytes) -> Seen | None:
+        key = medium.reader, medium.path.suffix, data
+        if key not in self._seen:
+            path = case.folder / TEMPORARY / f"seen{medium.path.suffix}"
+            path.write_bytes(data)
+            job = job_of(case, _REFERENCE_SECONDS) | {"module": False, "command": str(_REFERENCE)}
+            job |= {"arguments": [medium.reader, str(path)], "stdout": f"{path}.out", "stderr": f"{path}.err"}
+            answer = outcome_of(server.call(job), job)
+            self._seen[key] = Seen(**json.loads(answer.stdout)) if answer.code == 0 else None
+            for each in (path, Path(job["stdout"]), Path(job["stderr"])):
+                each.unlink()
+        return self._seen[key]
 
 
-def _job(case: Case, timeout: float) -> dict[str, Any]:
+def job_of(case: Case, timeout: float) -> dict[str, Any]:
     """Return what a server must know of a case."""
     module, name = COMMANDS[case.command]
     temporary = case.folder / TEMPORARY
@@ -175,9 +192,9 @@ def _job(case: Case, timeout: float) -> dict[str, Any]:
     }
 
 
-def _outcome(answer: dict[str, Any], job: dict[str, Any]) -> Outcome:
-    texts = {name: _read(Path(job[name]), job["encoding"]) for name in ("stdout", "stderr")}
-    return Outcome(**answer, **texts)
+def outcome_of(answer: dict[str, Any], job: dict[str, Any]) -> Outcome:
+    stdout, stderr = (_read(Path(job[name]), job["encoding"]) for name in ("stdout", "stderr"))
+    return Outcome(**answer, stdout=stdout, stderr=stderr)
 
 
 def _read(path: Path, encoding: str) -> str:
@@ -201,7 +218,7 @@ def run_alone(job: dict[str, Any]) -> Outcome:
         except subprocess.TimeoutExpired:
             process.kill()
             hung, code = True, process.wait()
-    return _outcome({"code": code, "hung": hung, "seconds": time.monotonic() - began, "megabytes": 0.0}, job)
+    return outcome_of({"code": code, "hung": hung, "seconds": time.monotonic() - began, "megabytes": 0.0}, job)
 
 
 def _environment() -> dict[str, str]:

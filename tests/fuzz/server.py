@@ -2,13 +2,14 @@
 
 Reads one JSON job per line from standard input and answers each with one JSON line on standard output. A job is run
 as the command line would run it (`runpy`, run name `__main__`), so the fork leaves through Python's own exit. The
-server has one thread: a fork of several would inherit locks that nobody frees. So ONNX Runtime, which starts one when it
-is imported, is left to the forks.
+server has one thread: a fork of several would inherit locks that nobody frees. So ONNX Runtime, which starts one when
+it is imported, is left to the forks.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -58,10 +59,12 @@ def serve() -> dict[str, Any] | None:
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError(f"The fork server has {threads} threads; leave what starts them out of _PRELOADED.")
+    gc.collect()
+    gc.freeze()  # or the collector of every fork would copy all of this
     faulthandler.enable(file=2)
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
     for line in sys.stdin:
-        job = json.loads(line)
+        job: dict[str, Any] = json.loads(line)
         pid = os.fork()
         if pid == 0:
             return job

@@ -37,21 +37,25 @@ def url(case: Case) -> None:
     case.write("clip.mp4", case.corpus.videos["mp4"][0][1])
     scheme = rng.choice(
         (
-            "rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "tcp", "file", "ftp", "sftp", "hls", "data", "pipe",
-            "fd", "concat", "subfile", "crypto", "async", "cache", "tee", "unix", "gopher", "mmsh", "ipfs", "HTTP", "x",
-            "hls+http", "rtp" if case.chance(0.1) else "tcp", "udp" if case.chance(0.1) else "http",
+            "rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "tcp", "file", "ftp", "sftp", "hls", "data",
+            "pipe", "fd", "concat", "subfile", "crypto", "async", "cache", "tee", "unix", "gopher", "mmsh", "ipfs",
+            "HTTP", "x", "hls+http", "rtp" if case.chance(0.1) else "tcp", "udp" if case.chance(0.1) else "http",
         )
     )  # fmt: skip
     user = rng.choice(("", "", "u:p@", "u:p@ss@", ":@", "u:%zz@", "ü:ñ@", "u:\x1b[31m@", "@"))
     host = rng.choice(("127.0.0.1", "localhost", "[::1]", "[::1", "::1", "127.1", "", "[", "127.0.0.1%", "[::ffff:0]"))
     port = rng.choice((":1", ":1", ":0", ":-1", ":99999", ":x", ":", ":1:2", ""))
-    path = rng.choice(("/cam", "", "/", "//", "/a/../b", "/%00", "/%", "/ü", "/a b", "/" + 3000 * "x", "/\u202ex", "clip.mp4"))
+    path = rng.choice(
+        ("/cam", "", "/", "//", "/a/../b", "/%00", "/%", "/ü", "/a b", "/" + 3000 * "x", "/\u202ex", "clip.mp4")
+    )
     query = rng.choice(("", "", "?", "?a=1&b", "?listen=0", "?timeout=-1", "?key=secret", "#x", "?" + 300 * "q"))
     word = f"{scheme}://{user}{host}{port}{path}{query}"
     if case.whole:
         word = "http://127.0.0.1:1/cam"
     elif case.chance(0.15):
-        word = rng.choice(("://", "a://", "http:/127.0.0.1:1/x", "rtsp:", "file:clip.mp4", f"file://{case.folder}/clip.mp4"))
+        word = rng.choice(
+            ("://", "a://", "http:/127.0.0.1:1/x", "rtsp:", "file:clip.mp4", f"file://{case.folder}/clip.mp4")
+        )
     case.notes.append(repr(word[:100]))
     case.track(word, "--no-video")
 
@@ -83,14 +87,16 @@ def options(case: Case) -> None:
     case.notes.append(repr(more)[:200])
     case.track(case.photos(), *(word.replace("\0", "") for word in more))
     if not case.whole and case.chance(0.2):
-        case.arguments[0] = rng.choice(("", ".", "..", "-", "--", "photos/*.xyz", "[", "**", "photos/\n", "~", 300 * "a"))
+        case.arguments[0] = rng.choice(
+            ("", ".", "..", "-", "--", "photos/*.xyz", "[", "**", "photos/\n", "~", 300 * "a")
+        )
         case.notes.append(f"source {case.arguments[0]!r}")
 
 
 _NAMES = (
     "clip", "0", "0000", "demo", "demo?people=3", "a b", "a\nb", "a\x1b[31mb", "名前 🙂", "e\u0301", "\u202egnp", "-x",
-    "--frames", "[ab]", "a*b", "%s%n", "{0}", "$HOME", "a'b\"c", "#", "...", "a:b", "file:x", "concat:x|y", "CON", "a\\b",
-    "\udcff\udcfe", "\x7f\x85", " ", "a" * 240, "名" * 80, "a?b", "run.json", "out", "http:", "~", "a=b",
+    "--frames", "[ab]", "a*b", "%s%n", "{0}", "$HOME", "a'b\"c", "#", "...", "a:b", "file:x", "concat:x|y", "CON",
+    "a\\b", "\udcff\udcfe", "\x7f\x85", " ", "a" * 240, "名" * 80, "a?b", "run.json", "out", "http:", "~", "a=b",
 )  # fmt: skip
 
 
