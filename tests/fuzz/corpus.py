@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Corpus:
     finished_source: str
     weights: Path
 
-    @property
+    @cached_property
     def pngs(self) -> list[bytes]:
         """The images of an ordinary folder."""
         return [encode_image(".png", number) for number in range(FEW)]

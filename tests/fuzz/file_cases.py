@@ -164,7 +164,7 @@ def _change_arrays(case: Case, data: bytes) -> bytes:
             kinds: tuple[Any, ...] = (np.float16, np.int8, np.uint64, bool, complex, str, "M8[s]", np.longdouble)
             array = array.astype(rng.choice(kinds))
         elif way == "shape":
-            array = rng.choice((array[None], array[..., :0], array.reshape(-1), np.zeros(()), np.tile(array, 3)))
+            array = rng.choice((array[None], array.reshape(-1)[:0], array.reshape(-1), np.zeros(()), np.tile(array, 3)))
         file = io.BytesIO()
         np.save(file, array)
         members[name] = file.getvalue()
