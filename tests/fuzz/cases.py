@@ -30,12 +30,12 @@ class Medium:
     """A file that holds frames.
 
     Attributes:
-        reader: `video` for PyAV, `image` for OpenCV, `either` where the command may use both.
+        reader: `video` for PyAV, `image` for OpenCV.
         path: of it.
         whole: its content before it was damaged.
     """
 
-    reader: Literal["video", "image", "either"]
+    reader: Literal["video", "image"]
     path: Path
     whole: bytes
 

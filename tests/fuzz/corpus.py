@@ -259,7 +259,7 @@ def _models(folder: Path, weights: Path) -> list[dict[str, bytes]]:
         beside / "model.onnx",
         save_as_external_data=True,
         location="model.data",
-        size_threshold=0,
+        size_threshold=64,  # sizes and axes stay, as ONNX Runtime wants to see them when it loads the graph
     )
     return [
         {"model.onnx": weights.read_bytes()},

@@ -299,5 +299,5 @@ def resume(case: Case) -> None:
             else:
                 data = case.damage_text(text)
         case.write(f"{OUTPUT}/photos/{name}", data)
-    case.harmless = True
+    case.harmless, case.frames = True, None  # a source that the report does not name gets a second folder
     case.track(source, "--resume")

@@ -52,7 +52,7 @@ def _image(container: str, case: Case) -> None:
     way = case.pick(("alone", "folder", "sequence"))
     if way == "alone":
         path = case.write(f"photo.{ending}", data)
-        case.media, case.frames = [Medium("either", path, whole)], 1
+        case.media, case.frames = [Medium("image", path, whole)], 1
         case.track(path, *_extras(case))
         return
     at = case.random.randrange(FEW)

@@ -1,4 +1,4 @@
-"""What plain PyAV or OpenCV reads of a file: `reference.py video|image|either FILE` prints it as JSON.
+"""What plain PyAV or OpenCV reads of a file: `reference.py video|image FILE` prints it as JSON.
 
 Run as a job of the fork server: a damaged file may take a decoder down.
 """
@@ -45,12 +45,6 @@ def see_image(path: str) -> dict[str, Any]:
     return {"frames": int(image is not None), "errors": int(image is None), "digest": digest}
 
 
-def see_either(path: str) -> dict[str, Any]:
-    """Decode an image by PyAV, or by OpenCV if that finds nothing."""
-    seen = see_video(path)
-    return seen if seen["frames"] else see_image(path)
-
-
 if __name__ == "__main__":
-    see = {"video": see_video, "image": see_image, "either": see_either}[sys.argv[1]]
+    see = {"video": see_video, "image": see_image}[sys.argv[1]]
     print(json.dumps(see(sys.argv[2])))

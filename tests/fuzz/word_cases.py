@@ -117,7 +117,7 @@ def names(case: Case) -> None:
         for number in range(2):
             case.write(f"{name}/{number}.png", encode_image(".png", number))
         case.frames = 2
-        case.track(case.folder / name)
+        case.track(name if case.chance(0.5) and name[0] not in "-~" and "/" not in name else case.folder / name)
     else:
         case.track(case.write("clip.avi", case.corpus.videos["avi"][0][1]))
         case.arguments[case.arguments.index(OUTPUT)] = f"out/{name}" if case.chance(0.5) or name[0] in "-~" else name
