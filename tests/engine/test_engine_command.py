@@ -71,7 +71,7 @@ def test_without_a_gpu(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
-    assert captured.err.strip() == gpu_obstacle()
+    assert captured.err.strip() == f"error: {gpu_obstacle()}"
 
 
 @pytest.mark.parametrize(
