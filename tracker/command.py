@@ -143,8 +143,12 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, Any], TrackerSettings]:
     config = _value_of("--config", arguments)
     if config:
         arguments = [*_as_flags(config), *arguments]
-    for argument in arguments:
-        require_bounds(argument.partition("=")[0], argument.partition("=")[2] or argument)
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        name, equals, value = argument.partition("=")
+        if argument.startswith("--") and equals:
+            require_bounds(name, value)
+        elif before.startswith("--"):
+            require_bounds(before, argument)
     try:
         values = vars(parser.parse_args(arguments))
     except ArgumentError as error:
