@@ -34,6 +34,7 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as text; only a traceback has further lines."""
         record.message = printable(record.getMessage())
+        record.levelname = record.levelname.lower()  # as errors are printed
         text = self.formatMessage(record)
         if record.exc_info and record.exc_info[0] is not None:
             text += "\n" + _printable_lines(self.formatException(record.exc_info))

@@ -83,7 +83,7 @@ def require_bounds(name: str, text: str) -> None:
     try:
         load_yaml(text)
     except YAMLBoundError as error:
-        raise ConfigError(f"{shown(name)} cannot be read: {error.problem}.") from error
+        raise ConfigError(f"{name} cannot be read: {error.problem}.") from error
     except (ValueError, yaml.YAMLError):
         pass
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ class Plan:
             with path.open("rb") as file:
                 start = file.read(len(_MAGIC))
                 _check_magic(start, path)
-                data = file.read(_LARGEST)
+                data = file.read(min(os.fstat(file.fileno()).st_size, _LARGEST))  # which allocates what it is told
         except (OSError, MemoryError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not enough memory"
             raise ModelError(f"The plan {path} cannot be read: {reason}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import time
@@ -15,7 +16,7 @@ import numpy as np
 import yaml
 from jsonargparse import ArgumentParser
 
-from core.console import exit_code_of
+from core.console import exit_code_of, log_to_stderr
 from core.errors import ConfigError, UserError, shown, suggestion
 from core.files import write_whole
 from core.motchallenge import result_line
@@ -141,8 +142,12 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, Any], TrackerSettings]:
     config = _value_of("--config", arguments)
     if config:
         arguments = [*_as_flags(config), *arguments]
-    for argument in arguments:
-        require_bounds(argument.partition("=")[0], argument.partition("=")[2] or argument)
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        name, equals, value = argument.partition("=")
+        if argument.startswith("--") and equals:
+            require_bounds(name, value)
+        elif before.startswith("--"):
+            require_bounds(before, argument)
     try:
         values = vars(parser.parse_args(arguments))
     except ArgumentError as error:
@@ -227,4 +232,5 @@ def _explained(message: str) -> str:
 
 def run() -> int:
     """Run the command of this process; return its exit code."""
+    log_to_stderr(logging.WARNING, "%(levelname)s: %(message)s")
     return exit_code_of(lambda: main(sys.argv[1:], lambda line: print(printable(line))))

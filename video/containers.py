@@ -17,8 +17,8 @@ from video.urls import (
     advice_for,
     checked_url,
     host_of_url,
+    label_of,
     scheme_of,
-    without_credentials,
 )
 
 TIMEOUT_SECONDS = 10.0
@@ -86,9 +86,7 @@ def open_url(url: str, max_pixels: int) -> av.container.InputContainer:
         return pyav.open_input(location, options, decoder_options(max_pixels), TIMEOUT_SECONDS)
     except av.FFmpegError as error:
         # `from None`: the error's text holds the URL with the password.
-        raise SourceError(
-            f"The stream {without_credentials(url)} cannot be opened: {_why_not_url(url, error)}."
-        ) from None
+        raise SourceError(f"The stream {label_of(url)} cannot be opened: {_why_not_url(url, error)}.") from None
 
 
 def decoder_options(max_pixels: int) -> dict[str, str]:

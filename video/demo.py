@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core import Frame, SourceError
-from core.errors import suggestion
+from core.errors import shown, suggestion
 from video.scene import Scene
 from video.source import Source
 
@@ -16,7 +16,6 @@ _LIMITS = {"people": (0, 2000), "frames": (1, 10_000_000), "seed": (0, 2**31)}
 _SIZE_LIMITS = (64, 8192)
 _MOST_PIXELS = 2**24  # rendering takes some 130 bytes per pixel
 _MOST_DIGITS = 10  # more than any limit has; Python refuses to convert thousands of digits
-_SHOWN_LETTERS = 40
 
 
 class DemoSource(Source):
@@ -89,7 +88,7 @@ def _parse(spec: str) -> dict[str, str]:
         key, separator, value = part.partition("=")
         if key not in options:
             known = ", ".join(_OPTIONS)
-            raise SourceError(f'The demo has no option "{_shown(key)}"; it knows {known}.{suggestion(key, _OPTIONS)}')
+            raise SourceError(f'The demo has no option "{shown(key)}"; it knows {known}.{suggestion(key, _OPTIONS)}')
         if not separator or not value:
             raise SourceError(f'The demo option "{key}" needs a value, as in {key}={_OPTIONS[key]}.')
         options[key] = value
@@ -99,7 +98,7 @@ def _parse(spec: str) -> dict[str, str]:
 def _integer(key: str, text: str) -> int:
     low, high = _LIMITS[key]
     if not _is_between(text, low, high):
-        raise SourceError(f'The demo option {key} must be a whole number from {low} to {high}, not "{_shown(text)}".')
+        raise SourceError(f'The demo option {key} must be a whole number from {low} to {high}, not "{shown(text)}".')
     return int(text)
 
 
@@ -109,7 +108,7 @@ def _size(text: str) -> tuple[int, int]:
     if not (_is_between(width, low, high) and _is_between(height, low, high)):
         raise SourceError(
             f"The demo option size must be WIDTHxHEIGHT with {low} to {high} pixels each, as in 1280x720, not "
-            f'"{_shown(text)}".'
+            f'"{shown(text)}".'
         )
     if int(width) * int(height) > _MOST_PIXELS:
         raise SourceError(
@@ -125,14 +124,10 @@ def _rate(text: str) -> float:
         rate = 0.0
     if not 0.1 <= rate <= 1000.0:
         raise SourceError(
-            f'The demo option rate must be a number of frames per second from 0.1 to 1000, not "{_shown(text)}".'
+            f'The demo option rate must be a number of frames per second from 0.1 to 1000, not "{shown(text)}".'
         )
     return rate
 
 
 def _is_between(text: str, low: int, high: int) -> bool:
     return text.isdecimal() and len(text) <= _MOST_DIGITS and low <= int(text) <= high
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}..."

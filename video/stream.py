@@ -21,7 +21,7 @@ from video.conversion import PictureConverter
 from video.orientation import from_display_matrix
 from video.selection import choose_video_stream, frame_rate, pixel_aspect
 from video.source import Source
-from video.urls import LIVE_SCHEMES, is_url, local_path, name_of_url, scheme_of, without_credentials
+from video.urls import LIVE_SCHEMES, is_url, label_of, local_path, name_of_url, scheme_of
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class VideoSource(Source):
         if is_url(location) and scheme_of(location) == "file":
             location = local_path(location)
         self._url = location if is_url(location) else None
-        self._label = location if self._url is None else without_credentials(location)
+        self._label = location if self._url is None else label_of(location)
         self._max_pixels = max_pixels
         self._ended_early = False
         self._errors = 0

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from core import SourceError
+from core.errors import shown
 
 _HTTP = "http,https,httpproxy,tcp,tls,crypto,data"
 _RTSP = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https"
@@ -29,6 +30,7 @@ PROTOCOLS = {
 }
 LIVE_SCHEMES = frozenset(PROTOCOLS) - {"http", "https"}
 
+_LONGEST_LABEL = 200
 _LISTENING_SCHEMES = {"rtp", "srt", "tcp", "udp"}  # these may leave the host out
 _ENCODING_ADVICE = (
     'write "/", "@", "?", "#" and ":" in a user name, password or path as %2F, %40, %3F, %23 and %3A where they are '
@@ -64,7 +66,7 @@ def checked_url(url: str) -> str:
         SourceError: if its scheme is not supported, or it is malformed.
     """
     parts = _split(url)
-    label = without_credentials(url)
+    label = label_of(url)
     if parts.scheme not in PROTOCOLS:
         known = ", ".join(["file", *PROTOCOLS])
         raise SourceError(
@@ -90,7 +92,7 @@ def local_path(url: str) -> str:
     parts = _split(url)
     if parts.authority.lower() not in ("", "localhost"):
         raise SourceError(
-            f"{without_credentials(url)} names a file on another machine; write file:///PATH, or give the path alone."
+            f"{label_of(url)} names a file on another machine; write file:///PATH, or give the path alone."
         )
     as_written, decoded = parts.tail, url2pathname(re.split(r"[?#]", parts.tail)[0]).replace("\0", "")
     plain = as_written if Path(as_written).is_file() else decoded
@@ -121,6 +123,11 @@ def without_credentials(url: str) -> str:
     path = _SECRET_IN_PATH.sub("/", re.split(r"[?#]", path)[0])
     shown = f"{scheme}://{place}{path}"
     return "".join(letter if letter.isprintable() else "?" for letter in shown)
+
+
+def label_of(url: str) -> str:
+    """Return a URL for a message: without credentials, and shortened if it is long."""
+    return shown(without_credentials(url), _LONGEST_LABEL)
 
 
 def name_of_url(url: str) -> str:

@@ -86,6 +86,18 @@ def wide_frames(folder: Path) -> list[object]:
     return [material.write_images(folder / "wide", [np.zeros((16, 20000, 3), np.uint8)])]
 
 
+def crowd_in_the_ground_truth(folder: Path) -> list[object]:
+    sequence = material.write_sequence(folder / "seq", [material.PEOPLE])
+    (sequence / "gt" / "gt.txt").write_text("".join(f"1,{person},10,20,30,40,1,1,1\n" for person in range(60_000)))
+    return [sequence, "--eval"]
+
+
+def exploding_yaml(folder: Path) -> list[object]:
+    aliases = "".join(f"  - &a{i} [{f'*a{i - 1}, ' * 9}]\n" for i in range(1, 10))
+    (folder / "mine.yaml").write_text(f"output:\n  - &a0 [{'x, ' * 9}]\n{aliases}")
+    return [material.write_clip(folder / "clip.mp4"), "--config", folder / "mine.yaml"]
+
+
 def no_display(folder: Path) -> list[object]:
     return [material.write_clip(folder / "clip.mp4"), "--show"]
 
@@ -110,6 +122,8 @@ def no_display(folder: Path) -> list[object]:
             1,
             r"wide/tracked\.mp4: .*20000x16 pixels \(it takes at most 16384 .*--no-video",
         ),
+        (crowd_in_the_ground_truth, 1, r"gt\.txt, line 5001: frame 1 has more than 5000 boxes"),
+        (exploding_yaml, 2, r"mine\.yaml cannot be used: it holds more than 10000 values"),
         (no_display, 1, r"no display.*leave out --show"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -17,6 +17,8 @@ from tracker.evaluation import BENCHMARKS, SPLITS
 from tracker.presets import PRESETS
 
 CONFIGS = material.ROOT / "configs"
+LAUGHS = f"[&a0 [{'x,' * 9}], " + "".join(f"&a{i} [" + f"*a{i - 1}," * 9 + "]," for i in range(1, 10)) + "]"
+NUMBERS = [key for key, kind in get_type_hints(TrackerSettings).items() if kind in (int, float, float | None)]
 
 
 def test_the_default_file_lists_every_key_with_its_default() -> None:
@@ -99,6 +101,12 @@ def test_later_values_win(tmp_path: Path) -> None:
         (["x", "--size", "576"], 'size must be WIDTHxHEIGHT in pixels, as in 576x320, not "576".'),
         (["x", "--stride"], "--stride: expected one argument"),
         (["x", "--config", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+        (["x", "--tracker", str(CONFIGS / "default.yaml")], "Name files of keys with --config."),
+        (["x", f"--tracker={CONFIGS / 'default.yaml'}"], "tracker must be a group of keys with values, not "),
+        (["x", "--stride", "[" * 5000], "stride cannot be read: it nests more than 32 levels deep."),
+        (["x", f"--stride={LAUGHS}"], "stride cannot be read: it holds more than 10000 values."),
+        (["x", "--stride", "9" * 5000], "stride cannot be read: a number has 5000 digits."),
+        (["x", "--stride", "[" * 30 + "x" * 300], 'x...".'),
     ],
 )
 def test_wrong_flags(arguments: list[str], sentence: str) -> None:
@@ -128,6 +136,21 @@ def test_wrong_flags(arguments: list[str], sentence: str) -> None:
         ("just text", "holds no `key: value` lines"),
         ("", "holds no `key: value` lines"),
         ("sources: [a]", 'the key "sources" is unknown.'),
+        ("stride: 1\nstride: 2", 'the key "stride" stands twice; leave one out (line 2).'),
+        ("tracker: {overlap: iou, overlap: iou}", 'the key "overlap" stands twice'),
+        ("output: " + "[" * 5000 + "]" * 5000, "it nests more than 32 levels deep"),
+        (LAUGHS, "it holds more than 10000 values"),
+        (f"stride: '{LAUGHS}'", "stride cannot be read: it holds more than 10000 values."),
+        (f"tracker: {{motion_limit: '{LAUGHS}'}}", "tracker.motion_limit cannot be read: it holds more than 10000"),
+        ("stride: '" + "[" * 5000 + "'", "stride cannot be read: it nests more than 32 levels deep."),
+        ("stride: " + "9" * 5000, "a number has 5000 digits"),
+        ("stride: " + "x" * 5000, 'stride must be a whole number, not "' + "x" * 80 + '...".'),
+        ("stride: .nan", "stride must be a whole number"),
+        ("null: 1", 'the key "None" is unknown.'),
+        ("[a]: 1", "is not YAML"),
+        ("stride: !!python/name:os.system", "is not YAML"),
+        ("stride: 2026-13-45", "is not YAML"),
+        ("output: &a [*a]", 'the alias "a" contains itself'),
     ],
 )
 def test_wrong_files(tmp_path: Path, content: str, sentence: str) -> None:
@@ -139,6 +162,15 @@ def test_wrong_files(tmp_path: Path, content: str, sentence: str) -> None:
         assert sentence in str(caught.value)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_numbers_that_are_none(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"tracker: {{{key}: .nan}}")
+    for arguments in (["--config", str(path)], [f"--tracker.{key}=.nan"]):
+        with pytest.raises(ConfigError, match=f"{key} must be .*nan"):
+            parse(["x", *arguments])
 
 
 def test_help_lists_every_key_in_groups(capsys: pytest.CaptureFixture[str]) -> None:

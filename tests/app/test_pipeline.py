@@ -19,7 +19,9 @@ from engine import EngineSettings, ModelInfo, open_engine
 from engine.flow import run_ahead
 from engine.ort import OnnxRuntimeEngine
 from tracker import FairMOTTracker
+from tracker.command import track
 from tracker.flow import CameraMotion
+from tracker.streams import StreamWriter, read_stream
 from video import JSONLSink, Sink, Source, VideoSink, open_source
 
 
@@ -91,6 +93,47 @@ def test_frames_before_a_fault_are_tracked(weights: Path, batch: int, ahead: boo
             track_frames(source, engine, FairMOTTracker(25), [sink], clock=clock)
     assert sink.numbers == [1, 2, 3, 4]
     assert set(clock.milliseconds()) == {"read", "letterbox", "network", "decode", "track", "write"}
+
+
+class PausingSource(Source):
+    """Gives eight frames of 25 a second, but for a pause after the fourth."""
+
+    def __init__(self, pause: float) -> None:
+        super().__init__("pausing", material.SIZE, 25.0)
+        self._pause = pause
+
+    def _frames(self) -> Iterator[Frame]:
+        for number in range(1, 9):
+            yield Frame(number, number / 25 + (self._pause if number > 4 else 0.0), material.image())
+
+
+class IdSink(Sink):
+    """Keeps the identities."""
+
+    def __init__(self) -> None:
+        self.ids: list[set[int]] = []
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        self.ids.append(set(tracks.ids.tolist()))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("pause", "same"), [(0.5, True), (2.0, False)])
+def test_time_is_that_of_the_frames(tmp_path: Path, weights: Path, pause: float, same: bool) -> None:
+    """A track may be lost for a second; and what is saved gives the same tracks."""
+    sink, path = IdSink(), tmp_path / "a.npz"
+    with (
+        PausingSource(pause) as source,
+        open_engine(weights, engine="onnxruntime") as engine,
+        StreamWriter(path, 25, material.SIZE) as stream,
+    ):
+        track_frames(source, engine, FairMOTTracker(25), [sink], clock=StageClock(), stream=stream)
+    assert (sink.ids[0] == sink.ids[-1]) is same
+    assert len(sink.ids[-1]) == 2
+    boxes = track(read_stream(path), FairMOTTracker(25))
+    assert [set(boxes.ids[boxes.frames == number].tolist()) for number in range(1, 9)] == sink.ids
 
 
 @pytest.mark.parametrize(("live", "most"), [(False, 3), (True, 1)])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import time
 from pathlib import Path
 
 import material
@@ -53,6 +56,37 @@ def test_association_alone_gives_the_same_text(
     assert content.frames.tolist() == list(numbers)
     assert (content.frame_rate, content.size) == (25 / numbers.step, material.SIZE)
     assert {found.embeddings.shape[1] for found in content.detections.values()} == {8}
+
+
+def test_a_killed_run_leaves_what_it_found(tmp_path: Path, weights: Path) -> None:
+    clip = material.write_clip(tmp_path / "clip.mp4", 2000)
+    stream = tmp_path / "clip.npz"
+    common = [clip, "--weights", weights, "--output", tmp_path / "out", "--no-video", "--save-detections", stream]
+    with subprocess.Popen(material.command(*common), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        deadline = time.monotonic() + 60
+        while not (stream.exists() and stream.stat().st_size > 3000):
+            assert run.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        run.kill()
+    lines = (tmp_path / "out" / "clip" / "tracks.txt").read_text().splitlines()
+    associate([str(stream), "-o", str(tmp_path / "again.txt")], str)
+    again = (tmp_path / "again.txt").read_text().splitlines()
+    assert len(again) > 10
+    assert again[: len(lines) - 1] == lines[: len(lines) - 1][: len(again)]
+    assert len(read_stream(stream)) >= int(lines[-2].split(",")[0])
+
+
+def test_a_full_disk(tmp_path: Path, weights: Path) -> None:
+    clip = material.write_clip(tmp_path / "clip.mp4", 50)
+    stream = tmp_path / "clip.npz"
+    common = [clip, "--weights", weights, "--output", tmp_path / "out", "--no-video", "--save-detections", stream]
+    done = material.run(*common, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)))
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(read_stream(stream)) > 5
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_folder_takes_the_streams_of_several_sources(tmp_path: Path, weights: Path) -> None:

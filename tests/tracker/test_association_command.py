@@ -73,6 +73,17 @@ def test_the_frame_rate_decides_how_long_a_track_waits(tmp_path: Path) -> None:
         assert len(np.unique(read_results(tmp_path / "a.txt").ids)) == people
 
 
+def test_a_given_frame_rate_counts_instead_of_timestamps(tmp_path: Path) -> None:
+    with StreamWriter(tmp_path / "a.npz", 25, (640, 480)) as writer:
+        for frame in range(1, 31):
+            box = np.float32([[100, 50, 140, 150]])
+            found = Detections(box, np.float32([0.9]), np.zeros(1, np.int64), np.zeros((1, 0), np.float32))
+            writer.add(frame, found if frame not in range(10, 16) else Detections.empty(), frame / 5)
+    for arguments, people in (([], 2), (["--frame_rate=25"], 1), (["--frame_rate=5"], 2)):
+        run(tmp_path / "a.npz", "-o", tmp_path / "a.txt", *arguments)
+        assert len(np.unique(read_results(tmp_path / "a.txt").ids)) == people
+
+
 def test_an_unknown_frame_rate_is_said(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("1,-1,100,50,40,100,0.9")
@@ -115,6 +126,8 @@ def test_settings_come_from_preset_then_file_then_flags(tmp_path: Path) -> None:
         (["--motion_limit", "3"], "motion_limit must be between 0 and 1, not 3"),
         (["--frame_rate", "0"], "frame_rate must be above 0, not 0"),
         (["--interpolate", "-5"], "interpolate must be a number of frames from 0, not -5."),
+        (["--motion_limit", "[" * 5000], "--motion_limit cannot be read: it nests more than 32 levels deep."),
+        (["--motion_limit=" + "[" * 5000], "--motion_limit cannot be read: it nests more than 32 levels deep."),
         (["--config", "nowhere.yaml"], "The configuration nowhere.yaml cannot be read"),
     ],
 )
@@ -130,12 +143,24 @@ def test_faults_of_the_command_line(arguments: list[str], message: str) -> None:
         ("frames: 3", "holds no `tracker:` keys"),
         ("tracker: {overlap_limt: 1}", 'the key "tracker.overlap_limt" is unknown. Did you mean "overlap_limit"?'),
         ("tracker: {overlap_limit: much}", 'overlap_limit cannot be "much"'),
+        ("tracker: {overlap_limit: " + "x" * 5000 + "}", 'overlap_limit cannot be "' + "x" * 80 + '..."; see'),
+        ("tracker: {overlap_limit: [[1], {a: 2}]}", "overlap_limit cannot be "),
+        ("tracker: {overlap_limit: .nan}", "overlap_limit must be between 0 and 1, not nan."),
+        (
+            "tracker: {overlap_limit: 1, overlap_limit: 1}",
+            'the key "overlap_limit" stands twice; leave one out (line 1)',
+        ),
+        ("tracker: " + "[" * 5000, "it nests more than 32 levels deep"),
+        ("tracker: {overlap_limit: " + "9" * 5000 + "}", "a number has 5000 digits"),
+        ("tracker: {2026-13-45: 1}", "is not YAML"),
+        ("tracker: {1: 2}", 'the key "tracker.1" is unknown.'),
     ],
 )
 def test_faults_of_the_configuration(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=re.escape(message)):
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
         parse(["x", "-o", "y", "--config", str(tmp_path / "a.yaml")])
+    assert "\n" not in str(caught.value)
 
 
 def test_outputs_that_would_collide(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_any_end_of_the_file_can_be_read(tmp_path: Path) -> None:
     data = path.read_bytes()
     for size in range(len(data)):
         whole = sum(end <= size for end in ends) - 1
-        for rest in (0, 7, 50_000):
+        for rest in (0, 1000):
             cut.write_bytes(data[:size] + bytes(rest))
             if whole < 0:
                 with suppress(UserError):
@@ -168,7 +168,7 @@ from tracker.streams import StreamWriter
 
 writer = StreamWriter(sys.argv[1], 25, (640, 480))
 for frame in range(1, 10**9):
-    x = 100 + frame % 300
+    x = 100 + frame % 3
     box = np.float32([[x, 50, x + 40, 150]])
     found = Detections(box, np.float32([0.9]), np.zeros(1, np.int64), np.ones((1, 4), np.float32))
     writer.add(frame, found, frame / 25)
