@@ -88,7 +88,8 @@ class ResultFolders:
     """Hands out a folder per source inside the output folder.
 
     A folder is named after its source. It is used again for the same source, told by `location` in its `run.json`;
-    for another source of the same name it is `name-2`, `name-3` and so on.
+    for another source of the same name, and for a live source that has results there, it is `name-2`, `name-3` and
+    so on.
 
     Args:
         output: the output folder.
@@ -98,12 +99,13 @@ class ResultFolders:
         self._output = output
         self._taken: set[str] = set()
 
-    def claim(self, name: str, location: str) -> RunFolder:
+    def claim(self, name: str, location: str, *, is_live: bool = False) -> RunFolder:
         """Return the folder of a source, locked; its `run.json` names the source.
 
         Args:
             name: of the source.
             location: what it is, as `app.report.location_of` tells it.
+            is_live: whether the source is live: its earlier results cannot be made again, so they stay.
 
         Raises:
             OutputError: if another run tracks the same source into this output folder, or nothing can be written there.
@@ -118,11 +120,11 @@ class ResultFolders:
         except OSError as error:
             raise write_error(self._output, error) from error
         try:
-            return self._find(_shortened(name), location)
+            return self._find(_shortened(name), location, is_live)
         finally:
             guard.release()
 
-    def _find(self, name: str, location: str) -> RunFolder:
+    def _find(self, name: str, location: str, is_live: bool) -> RunFolder:
         for number in count(1):
             folder = self._output / (name if number == 1 else f"{name}-{number}")
             # File systems may not tell upper from lower case. A source must not be written into by its own results.
@@ -133,7 +135,7 @@ class ResultFolders:
                     f"{folder} is a symbolic link, which is not followed; remove it or choose another --output."
                 )
             owner = _owner(folder)
-            if owner not in (None, location):
+            if owner not in (None, location) or (is_live and owner is not None):
                 continue
             found = self._locked(folder, location, is_new=owner is None)
             if found is not None:

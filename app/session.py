@@ -92,7 +92,7 @@ class Session:
                 check_ground_truth(source, options)
             location = location_of(spec)
             inputs = inputs_of(options, source, self._engine)
-            with self._folders.claim(source.name, location) as folder:
+            with self._folders.claim(source.name, location, is_live=source.is_live) as folder:
                 files = self._files(folder)
                 report = None
                 if options.resume:

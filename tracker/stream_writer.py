@@ -10,7 +10,6 @@ Memory stays the same however long the run is; at the end the disk needs room fo
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import math
 import os
@@ -38,6 +37,7 @@ _HEAD = struct.Struct("<qdIII")
 _UNSIGNED = struct.Struct("<qdII")
 _SMALL_ROW = 24  # bytes of box, score and class of a person; the embedding follows
 _BUFFER = 1 << 20
+_PORTABLE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # Windows lacks the first and needs the second
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +88,8 @@ class StreamWriter:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open(self._path, 0)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed
             self._file.truncate(0)
             _write_all(self._file, head)
-        except BlockingIOError as error:
-            raise OutputError(f"{self._path} is being written by another run; choose another path.") from error
         except OSError as error:
             raise self._error(error) from error
         self._end = len(head)
@@ -276,7 +273,7 @@ def _detections(body: bytes, embeddings: bytes, count: int, size: int) -> Detect
 
 def _open(path: Path, how: int) -> io.FileIO:
     """Open a file for reading and writing, and make it if need be; a symbolic link is not followed."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | how, 0o666)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | _PORTABLE | how, 0o666)
     return io.FileIO(file, "r+")
 
 

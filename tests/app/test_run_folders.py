@@ -89,6 +89,19 @@ def test_two_runs_cannot_save_into_one_file(
         assert material.read_run(tmp_path / "two" / "clip")["status"] == "failed"
 
 
+def test_earlier_results_of_a_live_source_stay(tmp_path: Path) -> None:
+    out = ResultFolders(tmp_path)
+    for live, expected in ((True, "cam"), (True, "cam-2"), (False, "file"), (False, "file")):
+        name = "cam" if live else "file"
+        with ResultFolders(tmp_path).claim(name, f"rtsp://{name}", is_live=live) as folder:
+            assert folder.path.name == expected
+    with (
+        out.claim("file", "rtsp://file") as first,
+        ResultFolders(tmp_path).claim("cam", "rtsp://cam", is_live=True) as third,
+    ):
+        assert (first.path.name, third.path.name) == ("file", "cam-3")
+
+
 def test_a_source_named_twice_is_tracked_twice(tmp_path: Path, weights: Path) -> None:
     clip = str(material.write_clip(tmp_path / "clip.mp4", 3))
     assert main([clip, clip, "--weights", str(weights), "--output", str(tmp_path / "out"), "--no-video"]) == 0

@@ -257,16 +257,6 @@ def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
     assert target.read_text() == "precious"
 
 
-def test_two_runs_into_one_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
-    with StreamWriter(path, 25, (640, 480)) as writer:
-        writer.add(1, detections(1))
-        with pytest.raises(OutputError, match="is being written by another run; choose another path"):
-            StreamWriter(path, 25, (640, 480))
-        writer.add(2, detections(2))
-    assert_holds(read_stream(path), [1, 2])
-
-
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot be written \(is a directory\)"):
         StreamWriter(tmp_path, 25, (640, 480))
