@@ -90,7 +90,7 @@ def write_two(path: Path, flags: tuple[int, int], sizes: tuple[tuple[int, int], 
         for size, flag in zip(sizes, flags, strict=True):
             stream: Any = container.add_stream("mpeg4", rate=10)
             stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-            stream.disposition = type(stream.disposition)(flag)
+            stream.disposition = flag
             streams.append(stream)
         for _ in range(3):
             for stream in streams:
@@ -118,7 +118,7 @@ def write_song(path: Path) -> Path:
         sound: Any = container.add_stream("aac", rate=44100)
         cover: Any = container.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 640, 480, "yuvj420p"
-        cover.disposition = type(cover.disposition)(ATTACHED)
+        cover.disposition = ATTACHED
         container.mux(cover.encode(av.VideoFrame.from_ndarray(clips.flat(3, (640, 480)), format="bgr24")))
         container.mux(cover.encode(None))
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
