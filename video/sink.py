@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -127,6 +126,4 @@ def create_file(path: Path) -> None:
 def write_error(path: Path, error: Exception) -> OutputError:
     """Return the error for a file that cannot be written, in one sentence."""
     reason = getattr(error, "strerror", None) or str(error)
-    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "free some space or choose another output folder" if is_full else "choose another output folder"
-    return OutputError(f"{path} cannot be written ({reason.lower()}); {remedy}.")
+    return OutputError(f"{path} cannot be written ({reason.lower()}); choose another output folder or free some space.")

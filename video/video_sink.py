@@ -31,8 +31,6 @@ ENCODERS = ("libx264", "mpeg4")
 _TICKS = 60000
 _QUEUE_FRAMES = 4
 _RATE_WINDOW = 30
-# x264's `x264_param_t` check, and the 13 bits of width and height in ISO/IEC 14496-2.
-_LONGEST_SIDES = {"libx264": 16384, "mpeg4": 8191}
 # Without B-frames the decoding times are the presentation times, and the last frame of a video of
 # varying rate is not cut off by a duration counted in decoding times.
 _OPTIONS = {"libx264": {"preset": "veryfast", "crf": "23", "bf": "0"}, "mpeg4": {"qscale": "4", "bf": "0"}}
@@ -80,12 +78,6 @@ class VideoSink(Sink):
         self._size = size
         self._rate = Fraction(frame_rate).limit_denominator(1001)
         self._encoder = _first_available(encoders)
-        longest = _LONGEST_SIDES.get(self._encoder)
-        if longest is not None and max(size) > longest:
-            raise OutputError(
-                f"A video of {size[0]}x{size[1]} cannot be written, as {self._encoder} takes up to {longest} pixels a "
-                "side; leave it out with --no-video."
-            )
         create_file(self._path)
         self._meter = RateMeter()
         self._trails = Trails()
