@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,12 +12,19 @@ import numpy as np
 
 from core.limits import MAX_PIXELS
 from core.records import ByteArray
-from video.image_header import ImageError, ImageHeader, read_header
+from video.c_stderr import can_collect_stderr, collected_stderr
+from video.image_header import JPEG_END, ImageError, ImageHeader, read_header
+
+log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 _BYTES_PER_PIXEL = 8  # of an image without compression, 16 bits in four channels
 _OTHER_BYTES = 64 * 2**20  # thumbnails, color profiles, the video that phones append to a photograph
+
+# Of libjpeg's warnings (jerror.h) those after which a part of the picture is gray or wrong. A few bytes too many are
+# common in the files of cheap cameras, and harmless; hundreds are what is left after a wrong code.
+_DAMAGE = re.compile(r"Corrupt JPEG data: (?!\d{1,2} extraneous bytes)|Premature end of JPEG file")
 
 # OpenCV 5.0 has moved these functions; the stubs know neither place for sure.
 _cv_log: Any = cv2 if hasattr(cv2, "setLogLevel") else cast(Any, cv2).utils.logging
@@ -44,15 +50,18 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> ByteArray:
         )
     own_orientation = header.orientation != 1
     flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if own_orientation else 0)
-    try:
-        with _quiet_opencv():
-            # Not imread: that fails on non-ASCII paths on Windows.
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise ImageError("it is damaged") from error
+    if header.lacks_end:
+        if not can_collect_stderr():
+            raise ImageError("it is cut off")
+        data += JPEG_END  # with it libjpeg prints that data are missing, if they are; without, OpenCV 4.10 says nothing
+    image, messages = _decode(data, flags)
+    for message in messages:
+        log.debug("%s: %s", path, message)
     if image is None:
         raise ImageError("it is damaged, or of a kind that OpenCV does not read")
-    return _upright(np.asarray(image, np.uint8), header.orientation)
+    if any(map(_DAMAGE.match, messages)):
+        raise ImageError("it is damaged")
+    return _upright(image, header.orientation)
 
 
 def read_image_header(path: Path, max_pixels: int = MAX_PIXELS) -> ImageHeader:
@@ -84,24 +93,17 @@ def _upright(image: ByteArray, orientation: int) -> ByteArray:
     return image if flip is None else np.asarray(cv2.flip(image, flip), np.uint8)
 
 
-_quiet_lock = threading.Lock()
-_quiet_users = 0
-_level_before = 0
-
-
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV from writing to stderr about an image; the level of its log belongs to the whole process."""
-    global _quiet_users, _level_before
-    with _quiet_lock:
-        if not _quiet_users:
-            _level_before = _cv_log.getLogLevel()
-            _cv_log.setLogLevel(0)
-        _quiet_users += 1
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_users -= 1
-            if not _quiet_users:
-                _cv_log.setLogLevel(_level_before)
+def _decode(data: bytes, flags: int) -> tuple[ByteArray | None, list[str]]:
+    """Return the decoded image, if there is one, and what the libraries in OpenCV printed about it."""
+    with collected_stderr() as messages:  # one thread at a time, which the level of OpenCV's log needs as well
+        level = _cv_log.getLogLevel()
+        _cv_log.setLogLevel(0)
+        try:
+            # Not imread: that fails on non-ASCII paths on Windows.
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error as error:
+            log.debug("OpenCV: %s", error)
+            image = None
+        finally:
+            _cv_log.setLogLevel(level)
+    return None if image is None else np.asarray(image, np.uint8), messages

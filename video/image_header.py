@@ -15,6 +15,7 @@ from dataclasses import dataclass
 _CUT_OFF = "it is cut off"
 _DAMAGED = "it is damaged"
 
+JPEG_END = b"\xff\xd9"
 _JPEG_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_START_OF_SCAN = 0xDA
 _JPEG_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -37,12 +38,15 @@ class ImageHeader:
         orientation: the EXIF orientation, 1 to 8, of a WebP file, which OpenCV ignores before 5.0; of the other
             formats always 1, as OpenCV applies theirs.
         is_animated: whether the file is an animated PNG or WebP.
+        lacks_end: whether the file is a JPEG without its end marker. It is cut off, or written by a camera that leaves
+            the marker out.
     """
 
     width: int
     height: int
     orientation: int = 1
     is_animated: bool = False
+    lacks_end: bool = False
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -98,10 +102,10 @@ def _jpeg(data: bytes) -> ImageHeader:
             position += 2 + max(2, struct.unpack_from(">H", data, position + 2)[0])
     if size is None:
         raise ImageError(_DAMAGED)
-    # Decoders fill what is missing with gray and often say nothing.
-    if data.rfind(b"\xff\xd9") < position:
+    lacks_end = data.rfind(JPEG_END) < position
+    if lacks_end and data.endswith(bytes(4)):  # as after a power cut; zeros decode as a picture, a gray one
         raise ImageError(_CUT_OFF)
-    return ImageHeader(*size)
+    return ImageHeader(*size, lacks_end=lacks_end)
 
 
 def _png(data: bytes) -> ImageHeader:
@@ -113,7 +117,7 @@ def _png(data: bytes) -> ImageHeader:
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 8 + length
         (checksum,) = struct.unpack_from(">I", data, end)
-        is_critical = not kind[0] & 0x20
+        is_critical = not kind[0] & 0x20 and length
         if is_critical and zlib.crc32(memoryview(data)[position + 4 : end]) != checksum:
             raise ImageError(_DAMAGED)
         if position == 8 and kind != b"IHDR":

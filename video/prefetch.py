@@ -84,11 +84,14 @@ class Prefetcher(Generic[T]):
                     break
         except BaseException as caught:  # carried over to the consumer, whatever it is
             error = caught
-        finally:
+        try:
             close = getattr(self._items, "close", None)  # generators have it, plain iterators need not
             if close is not None:
                 close()
             self._release()
+        except BaseException as caught:  # the consumer waits until `_finished`, so nothing may end the thread before
+            error = error or caught
+        finally:
             with self._changed:
                 self._error = error
                 self._finished = True

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import gc
+import tempfile
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,6 +67,15 @@ def test_the_temporary_ground_truth_goes_with_the_source():
         ("demo?rate=fast", "rate must be"),
         ("demo?rate=nan", "rate must be"),
         ("demo?rate=0", "rate must be"),
+        ("demo?rate=1e309", "rate must be"),
+        ("demo?size=100000x100000", "size must be WIDTHxHEIGHT"),
+        ("demo?size=8192x8192", "size must have at most 16777216 pixels"),
+        ("demo?people=1e9", "people must be a whole number"),
+        ("demo?people=1000000000", "people must be a whole number"),
+        ("demo?frames=1000000000000", "frames must be a whole number"),
+        pytest.param(f"demo?frames={'9' * 5000}", r"frames must be .* not \"9{40}\.\.\.\"", id="frames-9999"),
+        pytest.param(f"demo?size={'9' * 5000}x99", "size must be WIDTHxHEIGHT", id="size-9999"),
+        pytest.param(f"demo?{'x' * 5000}=1", r"no option \"x{40}\.\.\.\"", id="xxxx"),
         ("demonstration", "is not a demo"),
     ],
 )
@@ -71,6 +83,28 @@ def test_a_wrong_option_is_one_sentence(spec, message):
     with pytest.raises(SourceError, match=message) as caught:
         DemoSource(spec)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_millions_of_frames_are_counted_at_once():
+    began = time.perf_counter()
+    with open_source("demo?frames=10000000&size=64x64&people=0", start=3, stride=2) as source:
+        assert source.frame_count == 4_999_999
+    assert time.perf_counter() - began < 5
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_is_one_sentence():
+    with DemoSource("demo?frames=5&size=64x64&people=2") as source:
+        source._truth = open("/dev/full", "w")  # noqa: SIM115 - the source closes it
+        with pytest.raises(SourceError, match=r"ground truth of the demo cannot be written .*no space left.*TMPDIR"):
+            list(source)
+
+
+def test_no_temporary_folder_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(SourceError, match=r"ground truth of the demo cannot be written .*no such file"):
+        DemoSource("demo?frames=5&size=64x64&people=2")
 
 
 @pytest.mark.parametrize("selection", [{"start": 0}, {"start": 601}, {"count": 0}, {"stride": 0}])

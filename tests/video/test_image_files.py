@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import struct
+import sys
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -12,6 +16,7 @@ import image_files as files
 import numpy as np
 import pytest
 
+from video.c_stderr import can_collect_stderr, collected_stderr
 from video.image_file import read_image
 from video.image_header import ImageError, read_header
 
@@ -106,6 +111,75 @@ def test_a_file_that_is_cut_off_is_damaged(
     assert capfd.readouterr() == ("", "")  # neither OpenCV nor its libraries write to the terminal
 
 
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_a_jpeg_that_lacks_only_its_end_marker(tmp_path: Path, progressive: int) -> None:
+    """As some cameras write them."""
+    data = cv2.imencode(".jpg", files.noise(), [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
+    np.testing.assert_array_equal(read(tmp_path, data[:-2]), read(tmp_path, data))
+
+
+def corrupt_jpeg(kind: str) -> bytes:
+    data = bytearray(files.encode(".jpg", files.noise()))
+    half = len(data) // 2
+    changes = {"bad codes": b"\xff\0" * 50, "an early end": b"\xff\xd9" * 10, "a marker": b"\xff\xd3" * 10}
+    data[half : half + len(changes[kind])] = changes[kind]
+    return bytes(data)
+
+
+@pytest.mark.skipif(not can_collect_stderr(), reason="needs glibc")
+@pytest.mark.parametrize("kind", ["bad codes", "an early end", "a marker"])
+def test_a_corrupt_jpeg_is_damaged_without_a_word_from_its_library(
+    tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ImageError, match="it is damaged"):
+        read(tmp_path, corrupt_jpeg(kind))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not can_collect_stderr(), reason="needs glibc")
+def test_bytes_too_many_are_no_damage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = files.encode(".jpg", files.noise())
+    padded = data[:-2] + b"\x55" * 5 + data[-2:]
+    np.testing.assert_array_equal(read(tmp_path, padded), read(tmp_path, data))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not can_collect_stderr(), reason="needs glibc")
+def test_only_what_c_code_prints_is_collected(capfd: pytest.CaptureFixture[str]) -> None:
+    c = ctypes.CDLL(None)
+    c.perror(b"before")
+    for lines in (["first: Success", "second: Success"], ["third: Success"], []):
+        ctypes.set_errno(0)
+        with collected_stderr() as collected:
+            print("by Python", file=sys.stderr)
+            os.write(2, b"by a descriptor\n")
+            for line in lines:
+                c.__errno_location.restype = ctypes.POINTER(ctypes.c_int)
+                c.__errno_location()[0] = 0
+                c.perror(line.split(":")[0].encode())
+        assert collected == lines
+    c.perror(b"after")
+    out, err = capfd.readouterr()
+    shown = [line.split(":")[0] for line in err.splitlines()]
+    assert (out, shown) == ("", ["before", *["by Python", "by a descriptor"] * 3, "after"])
+
+
+def test_threads_do_not_mix_up_their_damage(tmp_path: Path) -> None:
+    (tmp_path / "good.jpg").write_bytes(files.encode(".jpg", files.noise((300, 200))))
+    (tmp_path / "bad.jpg").write_bytes(corrupt_jpeg("an early end"))
+
+    def is_good(name: str) -> bool:
+        try:
+            read_image(tmp_path / name)
+        except ImageError:
+            return False
+        return True
+
+    names = ["good.jpg", "bad.jpg"] * 100
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(is_good, names)) == [name == "good.jpg" for name in names]
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_a_file_that_goes_on_with_zeros_is_damaged(tmp_path: Path, suffix: str) -> None:
     """As after a power cut: the length is right, the rest was never written."""
@@ -184,7 +258,7 @@ def test_files_larger_than_any_image_are_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ALL)
-def test_no_mutation_escapes(tmp_path: Path, suffix: str) -> None:
+def test_no_mutation_escapes(tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever a byte is changed to, there is a picture of bounded size or an `ImageError`."""
     rng = np.random.default_rng(7)
     whole = files.encode(suffix, files.noise((24, 16)))
@@ -200,6 +274,8 @@ def test_no_mutation_escapes(tmp_path: Path, suffix: str) -> None:
             image = read(tmp_path, bytes(data))
         except ImageError:
             continue
+        finally:
+            assert capfd.readouterr() == ("", "")
         assert image.size <= 3 * 10**6
         read_count += 1
     assert read_count < 150

@@ -44,6 +44,22 @@ def test_error_comes_after_the_items_before_it() -> None:
     assert list(prefetcher) == []
 
 
+@pytest.mark.parametrize("fails_before", [False, True])
+def test_an_error_on_release_reaches_the_consumer(fails_before: bool) -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        if fails_before:
+            raise SourceError("first")
+
+    def release() -> None:
+        raise OSError("disk full")
+
+    prefetcher = Prefetcher(items(), 8, release=release)
+    assert next(prefetcher) == 1
+    with pytest.raises(SourceError if fails_before else OSError):
+        next(prefetcher)
+
+
 def test_runs_ahead_no_further_than_its_depth() -> None:
     made: list[int] = []
 
