@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,9 +105,57 @@ def no_display(folder: Path) -> list[object]:
     return [material.write_clip(folder / "clip.mp4"), "--show"]
 
 
+def nothing(folder: Path) -> list[object]:
+    return ["", "--no-video"]
+
+
+def broken_link(folder: Path) -> list[object]:
+    (folder / "clip.mp4").symlink_to(folder / "gone.mp4")
+    return [folder / "clip.mp4"]
+
+
+def named_pipe(folder: Path) -> list[object]:
+    os.mkfifo(folder / "clip.mp4")
+    return [folder / "clip.mp4"]
+
+
+def image_bomb(folder: Path) -> list[object]:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    size = struct.pack(">IIBBBBB", 30000, 30000, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(3751 * 30000), 9)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    assert len(data) < 120_000
+    (folder / "sky.png").write_bytes(data)
+    return [folder / "sky.png"]
+
+
+def image_above_the_limit(folder: Path) -> list[object]:
+    material.write_images(folder / "walk", [material.image()])
+    return [folder / "walk", "--max-pixels", 96 * 64 - 1]
+
+
+def no_limit_of_pixels(folder: Path) -> list[object]:
+    return ["demo", "--max-pixels", 0]
+
+
+def images_elsewhere(folder: Path) -> list[object]:
+    sequence = material.write_sequence(folder / "seq", [material.PEOPLE])
+    (sequence / "seqinfo.ini").write_text("[Sequence]\nimDir=../other\n")
+    return [sequence]
+
+
 @pytest.mark.parametrize(
     ("prepare", "exit_code", "sentence"),
     [
+        (nothing, 1, r"A source is empty; name a file"),
+        (broken_link, 1, r"clip\.mp4 is a symbolic link to .*gone\.mp4, which does not exist"),
+        (named_pipe, 1, r"clip\.mp4 is a named pipe"),
+        (image_bomb, 1, r"sky\.png .*30000x30000 pixels, more than --max-pixels allows, which is 200000000"),
+        (image_above_the_limit, 1, r"96x64 pixels, more than --max-pixels allows, which is 6143"),
+        (no_limit_of_pixels, 2, r"max_pixels must be at least 1, not 0"),
+        (images_elsewhere, 1, r"seqinfo\.ini: imDir must be a folder inside the sequence, not '\.\./other'"),
         (missing_file, 1, r"no file or folder .*holyday\.mp4.* Did you mean \"holiday\.mp4\"\?"),
         (no_images, 1, r"notes holds no images"),
         (text_as_video, 1, r"text\.mp4 is not a video"),
@@ -170,6 +221,24 @@ def test_an_unreadable_image_is_skipped_and_keeps_its_number(tmp_path: Path, wei
     material.check_sentence(done.stderr, r"000003\.png cannot be read; frame 3 is skipped")
     material.check_results(tmp_path / "out" / "photos", status="damaged")
     assert [line["frame"] for line in material.read_lines(tmp_path / "out" / "photos")] == [1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("length", ["999999999", "1e15"])
+def test_a_length_that_no_sequence_has_is_told_and_ignored(tmp_path: Path, weights: Path, length: str) -> None:
+    sequence = material.write_sequence(tmp_path / "seq", [material.PEOPLE] * 3)
+    info = sequence / "seqinfo.ini"
+    info.write_text(info.read_text().replace("seqLength=3", f"seqLength={length}"))
+    done = material.run(sequence, "--weights", weights, "--output", tmp_path / "out", "--eval")
+    assert done.returncode == 0
+    material.check_sentence(done.stderr, r"seqinfo\.ini of seq states .* frames, more than any sequence has")
+    assert material.check_results(tmp_path / "out" / "seq", status="complete") == 3
+
+
+def test_a_photograph_is_a_source(tmp_path: Path, weights: Path) -> None:
+    material.write_images(tmp_path, [material.image()])
+    done = material.run(tmp_path / "000001.png", "--weights", weights, "--output", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert material.check_results(tmp_path / "out" / "000001", status="complete") == 1
 
 
 def test_a_full_disk_keeps_what_was_written(tmp_path: Path, weights: Path) -> None:
