@@ -13,6 +13,7 @@ import pytest
 
 from core.errors import UserError
 from core.records import Detections
+from core.sequence_info import MOST_FRAMES
 from tracker import FairMOTTracker
 from tracker.command import main, track
 from tracker.costs import MOST_BOXES
@@ -193,14 +194,14 @@ def test_many_crowded_frames_are_not_scored(tmp_path: Path, monkeypatch: pytest.
     assert evaluate(truth, results).matches == 29
 
 
-def test_a_sequence_of_99999999_frames_is_scored(tmp_path: Path) -> None:
-    rows = [(1, 1), (FAR, 1), (FAR, 10**9)]
+def test_the_longest_sequence_is_scored(tmp_path: Path) -> None:
+    rows = [(1, 1), (MOST_FRAMES, 1), (MOST_FRAMES, 10**9)]
     folder = tmp_path / "a"
     write(folder / "gt" / "gt.txt", rows, "1,1,1")
-    (folder / "seqinfo.ini").write_text(f"[Sequence]\nseqLength={FAR}\n")
+    (folder / "seqinfo.ini").write_text(f"[Sequence]\nseqLength={MOST_FRAMES}\n")
     (found,) = find_sequences(folder, write(tmp_path / "r.txt", rows, "1,-1,-1,-1"))
     with quickly():
-        assert (evaluate_sequence(found).matches, evaluate_sequence(found).frames) == (3, FAR)
+        assert (evaluate_sequence(found).matches, evaluate_sequence(found).frames) == (3, MOST_FRAMES)
         assert evaluate_sequence(found, "val-half").matches == 2
 
 
