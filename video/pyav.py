@@ -1,7 +1,4 @@
-"""PyAV across its versions: everything that differs between 14.1 and 19.0 is here.
-
-14.0 is not supported: its streams do not tell their disposition, so cover art cannot be told from video.
-"""
+"""PyAV across its versions: everything that differs between 17.1 and 19.0 is here."""
 
 from __future__ import annotations
 
@@ -34,19 +31,18 @@ def open_input(
     Raises:
         av.FFmpegError: if it cannot be opened.
     """
-    extra: dict[str, Any] = {}
-    if _VERSION < (19, 0):
-        extra["metadata_errors"] = "replace"  # else titles that are not UTF-8 raise; 19 decodes them by itself
-    if _VERSION >= (17, 1):
-        extra["options"] = decoder_options  # before, they crash where streams appear late, as in FLV
+    # Without it titles that are not UTF-8 raise; 19 replaces what it cannot decode by itself.
+    extra: dict[str, Any] = {"metadata_errors": "replace"} if _VERSION < (19, 0) else {}
     waits = None if timeout is None else (timeout, timeout)
-    container: av.container.InputContainer = av.open(location, container_options=options, timeout=waits, **extra)
+    container: av.container.InputContainer = av.open(
+        location, container_options=options, options=decoder_options, timeout=waits, **extra
+    )
     return container
 
 
 def disposition(stream: Any) -> int:
     """Return the AV_DISPOSITION_* flags of a stream."""
-    return int(stream.disposition.value)  # int() of the enumeration itself fails in 14.1 to 17.0
+    return int(stream.disposition.value)
 
 
 def display_matrix(picture: av.VideoFrame) -> tuple[int, ...] | None:
@@ -70,8 +66,8 @@ def fraction(value: Any) -> Fraction | None:
 
 
 def packets_in_index(stream: Any) -> int | None:
-    """Return how many packets with data the index of a stream lists; None if that is unknown (before 17.0)."""
-    entries = getattr(stream, "index_entries", None) if _VERSION >= (17, 0) else None
+    """Return how many packets with data the index of a stream lists; None if it has none."""
+    entries = stream.index_entries
     return sum(entry.size > 0 for entry in entries) if entries else None
 
 
@@ -92,7 +88,7 @@ def codec_description(container: av.container.InputContainer, index: int) -> str
 def _accept_unknown_side_data() -> None:
     """Let frames carry side data of types newer than PyAV.
 
-    PyAV 14 to 18 look up all side data of a frame in an enumeration, and raise ValueError for what FFmpeg added
+    PyAV 17 and 18 look up all side data of a frame in an enumeration, and raise ValueError for what FFmpeg added
     later, such as EXIF (type 31 of FFmpeg 8.1). PyAV 19 gives such types a member in the same way.
     """
 
