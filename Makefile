@@ -3,8 +3,9 @@
 #   make test   run the tests
 PYTHON ?= python3
 BIN := .venv/bin
+MATRIX := tests-3.10 tests-3.12 tests-3.13 lowest
 
-.PHONY: demo test lint matrix clean
+.PHONY: demo test lint matrix $(MATRIX) clean
 
 demo: .venv/core
 	$(BIN)/python run_track.py demo --eval
@@ -17,10 +18,12 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The tests on other Pythons and with the lowest versions of all dependencies; `make test` has covered its own Python.
-MATRIX ?= tests-3.10 tests-3.12 tests-3.13 lowest
-matrix: .venv/dev
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nox --reuse-venv=no --sessions $(MATRIX)
+# The tests on other Pythons and with the lowest versions of all dependencies, `make test` has covered its own Python;
+# `make --jobs=2 matrix` runs two at a time.
+matrix: $(MATRIX)
+
+$(MATRIX): .venv/dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nox --session $@
 
 clean:
 	rm -rf .venv .nox output .mypy_cache .pytest_cache .ruff_cache .hypothesis
