@@ -1,7 +1,7 @@
 """The tests on every supported Python, with the newest and with the lowest versions of what the project depends on.
 
-`make test` runs the whole suite in one environment. These sessions repeat what needs no PyTorch: `tests` with the newest
-versions that pyproject.toml admits, `lowest` with the lowest.
+`make test` runs the whole suite in one environment. These sessions repeat what needs no PyTorch: `tests` with the
+newest versions that pyproject.toml admits, `lowest` with the lowest.
 """
 
 from __future__ import annotations
