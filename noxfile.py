@@ -6,6 +6,7 @@ newest versions that pyproject.toml admits, `lowest` with the lowest.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import nox
@@ -42,4 +43,5 @@ def _run_tests(session: nox.Session, resolution: str, requirements: list[str]) -
     file.write_text("\n".join(requirements) + "\n")
     session.install("--upgrade", "--resolution", resolution, "--requirements", str(file))
     session.run("uv", "pip", "freeze", external=True)
-    session.run("python", "-m", "pytest", *session.posargs)
+    # Not in nox's own folder for temporary files: that lies in the checkout, where no user's files are.
+    session.run("python", "-m", "pytest", *session.posargs, env={"TMPDIR": tempfile.gettempdir()})
