@@ -99,7 +99,7 @@ def expand_sources(spec: str) -> list[str]:
     # Patterns that do not begin with a dot match no name that does.
     matches = [match for match in map(Path, glob.glob(spec, recursive=True)) if not is_junk(match.name)]
     if not matches:
-        raise SourceError(f"Nothing matches {shown(spec, _SHOWN_LETTERS)}; check the pattern and the folder.")
+        raise SourceError(f"Nothing matches {_shown(spec)}; check the pattern and the folder.")
     return _as_specs(matches)
 
 
@@ -141,9 +141,9 @@ def _check_text(spec: str) -> None:
     try:
         os.fsencode(spec)
     except UnicodeEncodeError as error:
-        raise SourceError(f"The source {shown(ascii(spec), _SHOWN_LETTERS)} is not valid text; check its encoding.") from error
+        raise SourceError(f"The source {_shown(ascii(spec))} is not valid text; check its encoding.") from error
     if "\0" in spec:
-        raise SourceError(f"The source {shown(repr(spec), _SHOWN_LETTERS)} holds a null character, which no path or URL may hold.")
+        raise SourceError(f"The source {_shown(repr(spec))} holds a null character, which no path or URL may hold.")
 
 
 def _open(spec: str, pixel_format: SourceFormat, max_pixels: int) -> Source:
@@ -199,7 +199,7 @@ def _is_still_image(path: Path, max_pixels: int) -> bool:
 def _not_found(spec: str, error: OSError) -> SourceError:
     """Return the error for a path that cannot be followed to a file or folder."""
     if error.errno == errno.ENAMETOOLONG:
-        return SourceError(f"The path {shown(spec, _SHOWN_LETTERS)} is too long for this system; check it.")
+        return SourceError(f"The path {_shown(spec)} is too long for this system; check it.")
     if error.errno == errno.ELOOP:
         return SourceError(f"{spec} is a symbolic link that leads back to itself; give the file that is meant.")
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -214,7 +214,7 @@ def _not_found(spec: str, error: OSError) -> SourceError:
                 "file that is meant."
             )
     return SourceError(
-        f"There is no file or folder {shown(spec, _SHOWN_LETTERS)}; check the path.{suggestion(path.name, _siblings(path))}"
+        f"There is no file or folder {_shown(spec)}; check the path.{suggestion(path.name, _siblings(path))}"
     )
 
 
@@ -225,3 +225,7 @@ def _siblings(path: Path) -> list[str]:
     except OSError:
         return []
     return [name for name in names if name != path.name and not is_hidden(name)]
+
+
+def _shown(text: str) -> str:
+    return shown(text, _SHOWN_LETTERS)
