@@ -217,7 +217,9 @@ class Session:
             sinks.append(stack.enter_context(WindowSink(source.name)))
         if files.video is not None:
             rate = source.frame_rate / self._options.stride
-            video = VideoSink(files.video, source.size, rate, pixel_aspect=source.pixel_aspect)
+            video = VideoSink(
+                files.video, source.size, rate, pixel_aspect=source.pixel_aspect, low_delay=source.is_live
+            )
             sinks.append(stack.enter_context(video))
         texts = [MOTSink(files.folder / TRACKS), JSONLSink(files.folder / TRACKS_JSON)]
         return [*map(stack.enter_context, texts), *sinks]

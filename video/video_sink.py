@@ -38,6 +38,8 @@ _LONGEST_SIDES = {"libx264": 16384, "mpeg4": 8191}
 # Without B-frames the decoding times are the presentation times, and the last frame of a video of
 # varying rate is not cut off by a duration counted in decoding times.
 _OPTIONS = {"libx264": {"preset": "veryfast", "crf": "23", "bf": "0"}, "mpeg4": {"qscale": "4", "bf": "0"}}
+# x264 otherwise holds back ten frames to look ahead and one per thread, which are seconds where frames come slowly.
+_LOW_DELAY = {"libx264": {"tune": "zerolatency"}}
 
 
 class RateMeter:
@@ -74,6 +76,8 @@ class VideoSink(Sink):
         frame_rate: of the source; a hint for players and the encoder.
         encoders: FFmpeg encoders in order of preference; the first that exists is used.
         pixel_aspect: width of a pixel divided by its height, as players are to show it.
+        low_delay: encode every frame at once, for a somewhat larger file: a kill then loses half a second of a live
+            source at most, however slowly its frames come.
 
     Raises:
         OutputError: if the file cannot be made, there is no encoder, or it cannot take frames of this size.
@@ -87,6 +91,7 @@ class VideoSink(Sink):
         encoders: Sequence[str] = ENCODERS,
         *,
         pixel_aspect: Fraction = Fraction(1),
+        low_delay: bool = False,
     ) -> None:
         self._path = Path(path)
         self._size = size
@@ -97,7 +102,7 @@ class VideoSink(Sink):
             raise write_error(self._path, error) from error
         try:
             self._container = av.open(self._file, "w", format="mp4", options=OPTIONS, buffer_size=BUFFER_BYTES)
-            self._stream = self._add_stream(Fraction(frame_rate).limit_denominator(1001), pixel_aspect)
+            self._stream = self._add_stream(Fraction(frame_rate).limit_denominator(1001), pixel_aspect, low_delay)
         except BaseException:
             self._file.remove()
             raise
@@ -183,9 +188,9 @@ class VideoSink(Sink):
         picture.pts, picture.time_base = tick, Fraction(1, _TICKS)
         self._container.mux(self._stream.encode(picture))
 
-    def _add_stream(self, rate: Fraction, pixel_aspect: Fraction) -> Any:
+    def _add_stream(self, rate: Fraction, pixel_aspect: Fraction, low_delay: bool) -> Any:
         """Add the stream to the container and open its encoder, which knows whether it can take such frames."""
-        options = _OPTIONS.get(self._encoder, {})
+        options = {**_OPTIONS.get(self._encoder, {}), **(_LOW_DELAY.get(self._encoder, {}) if low_delay else {})}
         stream: Any = self._container.add_stream(self._encoder, rate=rate, options=options)
         stream.width, stream.height = (side + side % 2 for side in self._size)
         stream.pix_fmt = "yuv420p"
