@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import fields
 
@@ -38,7 +39,8 @@ def test_frame_rate(rate: float) -> None:
 
 def test_every_field_is_described() -> None:
     for field in fields(TrackerSettings):
-        assert f"\n        {field.name}: " in str(TrackerSettings.__doc__)
+        # Python 3.13 takes the indentation of docstrings away by itself.
+        assert f"\n    {field.name}: " in inspect.cleandoc(str(TrackerSettings.__doc__))
 
 
 def test_derived_scores() -> None:
