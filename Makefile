@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 MATRIX := tests-3.10 tests-3.12 tests-3.13 lowest
 
+PACKAGES := app cli configs core engine export plugins tracker training video weights
+
 .PHONY: demo test lint matrix $(MATRIX) clean
 
 demo: .venv/core
@@ -13,10 +15,11 @@ demo: .venv/core
 test: .venv/dev
 	$(BIN)/python -m pytest
 
-lint: .venv/dev
+lint: .venv/dev .typing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy run_track.py noxfile.py
 
 # The tests on other Pythons and with the lowest versions of all dependencies, `make test` has covered its own Python;
 # `make --jobs=2 matrix` runs two at a time.
@@ -26,7 +29,7 @@ $(MATRIX): .venv/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nox --session $@
 
 clean:
-	rm -rf .venv .nox output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .typing .venv .nox output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/core: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -37,3 +40,9 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@ .venv/core
+
+# What `__path__` of fairmot/__init__.py does in Python, for tools that read it: links to each package and module.
+.typing: Makefile
+	rm -rf $@
+	mkdir -p $@/fairmot
+	ln -s $(addprefix ../../,$(PACKAGES)) $(addprefix ../../,$(wildcard fairmot/*.py fairmot/py.typed)) $@/fairmot/

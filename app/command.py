@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from app.folders import check_stream_file
-from app.options import Options, parse
-from app.scoring import Scored, table_of, write_combined
-from app.session import Session
-from app.terminal import Terminal
-from core import StageClock, UserError
-from core.faults import explained
-from core.text import without_secrets
-from engine import open_engine
-from video import expand_sources
+from fairmot.app.folders import check_stream_file
+from fairmot.app.options import Options, parse
+from fairmot.app.scoring import Scored, table_of, write_combined
+from fairmot.app.session import Session
+from fairmot.app.terminal import Terminal
+from fairmot.core import StageClock, UserError
+from fairmot.core.faults import explained
+from fairmot.core.text import without_secrets
+from fairmot.engine import open_engine
+from fairmot.video import expand_sources
 
 
 def run(arguments: Sequence[str]) -> int:

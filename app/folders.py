@@ -10,10 +10,10 @@ from itertools import count
 from pathlib import Path
 from types import TracebackType
 
-from app.report import RUN, SCORES, read_run, write_json
-from core import ConfigError, OutputError
-from core.locks import Lock
-from video.sink import write_error
+from fairmot.app.report import RUN, SCORES, read_run, write_json
+from fairmot.core import ConfigError, OutputError
+from fairmot.core.locks import Lock
+from fairmot.video.sink import write_error
 
 TRACKS, TRACKS_JSON, VIDEO = "tracks.txt", "tracks.jsonl", "tracked.mp4"
 
@@ -104,7 +104,7 @@ class ResultFolders:
 
         Args:
             name: of the source.
-            location: what it is, as `app.report.location_of` tells it.
+            location: what it is, as `fairmot.app.report.location_of` tells it.
             is_live: whether the source is live: its earlier results cannot be made again, so they stay.
 
         Raises:

@@ -10,10 +10,10 @@ from typing import Any, Literal, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
-from cli.options import Keys, with_underscores
-from core import ConfigError
-from core.limits import MAX_PIXELS
-from tracker import TrackerSettings
+from fairmot.cli.options import Keys, with_underscores
+from fairmot.core import ConfigError
+from fairmot.core.limits import MAX_PIXELS
+from fairmot.tracker import TrackerSettings
 
 DESCRIPTION = """\
 Follow the people in a video: every person gets a number that stays the same, and the results are an annotated
@@ -47,7 +47,7 @@ class Options:
         "engine", "what runs the network; auto takes the fastest that works here", "auto"
     )
     weights: str | None = _option(
-        "engine", "ONNX file of `python -m export`; null means the model that ships with the project", None
+        "engine", "ONNX file of `fairmot export`; null means the model that ships with the project", None
     )
     size: str | None = _option(
         "engine", "input of the network, as in 576x320; null means the size in the ONNX file", None
@@ -76,7 +76,7 @@ class Options:
     show: bool = _option("results", "show the tracks in a window while they are found; q ends the run", False)
     save_detections: str | None = _option(
         "results",
-        "write what the tracker was given for `python -m tracker`: NAME.npz, or a folder for one per source",
+        "write what the tracker was given for `fairmot associate`: NAME.npz, or a folder for one per source",
         None,
     )
     eval: bool = _option("results", "score the tracks against the ground truth of the source", False)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 
-from core import Detections, Frame, StageClock, Tracks
-from core.records import ByteArray
-from engine import Engine
-from tracker import FairMOTTracker
-from tracker.flow import CameraMotion
-from tracker.streams import StreamWriter
-from video import Sink, Source
+from fairmot.core import Detections, Frame, StageClock, Tracks
+from fairmot.core.records import ByteArray
+from fairmot.engine import Engine
+from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.detection_file import StreamWriter
+from fairmot.tracker.gmc.flow import CameraMotion
+from fairmot.video import Sink, Source
 
 
 def track_frames(

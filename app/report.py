@@ -17,13 +17,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import cv2
 
-from app.options import Options, project_version
-from core.files import is_full, open_new
-from engine import Engine
-from video import Source
-from video.sink import write_error
-from video.sources import names_path
-from video.urls import is_url, without_credentials
+from fairmot.app.options import Options, project_version
+from fairmot.core.files import is_full, open_new
+from fairmot.engine import Engine
+from fairmot.video import Source
+from fairmot.video.sink import write_error
+from fairmot.video.sources import names_path
+from fairmot.video.urls import is_url, without_credentials
 
 RUN, SCORES = "run.json", "scores.json"
 

@@ -7,10 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from app.options import Options
-from app.report import RunReport, read_run
-from video import Source
-from video.sources import names_path
+from fairmot.app.options import Options
+from fairmot.app.report import RunReport, read_run
+from fairmot.video import Source
+from fairmot.video.sources import names_path
 
 # These change no result: where and what else, how it is shown and scored. The model is told by its content.
 _INDIFFERENT = ("sources", "output", "show", "eval", "benchmark", "resume", "weights", "max_pixels")
@@ -27,7 +27,7 @@ def finished_run(
         spec: of the source.
         source: opened.
         options: of this run.
-        inputs: of this run, see `app.report.inputs_of`.
+        inputs: of this run, see `fairmot.app.report.inputs_of`.
         files: which this run would write.
         folder: of the results.
     """

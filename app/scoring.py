@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
-from app.folders import TRACKS
-from app.options import Options
-from app.report import SCORES, write_json
-from core import SourceError, UserError
-from tracker.motchallenge import Boxes, read_ground_truth, read_results, read_sequence_info
-from video import Source
+from fairmot.app.folders import TRACKS
+from fairmot.app.options import Options
+from fairmot.app.report import SCORES, write_json
+from fairmot.core import SourceError, UserError
+from fairmot.tracker.motchallenge import Boxes, read_ground_truth, read_results, read_sequence_info
+from fairmot.video import Source
 
 if TYPE_CHECKING:  # takes a second to load, which runs that are not scored need not spend
-    from tracker.evaluation import Benchmark, Scores
+    from fairmot.tracker.evaluation import Benchmark, Scores
 
 # What fits into 80 columns; scores.json has all.
 _MEASURES = {"HOTA": "hota", "MOTA": "mota", "IDF1": "idf1"}
@@ -58,7 +58,7 @@ def check_ground_truth(source: Source, options: Options) -> None:
     Raises:
         UserError: if not.
     """
-    from tracker.evaluation.overlap import overlaps_of
+    from fairmot.tracker.evaluation.overlap import overlaps_of
 
     if source.ground_truth is None:
         raise SourceError(
@@ -81,7 +81,7 @@ def score_run(source: Source, folder: Path, frames: range, options: Options) -> 
         UserError: if a file cannot be read.
         OutputError: if the scores cannot be written.
     """
-    from tracker.evaluation import score
+    from fairmot.tracker.evaluation import score
 
     assert source.ground_truth is not None
     truth = read_ground_truth(source.ground_truth)
@@ -93,7 +93,7 @@ def score_run(source: Source, folder: Path, frames: range, options: Options) -> 
 
 def write_combined(scored: Mapping[str, Scored], folder: Path) -> None:
     """Write the scores of several sources and those of all together into `folder`."""
-    from tracker.evaluation import Scores
+    from fairmot.tracker.evaluation import Scores
 
     combined = Scores.combined(each.scores for each in scored.values())
     sequences = {name: each.to_dict() for name, each in scored.items()}
@@ -102,7 +102,7 @@ def write_combined(scored: Mapping[str, Scored], folder: Path) -> None:
 
 def table_of(scored: Mapping[str, Scored]) -> Table:
     """Return a table with a row for each source, and one for all where there are several; for 80 columns."""
-    from tracker.evaluation import Scores
+    from fairmot.tracker.evaluation import Scores
 
     ways = sorted({f"{each.benchmark}, {each.split}" for each in scored.values()})
     table = Table(title=f"scores ({'; '.join(ways)})", box=box.SIMPLE, padding=(0, 1, 0, 0))
@@ -118,7 +118,7 @@ def table_of(scored: Mapping[str, Scored]) -> Table:
 
 
 def _benchmark(options: Options, truth: Boxes) -> Benchmark:
-    from tracker.evaluation.overlap import benchmark_of
+    from fairmot.tracker.evaluation.overlap import benchmark_of
 
     return benchmark_of(truth) if options.benchmark == "auto" else options.benchmark
 

@@ -13,26 +13,26 @@ from typing import Any
 
 import numpy as np
 
-from app.folders import TRACKS, TRACKS_JSON, VIDEO, ResultFolders, RunFolder, stream_file
-from app.options import Options
-from app.pipeline import track_frames
-from app.report import RUN, RunReport, inputs_of, location_of
-from app.resume import finished_run
-from app.scoring import Scored, check_ground_truth, score_run, sequence_length
-from app.terminal import Terminal
-from cli.signals import StopSignals
-from core import Frame, OutputError, SourceError, StageClock, Tracks
-from core.faults import explained, traceback_of
-from core.text import without_secrets
-from engine import Engine
-from tracker import FairMOTTracker
-from tracker.command import write_results
-from tracker.flow import CameraMotion
-from tracker.interpolation import interpolate
-from tracker.motchallenge import read_results
-from tracker.streams import StreamWriter
-from video import JSONLSink, MOTSink, Sink, Source, VideoSink, WindowSink, open_source
-from video.sink import create_file
+from fairmot.app.folders import TRACKS, TRACKS_JSON, VIDEO, ResultFolders, RunFolder, stream_file
+from fairmot.app.options import Options
+from fairmot.app.pipeline import track_frames
+from fairmot.app.report import RUN, RunReport, inputs_of, location_of
+from fairmot.app.resume import finished_run
+from fairmot.app.scoring import Scored, check_ground_truth, score_run, sequence_length
+from fairmot.app.terminal import Terminal
+from fairmot.cli.commands.associate import write_results
+from fairmot.cli.signals import StopSignals
+from fairmot.core import Frame, OutputError, SourceError, StageClock, Tracks
+from fairmot.core.faults import explained, traceback_of
+from fairmot.core.text import without_secrets
+from fairmot.engine import Engine
+from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.detection_file import StreamWriter
+from fairmot.tracker.gmc.flow import CameraMotion
+from fairmot.tracker.interpolation import interpolate
+from fairmot.tracker.motchallenge import read_results
+from fairmot.video import JSONLSink, MOTSink, Sink, Source, VideoSink, WindowSink, open_source
+from fairmot.video.sink import create_file
 
 _SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
 
@@ -272,7 +272,7 @@ def _first_of_half(source: Source, length: int | None) -> int:
         source: opened, nothing chosen yet.
         length: number of frames of a MOTChallenge sequence.
     """
-    from tracker.evaluation import split_frames  # takes a second to load
+    from fairmot.tracker.evaluation import split_frames  # takes a second to load
 
     length = length or source.frame_count
     if length is None:

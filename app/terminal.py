@@ -12,11 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from core import Frame, Tracks
-from core.console import printable_traceback, tracebacks_wanted
-from core.text import printable
+from fairmot.core import Frame, Tracks
+from fairmot.core.console import printable_traceback, tracebacks_wanted
+from fairmot.core.text import printable
 
-_PACKAGES = ("app", "core", "engine", "plugins", "tracker", "video")
 _TABLE_WIDTH = 140  # where the output is no terminal and lines may be as long as they need
 
 
@@ -55,17 +54,15 @@ class Terminal:
     def logs(self) -> Iterator[None]:
         """Show what the project's packages log: information as results, warnings on standard error."""
         handler = _LogHandler(self)
-        loggers = [logging.getLogger(package) for package in _PACKAGES]
-        levels = [logger.level for logger in loggers]
-        for logger in loggers:
-            logger.setLevel(logging.INFO)
-            logger.addHandler(handler)
+        logger = logging.getLogger("fairmot")
+        level = logger.level
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-                logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.removeHandler(handler)
 
     @contextmanager
     def progress(self, name: str, frame_count: int | None) -> Iterator[Callable[[Frame, Tracks], None]]:

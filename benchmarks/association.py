@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.plain_fairmot import PlainFairMOT
-from core.records import Detections
-from tracker import FairMOTTracker
-from tracker.presets import PRESETS
-from tracker.streams import DetectionStream, find_streams, read_stream
+from fairmot.core.records import Detections
+from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.detection_file import DetectionStream, find_streams, read_stream
+from fairmot.tracker.presets import PRESETS
 
 CROWDS = (100, 200, 500, 1000)
 WARM_UP = 10

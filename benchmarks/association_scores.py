@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from tracker import FairMOTTracker, TrackerSettings
-from tracker.command import track
-from tracker.evaluation import Scores, score
-from tracker.interpolation import interpolate
-from tracker.motchallenge import read_ground_truth
-from tracker.presets import PRESETS
-from tracker.streams import DetectionStream, find_streams, read_stream
+from fairmot.cli.commands.associate import track
+from fairmot.tracker import FairMOTTracker, TrackerSettings
+from fairmot.tracker.detection_file import DetectionStream, find_streams, read_stream
+from fairmot.tracker.evaluation import Scores, score
+from fairmot.tracker.interpolation import interpolate
+from fairmot.tracker.motchallenge import read_ground_truth
+from fairmot.tracker.presets import PRESETS
 
 CHOSEN_ON = ("05", "09", "13")
 HEADINGS = "HOTA MOTA IDF1 switches"

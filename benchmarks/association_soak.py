@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.records import Detections
-from tracker import FairMOTTracker
+from fairmot.core.records import Detections
+from fairmot.tracker import FairMOTTracker
 
 PEOPLE, VISIT, SIZE = 16, 60, 32
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from core import Detections, Frame
-from core.records import ByteArray
-from export.networks.network import Network
-from tracker import FairMOTTracker
-from video import MOTSink
+from fairmot.core import Detections, Frame
+from fairmot.core.records import ByteArray
+from fairmot.export.networks.network import Network
+from fairmot.tracker import FairMOTTracker
+from fairmot.video import MOTSink
 
 _MOST = 500
 _STRIDE = 4

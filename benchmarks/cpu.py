@@ -21,9 +21,9 @@ import numpy as np
 import onnxruntime
 import torch
 
-from engine.ort import open_session, usable_cores
-from export.networks import build_network, deform_conv
-from export.onnx_model import ExportedNetwork, fold_batch_norm, save, to_onnx
+from fairmot.engine.onnxruntime import open_session, usable_cores
+from fairmot.export.networks import build_network, deform_conv
+from fairmot.export.onnx_model import ExportedNetwork, fold_batch_norm, save, to_onnx
 
 
 def _milliseconds(run: Callable[[], object]) -> float:

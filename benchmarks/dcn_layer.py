@@ -10,11 +10,11 @@ import tensorrt as trt
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.trt_fusion import pack_weight
-from engine.trt_session import TensorRTLogger
-from export.networks.deform_conv import deform_conv2d_reference
-from plugins import library
-from plugins.gpu import Gpu
+from fairmot.engine.cuda.gpu import Gpu
+from fairmot.engine.graph.fusion import pack_weight
+from fairmot.engine.trt.runtime import TensorRTLogger
+from fairmot.export.networks.deform_conv import deform_conv2d_reference
+from fairmot.plugins import library
 
 LAYERS = ((64, 152, 272), (128, 76, 136), (256, 38, 68))
 """Channels, rows and columns of maps in dla_34 at 1088x608."""
@@ -122,7 +122,7 @@ def _run(
         tensor.allowed_formats = 1 << int(layout)
     config = builder.create_builder_config()
     if not modern:
-        from engine.trt_weak_types import leave_out_libraries
+        from fairmot.engine.trt.capabilities import leave_out_libraries
 
         config.set_flag(trt.BuilderFlag.FP16)
         leave_out_libraries(config, keep_cublas=True)

@@ -42,7 +42,7 @@ def main() -> int:
     """Run the parts and print their tables."""
     options = _options()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also when it is run as a script
-    from plugins.library import tensorrt_obstacle
+    from fairmot.plugins.library import tensorrt_obstacle
 
     obstacle = tensorrt_obstacle()
     if obstacle is not None:
@@ -52,7 +52,7 @@ def main() -> int:
     import torch
 
     from benchmarks import gpu_parts
-    from plugins.gpu import Gpu
+    from fairmot.engine.cuda.gpu import Gpu
 
     benchmark = gpu_parts.Benchmark(options)
     benchmark.say(

@@ -8,12 +8,12 @@ from statistics import median
 import numpy as np
 import torch
 
-from core.records import PixelFormat
-from engine import ModelInfo
-from engine.decode import cell_transform
-from engine.letterbox import Letterbox
-from plugins.gpu import Gpu
-from plugins.kernels import DecodeKernel, LetterboxKernel, Placement, TensorHeads
+from fairmot.core.records import PixelFormat
+from fairmot.engine import ModelInfo
+from fairmot.engine.cuda.gpu import Gpu
+from fairmot.engine.cuda.kernels import DecodeKernel, LetterboxKernel, Placement, TensorHeads
+from fairmot.engine.decode import cell_transform
+from fairmot.engine.letterbox import Letterbox
 
 PEOPLE = 200
 _SOURCE = (1920, 1080)

@@ -10,11 +10,11 @@ from statistics import median
 
 import torch
 
-from engine.plan import Plan
-from engine.trt_network import TensorRTNetwork
-from export.networks.network import Network
-from export.onnx_model import ExportedNetwork, fold_batch_norm
-from plugins.gpu import Gpu
+from fairmot.engine.cuda.gpu import Gpu
+from fairmot.engine.trt.network import TensorRTNetwork
+from fairmot.engine.trt.plan import Plan
+from fairmot.export.networks.network import Network
+from fairmot.export.onnx_model import ExportedNetwork, fold_batch_norm
 
 INPUTS = 4  # random images that take turns, so that nothing is computed on what is in a cache
 _WARM_UP = 10

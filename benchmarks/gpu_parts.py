@@ -22,20 +22,21 @@ from benchmarks.dcn_layer import LAYERS, Layer, errors
 from benchmarks.gpu_kernels import time_kernels
 from benchmarks.gpu_networks import INPUTS, EagerRunner, GraphRunner, Runner, TensorRTRunner, Times, time_network
 from benchmarks.plain_graph import with_plain_convolutions
-from core import Detections, Frame, StageClock
-from engine import EngineSettings, ModelInfo, trt_graph
-from engine.base import DeformableConvolution, Precision
-from engine.plan import BuildSettings, Plan
-from engine.plan_cache import file_sha256, plan_path
-from engine.tensorrt_engine import TensorRTEngine
-from engine.trt_build import build_plan, cached_plan
-from engine.trt_graph import prepare
-from engine.trt_session import this_host
-from engine.trt_times import layer_times
-from export.checkpoint import load_network
-from export.networks import deform_conv
-from export.networks.network import Network
-from video import open_source
+from fairmot.core import Detections, Frame, StageClock
+from fairmot.engine import EngineSettings, ModelInfo
+from fairmot.engine.base import DeformableConvolution, Precision
+from fairmot.engine.graph import prepare as trt_graph
+from fairmot.engine.graph.prepare import prepare
+from fairmot.engine.trt.builder import build_plan, cached_plan
+from fairmot.engine.trt.cache import file_sha256, plan_path
+from fairmot.engine.trt.engine import TensorRTEngine
+from fairmot.engine.trt.plan import BuildSettings, Plan
+from fairmot.engine.trt.runtime import this_host
+from fairmot.engine.trt.times import layer_times
+from fairmot.export.checkpoint import load_network
+from fairmot.export.networks import deform_conv
+from fairmot.export.networks.network import Network
+from fairmot.video import open_source
 
 OURS, NVIDIAS, NATIVE, FULL, FLOOR, PLAIN_GRAPH = (
     "TensorRT FP16, our plugins",
@@ -279,10 +280,10 @@ def _track(
     engine: TensorRTEngine, clock: StageClock, video: Path, output: Path, frames: int | None = None
 ) -> dict[str, Any]:
     """Do what `run_track.py VIDEO --no-video` does with an engine that is open; return its `run.json`."""
-    from app.options import Options  # these need more packages than the other parts
-    from app.report import read_run
-    from app.session import Session
-    from app.terminal import Terminal
+    from fairmot.app.options import Options  # these need more packages than the other parts
+    from fairmot.app.report import read_run
+    from fairmot.app.session import Session
+    from fairmot.app.terminal import Terminal
 
     options = Options((str(video),), frames=frames, video=False, output=str(output))
     Session(options, engine, clock, Terminal()).track(str(video))

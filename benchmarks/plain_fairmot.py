@@ -14,7 +14,7 @@ import numpy as np
 import scipy.linalg
 from scipy.spatial.distance import cdist
 
-from core.records import Detections
+from fairmot.core.records import Detections
 
 CONFIDENCE, APPEARANCE, OVERLAP, UNCONFIRMED, DUPLICATE = 0.4, 0.4, 0.5, 0.7, 0.15
 GATE, MOTION, MOMENTUM = 9.4877, 0.02, 0.9

@@ -8,7 +8,7 @@ from __future__ import annotations
 import onnx
 from onnx import helper
 
-from engine.onnx_graph import Graph
+from fairmot.engine.graph.graph import Graph
 
 _KEPT = ("kernel_shape", "strides", "pads", "dilations", "group")
 

@@ -25,11 +25,11 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from core.errors import ModelError, UserError
-from export.networks import Network, build_network
-from export.networks.dla import Tree
-from export.onnx_model import save, to_onnx
-from video.scene import Scene
+from fairmot.core.errors import ModelError, UserError
+from fairmot.export.networks import Network, build_network
+from fairmot.export.networks.dla import Tree
+from fairmot.export.onnx_model import save, to_onnx
+from fairmot.video.synthetic.scene import Scene
 
 SIZE = (1088, 608)
 PEOPLE = 40
@@ -116,7 +116,7 @@ def _divides(shape: tuple[int, ...], wide: tuple[int, ...]) -> bool:
 
 
 def _norms(network: Network) -> dict[str, nn.BatchNorm2d]:
-    """Return the BatchNorm that follows a layer, by the layer's name; see `export.onnx_model.fold_batch_norm`."""
+    """Return the BatchNorm that follows a layer, by the layer's name; see `fairmot.export.onnx_model`."""
     norms: dict[str, nn.BatchNorm2d] = {}
     for path, module in network.named_modules():
         children = dict(module.named_children())

@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace
 
-from core.errors import ConfigError, shown, suggestion
-from core.yaml_files import read_yaml, require_bounds
+from fairmot.core.errors import ConfigError, shown, suggestion
+from fairmot.core.yaml_files import read_yaml, require_bounds
 
 _KINDS = {
     int: "a whole number",

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from core.faults import explained
-from core.text import printable, without_secrets
+from fairmot.core.faults import explained
+from fairmot.core.text import printable, without_secrets
 
 _TRACEBACK = "FAIRMOT_TRACEBACK"
 

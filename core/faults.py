@@ -7,8 +7,8 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from core.errors import UserError
-from core.text import printable, without_secrets
+from fairmot.core.errors import UserError
+from fairmot.core.text import printable, without_secrets
 
 _ROOT = Path(__file__).resolve().parents[1]
 # By path of the module that was running; the first that fits.
@@ -82,11 +82,7 @@ def _is_in(module: str, name: str) -> bool:
 
 def _is_foreign(error: Exception) -> bool:
     """Tell whether a library other than Python's own defines an exception."""
-    return type(error).__module__.partition(".")[0] not in ("builtins", "__main__", *_own_packages())
-
-
-def _own_packages() -> set[str]:
-    return {name.partition("/")[0] for name in _PARTS} | {"app", "cli", "core"}
+    return type(error).__module__.partition(".")[0] not in ("builtins", "__main__", "fairmot")
 
 
 def _detail(error: Exception) -> str:

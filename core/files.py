@@ -9,7 +9,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from core.errors import OutputError
+from fairmot.core.errors import OutputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from core.errors import ConfigError
+from fairmot.core.errors import ConfigError
 
 
 def require(

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import SourceError
+from fairmot.core.errors import SourceError
 
 MOST_FRAMES = 10_000_000
 """Most frames of a sequence, and largest number of one: four days at 30 frames per second."""

@@ -14,7 +14,7 @@ import shlex
 import stat
 from pathlib import Path
 
-from core.errors import ConfigError, OutputError
+from fairmot.core.errors import ConfigError, OutputError
 
 _PROGRAM = Path(__file__).resolve().parents[1]
 _CHECKED = os.name == "posix"

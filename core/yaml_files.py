@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from core.errors import ConfigError, shown
+from fairmot.core.errors import ConfigError, shown
 
 # Far above any settings: those of this project have some 60 values in 4 levels and 5 kB.
 _MOST_BYTES = 1_000_000

@@ -3,11 +3,11 @@
 `open_engine()` is the way in; `Engine` is what it returns.
 """
 
-from engine.base import Engine, EngineSettings
-from engine.decode import HeadOutputs, back_project, decode
-from engine.factory import open_engine
-from engine.letterbox import Letterbox, letterbox
-from engine.model import BUNDLED_WEIGHTS, ModelInfo
+from fairmot.engine.base import Engine, EngineSettings
+from fairmot.engine.decode import HeadOutputs, back_project, decode
+from fairmot.engine.factory import open_engine
+from fairmot.engine.letterbox import Letterbox, letterbox
+from fairmot.engine.model import BUNDLED_WEIGHTS, ModelInfo
 
 __all__ = [
     "BUNDLED_WEIGHTS",

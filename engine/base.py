@@ -10,11 +10,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from core.errors import ConfigError
-from core.records import ByteArray, Detections, Frame, PixelFormat
-from core.timing import StageClock
-from engine.decode import BackProjection
-from engine.model import ModelInfo
+from fairmot.core.errors import ConfigError
+from fairmot.core.records import ByteArray, Detections, Frame, PixelFormat
+from fairmot.core.timing import StageClock
+from fairmot.engine.decode import BackProjection
+from fairmot.engine.model import ModelInfo
 
 Precision = Literal["fp16", "fp32"]
 DeformableConvolution = Literal["auto", "plugin", "native", "nvidia"]
@@ -30,7 +30,7 @@ class EngineSettings:
         size: input `(width, height)` in pixels; the model's own if None.
         score_threshold: detections score strictly above this.
         max_detections: at most this many per frame.
-        back_projection: see `engine.decode.back_project`.
+        back_projection: see `fairmot.engine.decode.back_project`.
         threads: CPU threads of the network; one per usable physical core if None. The GPU needs none.
         precision: of the network on a GPU; the CPU computes in float32.
         dcn: what runs deformable convolutions on a GPU: this project's plugin, native TensorRT layers, or NVIDIA's

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.records import Detections, FloatArray
-from engine.letterbox import Letterbox
+from fairmot.core.records import Detections, FloatArray
+from fairmot.engine.letterbox import Letterbox
 
 BackProjection = Literal["exact", "reference"]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from core.errors import ConfigError, suggestion
-from core.timing import StageClock
-from engine.base import DeformableConvolution, Engine, EngineSettings, Precision
-from engine.decode import BackProjection
-from engine.model import ModelInfo
+from fairmot.core.errors import ConfigError, suggestion
+from fairmot.core.timing import StageClock
+from fairmot.engine.base import DeformableConvolution, Engine, EngineSettings, Precision
+from fairmot.engine.decode import BackProjection
+from fairmot.engine.model import ModelInfo
 
 _log = logging.getLogger(__name__)
 
@@ -38,13 +38,13 @@ def _without_tensorrt() -> str | None:
     missing = [package for package in ("tensorrt", "torch", "pycuda") if not importlib.util.find_spec(package)]
     if missing:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
-    from plugins.library import tensorrt_obstacle
+    from fairmot.plugins.library import tensorrt_obstacle
 
     return tensorrt_obstacle()
 
 
 def _open_tensorrt(model: ModelInfo, settings: EngineSettings) -> Engine:
-    from engine.tensorrt_engine import TensorRTEngine
+    from fairmot.engine.trt.engine import TensorRTEngine
 
     return TensorRTEngine(model, settings)
 
@@ -54,7 +54,7 @@ def _without_onnxruntime() -> str | None:
 
 
 def _open_onnxruntime(model: ModelInfo, settings: EngineSettings) -> Engine:
-    from engine.ort import OnnxRuntimeEngine
+    from fairmot.engine.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, settings)
 
@@ -83,17 +83,17 @@ def open_engine(
     """Open a model on the best backend of this machine.
 
     Args:
-        weights: ONNX file of `python -m export`; the bundled model if not given.
+        weights: ONNX file of `fairmot export`; the bundled model if not given.
         engine: name of a backend, or `auto` for the first that runs here.
         size: input `(width, height)` in pixels; the model's own if not given.
         score_threshold: detections score strictly above this.
         max_detections: at most this many per frame.
-        back_projection: `exact`, or `reference` for FairMOT's own rounding (`engine.decode.back_project`).
+        back_projection: `exact`, or `reference` for FairMOT's own rounding (`fairmot.engine.decode.back_project`).
         threads: CPU threads of the network; one per usable physical core if not given.
         precision: of the network on a GPU.
-        dcn: what runs deformable convolutions on a GPU (`engine.base.EngineSettings`).
+        dcn: what runs deformable convolutions on a GPU (`fairmot.engine.base.EngineSettings`).
         batch: most frames at once on a GPU.
-        clock: gets the seconds of the stages (`engine.base.EngineSettings`).
+        clock: gets the seconds of the stages (`fairmot.engine.base.EngineSettings`).
 
     Returns:
         The engine, to be used with `with`.

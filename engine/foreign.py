@@ -6,9 +6,9 @@ from pathlib import Path
 
 import onnx
 
-from core.errors import ConfigError, ModelError
-from engine.model import ModelFile, ModelInfo, has_metadata
-from engine.onnx_file import load_onnx
+from fairmot.core.errors import ConfigError, ModelError
+from fairmot.engine.model import ModelFile, ModelInfo, has_metadata
+from fairmot.engine.onnx_file import load_onnx
 
 
 def read_for_build(path: Path | None, size: tuple[int, int] | None, batches: tuple[int, ...]) -> ModelFile:

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.records import ByteArray, FloatArray
-from engine.model import ModelInfo
+from fairmot.core.records import ByteArray, FloatArray
+from fairmot.engine.model import ModelInfo
 
 Array = TypeVar("Array", bound=npt.NDArray[Any])
 

@@ -1,6 +1,6 @@
 """What an exported model says about itself, read from the ONNX file and checked before anything runs it.
 
-`python -m export` writes everything that an engine must know (stride, input size, pre-processing, class
+`fairmot export` writes everything that an engine must know (stride, input size, pre-processing, class
 names) into the file as metadata, so that no command needs a flag for it. This module reads those facts
 without running the network; `check_outputs` compares them with what the network really returns.
 """
@@ -11,16 +11,17 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Literal, cast
 
 import onnx
 
-from core.errors import ConfigError, ModelError
-from engine.messages import one_line
-from engine.onnx_file import load_onnx, require_finite
+from fairmot.core.errors import ConfigError, ModelError
+from fairmot.engine.messages import one_line
+from fairmot.engine.onnx_file import load_onnx, require_finite
 
-BUNDLED_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "dla_34_lite.onnx"
+BUNDLED_WEIGHTS = Path(str(files("fairmot.weights") / "dla_34_lite.onnx"))
 """The model that ships with the project."""
 
 INPUT = "images"
@@ -62,7 +63,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class ModelInfo(ModelFile):
-    """The facts of a model that `python -m export` wrote.
+    """The facts of a model that `fairmot export` wrote.
 
     Attributes:
         architecture: name of the network, `dla_34` for example.
@@ -108,7 +109,7 @@ class ModelInfo(ModelFile):
             path: the file; the bundled model if not given.
 
         Raises:
-            ModelError: if the file is missing, is not ONNX, is damaged, was not made by `python -m export`, or has
+            ModelError: if the file is missing, is not ONNX, is damaged, was not made by `fairmot export`, or has
                 weights that are not finite.
         """
         path = BUNDLED_WEIGHTS if path is None else Path(path)
@@ -119,12 +120,12 @@ class ModelInfo(ModelFile):
         if "format" not in facts:
             raise ModelError(
                 f"{path} carries no FairMOT metadata, so it was made elsewhere: "
-                "export its checkpoint with `python -m export`."
+                "export its checkpoint with `fairmot export`."
             )
         if facts["format"] != _FORMAT:
             raise ModelError(
                 f'{path} is in format "{one_line(facts["format"], _SHOWN)}" but this version reads format "{_FORMAT}": '
-                "export the checkpoint again with this version's `python -m export`."
+                "export the checkpoint again with this version's `fairmot export`."
             )
         info = _facts(path, facts, embedding_size=_embedding_size(model, path))
         _check_graph(model.graph, info)
@@ -159,7 +160,7 @@ class ModelInfo(ModelFile):
                 raise ModelError(
                     f'{self.path}: for an input of {width}x{height} the output "{name}" has '
                     f"{_shape(shapes[name][1:])} (channels, rows, columns) instead of {_shape(expected)}, which its "
-                    f"stride of {self.stride} asks for: export the checkpoint again with `python -m export`."
+                    f"stride of {self.stride} asks for: export the checkpoint again with `fairmot export`."
                 )
 
 
@@ -199,7 +200,7 @@ def _facts(path: Path, facts: Mapping[str, str], embedding_size: int) -> ModelIn
         found = one_line(facts.get(key, ""), _SHOWN)
         return ModelError(
             f'{path}: its metadata {_PREFIX}{key} is "{found}" but should be {expected}: '
-            "export the checkpoint again with `python -m export`."
+            "export the checkpoint again with `fairmot export`."
         )
 
     def one_of(key: str, allowed: tuple[str, ...]) -> str:
@@ -273,14 +274,14 @@ def _embedding_size(model: onnx.ModelProto, path: Path) -> int:
             if not 0 < size <= _MOST_CHANNELS:
                 raise ModelError(
                     f'{path}: the output "{EMBEDDING}" does not state its number of channels, 1 to {_MOST_CHANNELS}: '
-                    "export the checkpoint again with `python -m export`."
+                    "export the checkpoint again with `fairmot export`."
                 )
             return size
     return 0
 
 
 def _check_graph(graph: onnx.GraphProto, info: ModelInfo) -> None:
-    remedy = "export the checkpoint again with `python -m export`."
+    remedy = "export the checkpoint again with `fairmot export`."
     constants = {tensor.name for tensor in graph.initializer}
     inputs = {value.name: value for value in graph.input if value.name not in constants}
     if set(inputs) != {INPUT}:

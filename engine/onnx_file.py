@@ -13,8 +13,8 @@ from onnx import TensorProto, numpy_helper
 from onnx.checker import ValidationError
 from onnx.external_data_helper import load_external_data_for_model
 
-from core.errors import ModelError
-from engine.messages import one_line
+from fairmot.core.errors import ModelError
+from fairmot.engine.messages import one_line
 
 _LARGEST = 2**31 - 1  # bytes of a protobuf message
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
@@ -37,7 +37,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         raise ModelError(f"The model file {path} cannot be read: {reason}.") from None
     # An ONNX file begins with field 1, its IR version: the byte 0x08 and a small number (onnx.proto, ModelProto).
     if len(data) < 2 or data[0] != 0x08 or not 1 <= data[1] < 64:
-        raise ModelError(f"{path} is not an ONNX file: give a file that `python -m export` wrote.")
+        raise ModelError(f"{path} is not an ONNX file: give a file that `fairmot export` wrote.")
     try:
         model = onnx.load_model_from_string(data) if len(data) <= _LARGEST else onnx.ModelProto()
         is_whole = bool(model.graph.node and model.graph.output) and all(
@@ -46,7 +46,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     except (DecodeError, ValueError):  # the latter for text that is not UTF-8; upb returns bytes instead
         is_whole = False
     if not is_whole:
-        raise ModelError(f"{path} is truncated or damaged: copy it again or export it again with `python -m export`.")
+        raise ModelError(f"{path} is truncated or damaged: copy it again or export it again with `fairmot export`.")
     try:
         _check_external(model, path.parent.resolve())
         load_external_data_for_model(model, str(path.parent.resolve()))
@@ -83,14 +83,14 @@ def require_finite(model: onnx.ModelProto, path: Path) -> None:
         if wrong:
             raise ModelError(
                 f'{path}: {wrong} of the {values.size} weights in "{one_line(tensor.name)}" are not finite, so '
-                "training diverged: export an earlier checkpoint with `python -m export`."
+                "training diverged: export an earlier checkpoint with `fairmot export`."
             )
     for node in _nodes(model):
         for attribute in node.attribute:
             if math.isnan(attribute.f) or any(map(math.isnan, attribute.floats)):
                 raise ModelError(
                     f'{path}: the attribute "{one_line(attribute.name)}" of the node "{one_line(node.name)}" is no '
-                    "number: export the checkpoint again with `python -m export`."
+                    "number: export the checkpoint again with `fairmot export`."
                 )
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.errors import ModelError
-from engine.messages import one_line
-from engine.model import check_class_names
-from export.finite import require_finite_weights
-from export.networks import ARCHITECTURES, HeadSizes, Network, build_network
+from fairmot.core.errors import ModelError
+from fairmot.engine.messages import one_line
+from fairmot.engine.model import check_class_names
+from fairmot.export.finite import require_finite_weights
+from fairmot.export.networks import ARCHITECTURES, HeadSizes, Network, build_network
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from core.records import Detections, FloatArray
-from engine.decode import HeadOutputs, decode
+from fairmot.core.records import Detections, FloatArray
+from fairmot.engine.decode import HeadOutputs, decode
 
 _NEAR = 1.0  # cells by which the edges of boxes may differ that count as the same
 
@@ -145,7 +145,7 @@ def compare_detections(
         reference: what they should be.
         tied: cells of the heatmap whose detections are left out, see `tied_peaks`.
         stride: input pixels per cell.
-        raw_heads: see `engine.decode.decode`.
+        raw_heads: see `fairmot.engine.decode.decode`.
         threshold: detections score above it.
     """
     rest = [np.where(tied, np.float32(-np.inf), heads.heatmap) for heads in (reference, results)]

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from core.errors import ModelError
-from engine.messages import one_line
-from export.networks import Network
+from fairmot.core.errors import ModelError
+from fairmot.engine.messages import one_line
+from fairmot.export.networks import Network
 
 
 def require_finite_weights(network: Network, path: Path) -> None:

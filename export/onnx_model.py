@@ -17,9 +17,9 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from core.errors import ModelError, OutputError
-from export.networks import SIZE_MULTIPLE, STRIDE, Network
-from export.networks.deform_conv import DeformConv2d
+from fairmot.core.errors import ModelError, OutputError
+from fairmot.export.networks import SIZE_MULTIPLE, STRIDE, Network
+from fairmot.export.networks.deform_conv import DeformConv2d
 
 OPSET = 19  # the first with DeformConv
 INPUT = "images"

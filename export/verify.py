@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from core.errors import ModelError
-from core.records import ByteArray, FloatArray
-from engine.letterbox import Letterbox, Preprocessor, letterbox
-from engine.model import INPUT, ModelInfo
-from engine.ort import open_session, usable_cores
-from engine.ort_faults import run_faults
-from export.compare import tied_peaks
-from export.finite import require_finite_heads
-from export.networks import Network
-from export.onnx_model import ExportedNetwork
+from fairmot.core.errors import ModelError
+from fairmot.core.records import ByteArray, FloatArray
+from fairmot.engine.letterbox import Letterbox, Preprocessor, letterbox
+from fairmot.engine.model import INPUT, ModelInfo
+from fairmot.engine.onnxruntime import open_session, usable_cores
+from fairmot.engine.onnxruntime_errors import run_faults
+from fairmot.export.compare import tied_peaks
+from fairmot.export.finite import require_finite_heads
+from fairmot.export.networks import Network
+from fairmot.export.onnx_model import ExportedNetwork
 
 TOLERANCE = 1e-4
 
@@ -31,7 +31,7 @@ class OutputError:
         name: of the output.
         maximum: largest error of any element.
         mean: over all elements.
-        ties: heatmap cells left out, see `export.compare.tied_peaks`.
+        ties: heatmap cells left out, see `fairmot.export.compare.tied_peaks`.
     """
 
     name: str

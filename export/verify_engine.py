@@ -1,4 +1,4 @@
-"""Compare a TensorRT plan with its model in float32: `python -m export verify MODEL.onnx --engine PLAN --frame IMAGE`.
+"""Compare a TensorRT plan with its model in float32: `fairmot verify MODEL.onnx --engine PLAN --frame IMAGE`.
 
 Both get the same normalised images: the frame and shifted and mirrored copies of it. The reference is ONNX Runtime, or
 PyTorch if a checkpoint is given. A plan is accepted if every output's relative error, ||out - ref|| / ||ref||, is at
@@ -18,20 +18,26 @@ import cv2
 import numpy as np
 import onnx
 
-from core.console import ArgumentParser
-from core.errors import ConfigError, ModelError, SourceError
-from core.records import ByteArray, FloatArray
-from core.text import printable
-from engine.decode import HeadOutputs
-from engine.factory import BACKENDS, choose_backend
-from engine.letterbox import Preprocessor
-from engine.model import INPUT, ModelInfo
-from engine.ort import open_session, usable_cores
-from engine.plan import Plan
-from export.compare import DetectionDifference, OutputDifference, compare_detections, compare_outputs, tied_peaks
+from fairmot.core.console import ArgumentParser
+from fairmot.core.errors import ConfigError, ModelError, SourceError
+from fairmot.core.records import ByteArray, FloatArray
+from fairmot.core.text import printable
+from fairmot.engine.decode import HeadOutputs
+from fairmot.engine.factory import BACKENDS, choose_backend
+from fairmot.engine.letterbox import Preprocessor
+from fairmot.engine.model import INPUT, ModelInfo
+from fairmot.engine.onnxruntime import open_session, usable_cores
+from fairmot.engine.trt.plan import Plan
+from fairmot.export.compare import (
+    DetectionDifference,
+    OutputDifference,
+    compare_detections,
+    compare_outputs,
+    tied_peaks,
+)
 
 if TYPE_CHECKING:
-    from engine.trt_network import TensorRTNetwork
+    from fairmot.engine.trt.network import TensorRTNetwork
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 5e-3}
 LEAST_COSINE = 0.999
@@ -44,9 +50,9 @@ Reference = Callable[[FloatArray], tuple[HeadOutputs, "FloatArray | None"]]
 
 def parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
-    made = ArgumentParser(prog="python -m export verify", description=__doc__)
+    made = ArgumentParser(prog="fairmot verify", description=__doc__)
     made.add_argument("model", type=Path, help="the ONNX file")
-    made.add_argument("--engine", type=Path, required=True, help="the plan of `python -m engine build`")
+    made.add_argument("--engine", type=Path, required=True, help="the plan of `fairmot build`")
     made.add_argument("--frame", type=Path, required=True, help="an image with people")
     made.add_argument("--checkpoint", type=Path, help="compare with PyTorch on this .pth file, not with ONNX Runtime")
     made.add_argument("--threshold", type=float, default=0.4, help="detections score above it (0.4)")
@@ -63,9 +69,9 @@ def verify_engine(options: argparse.Namespace) -> bool:
         raise ConfigError(f"--threshold must be at least 0 and below 1, not {options.threshold}.")
     model, plan = ModelInfo.read(options.model), Plan.read(options.engine)
     choose_backend("tensorrt", BACKENDS)
-    from engine.plan_cache import file_sha256  # these need Linux and the packages of a GPU
-    from engine.trt_network import TensorRTNetwork
-    from plugins.gpu import Gpu
+    from fairmot.engine.cuda.gpu import Gpu
+    from fairmot.engine.trt.cache import file_sha256  # these need Linux and the packages of a GPU
+    from fairmot.engine.trt.network import TensorRTNetwork
 
     if plan.model_sha256 != file_sha256(model.path):
         raise ConfigError(f"{options.engine} was built from another model than {model.path}: build it from this one.")
@@ -150,7 +156,7 @@ def _require_finite(expected: HeadOutputs, heat: FloatArray | None) -> None:
     if strange:
         raise ModelError(
             f"The outputs {', '.join(strange)} of the model itself are not finite: export another checkpoint with "
-            "`python -m export`."
+            "`fairmot export`."
         )
 
 
@@ -188,7 +194,7 @@ def _before_suppression(graph: onnx.ModelProto) -> str:
     producers = {name: node for node in graph.graph.node for name in node.output}
     keep = producers["heatmap"]
     if keep.op_type != "Where":
-        raise ModelError('The output "heatmap" does not keep peaks by a Where: export it with `python -m export`.')
+        raise ModelError('The output "heatmap" does not keep peaks by a Where: export it with `fairmot export`.')
     name = str(keep.input[1])
     graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     return name
@@ -202,8 +208,8 @@ def torch_reference(checkpoint: Path, model: ModelInfo) -> Reference:
     """
     import torch
 
-    from export.checkpoint import load_network
-    from export.onnx_model import ExportedNetwork
+    from fairmot.export.checkpoint import load_network
+    from fairmot.export.onnx_model import ExportedNetwork
 
     _, network = load_network(checkpoint, model.architecture)
     finished = ExportedNetwork(network.eval(), model.raw_heads)

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import ConfigError, OutputError
-from core.trust import keep_private, private_cache, private_folder, require_private
-from plugins.driver import find_driver
-from plugins.library import (
+from fairmot.core.errors import ConfigError, OutputError
+from fairmot.core.trust import keep_private, private_cache, private_folder, require_private
+from fairmot.engine.cuda.driver import find_driver
+from fairmot.plugins.library import (
     SOURCES,
     PluginLibrary,
     Version,
@@ -188,7 +188,7 @@ def build(
     Args:
         architectures: compute capabilities as in "80,86,90"; None means that of the GPU at hand.
         tensorrt_include: folder of TensorRT's headers; None looks for them.
-        output: folder for the library; None means where `plugins.library` looks for it.
+        output: folder for the library; None means where `fairmot.plugins.library` looks for it.
         report: takes one line for each step.
 
     Returns:

@@ -1,7 +1,7 @@
 """The built plugin library: where it lies, whether it fits this machine, and handing it to TensorRT.
 
-Loading a library runs its constructors. So its owner and mode are checked first (`core.trust`), and what it says of
-itself is read from the bytes of the file; only one that fits is loaded, by TensorRT.
+Loading a library runs its constructors. So its owner and mode are checked first (`fairmot.core.trust`), and
+what it says of itself is read from the bytes of the file; only one that fits is loaded, by TensorRT.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from core.errors import ConfigError
-from core.trust import cache_folder, require_private
-from plugins.driver import Driver, find_driver
-from plugins.gpu import gpu_obstacle
+from fairmot.core.errors import ConfigError
+from fairmot.core.trust import cache_folder, require_private
+from fairmot.engine.cuda.driver import Driver, find_driver
+from fairmot.engine.cuda.gpu import gpu_obstacle
 
 SOURCES = Path(__file__).resolve().parent / "src"
 _SOURCE_SUFFIXES = (".cpp", ".cu", ".cuh", ".h")
-BUILD_COMMAND = "python -m plugins build"
+BUILD_COMMAND = "fairmot plugins"
 
 _MARK = b"FAIRMOT PLUGINS "  # before the facts, in plugins/src/registration.cpp
 _MOST_BYTES = 4096  # of the facts
@@ -164,7 +164,7 @@ def loading_fault() -> str | None:
     """Return one sentence on why TensorRT or what goes with it cannot be loaded, or None if it is loaded now.
 
     It is installed more often than it can be loaded: its wheels and CUDA's have to fit each other. Slow, and of no use
-    without a GPU: ask `plugins.gpu.gpu_obstacle` first.
+    without a GPU: ask `fairmot.engine.cuda.gpu.gpu_obstacle` first.
     """
     if installed_tensorrt() is None:
         return _NOT_INSTALLED

@@ -1,6 +1,6 @@
 """From detections to identities: Kalman filter, costs, assignment, the FairMOT and BYTE cascades, evaluation."""
 
-from tracker.fairmot import FairMOTTracker
-from tracker.settings import TrackerSettings
+from fairmot.tracker.fairmot import FairMOTTracker
+from fairmot.tracker.settings import TrackerSettings
 
 __all__ = ["FairMOTTracker", "TrackerSettings"]

@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import UserError
+from fairmot.core.errors import UserError
 
 # Numbers of real detections deflate to a half, those without embeddings to a tenth; zip bombs to a thousandth.
 _LARGEST_GROWTH = 50

@@ -14,15 +14,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import ConfigError, UserError
-from core.records import Detections, Tracks
-from tracker.assignment import Assign, IndexArray, assign, assign_in_square
-from tracker.clock import HALF_A_FRAME, Clock
-from tracker.costs import MOST_BOXES, Array, FloatArray, IntArray, forbid_other_classes, near_duplicates, normalised
-from tracker.kalman import POSITION
-from tracker.settings import TrackerSettings
-from tracker.store import TrackStore
-from tracker.strategies import appearance_cost, box_distance, camera_drift, kalman_filter, score_fusion
+from fairmot.core.errors import ConfigError, UserError
+from fairmot.core.records import Detections, Tracks
+from fairmot.tracker.assignment import Assign, IndexArray, assign, assign_in_square
+from fairmot.tracker.clock import HALF_A_FRAME, Clock
+from fairmot.tracker.costs import (
+    MOST_BOXES,
+    Array,
+    FloatArray,
+    IntArray,
+    forbid_other_classes,
+    near_duplicates,
+    normalised,
+)
+from fairmot.tracker.kalman import POSITION
+from fairmot.tracker.settings import TrackerSettings
+from fairmot.tracker.store import TrackStore
+from fairmot.tracker.strategies import appearance_cost, box_distance, camera_drift, kalman_filter, score_fusion
 
 logger = logging.getLogger(__name__)
 
@@ -205,7 +213,7 @@ class FairMOTTracker:
 
         Args:
             transform: `(2, 3)`, the matrix that maps x, y, 1 of the last frame to x, y of this one, in source pixels,
-                as `tracker.flow.CameraMotion` answers.
+                as `fairmot.tracker.gmc.flow.CameraMotion` answers.
         """
         self._kalman.move(self._store.kalman[:, :, : self._store.count], np.asarray(transform, np.float64))
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tracker.costs import tlbr_from_xyah, xyah_from_tlbr
+from fairmot.tracker.costs import tlbr_from_xyah, xyah_from_tlbr
 
 States = npt.NDArray[np.float64]
 Array = npt.NDArray[np.float64]

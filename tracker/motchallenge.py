@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from core import sequence_info
-from core.errors import UserError, shown
-from core.records import Detections
-from core.sequence_info import SequenceInfo
-from tracker.costs import MOST_BOXES
+from fairmot.core import sequence_info
+from fairmot.core.errors import UserError, shown
+from fairmot.core.records import Detections
+from fairmot.core.sequence_info import SequenceInfo
+from fairmot.tracker.costs import MOST_BOXES
 
 LEAST_CLASS, LARGEST_CLASS = 1, 13  # of MOT17
 PEDESTRIAN = 1
@@ -68,7 +68,7 @@ class Boxes:
 
 
 def read_sequence_info(path: Path | str) -> SequenceInfo:
-    """Read a `seqinfo.ini`, see `core.sequence_info`.
+    """Read a `seqinfo.ini`, see `fairmot.core.sequence_info`.
 
     Raises:
         UserError: if it cannot be read or a number in it is not one.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.errors import ConfigError, suggestion
-from tracker.settings import TrackerSettings
+from fairmot.core.errors import ConfigError, suggestion
+from fairmot.tracker.settings import TrackerSettings
 
 # FairMOT as published, without BYTE's low-score stage.
 _FAIRMOT = TrackerSettings(

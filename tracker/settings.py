@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args, get_type_hints
 
-from core.errors import ConfigError
-from core.ranges import require, require_positive
+from fairmot.core.errors import ConfigError
+from fairmot.core.ranges import require, require_positive
 
 _FOREVER = 1e15  # frames; infinity has no whole number
 
@@ -16,7 +16,7 @@ class TrackerSettings:
     """Settings of `FairMOTTracker`.
 
     The defaults are the best that we know for people (`benchmarks/association.md` shows what each adds);
-    `tracker.presets` has those of FairMOT and BYTE.
+    `fairmot.tracker.presets` has those of FairMOT and BYTE.
 
     Limits are costs: a pair that costs more is never matched. Sources: "FairMOT" is `multitracker.py` and `matching.py`
     of ifzhang/FairMOT, "BYTE" is `tutorials/fairmot` of ifzhang/ByteTrack, "DeepSORT" is `kalman_filter.py` as both
@@ -54,7 +54,8 @@ class TrackerSettings:
         box_margin: share of width and height by which `height_iou` first enlarges both boxes on every side (C-BIoU,
             Yang et al., 2023; ours 0.1).
         score_fusion: multiply the overlap with high-score detections by their score (ByteTrack's `fuse_score`).
-        follow_camera: move all tracks by the shift that most of the detections share (ours; see `tracker.camera`).
+        follow_camera: move all tracks by the shift that most of the detections share (ours; see
+            `fairmot.tracker.gmc.shift`).
         predict_unconfirmed: move tracks seen once like the others; FairMOT leaves them where they were.
         max_aspect_ratio: boxes with a larger width / height are not reported (FairMOT's `track.py`, 1.6, because
             people stand upright); `inf` reports all, for other classes.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracker.costs import Array, FloatArray, IntArray
-from tracker.kalman import ROWS, States
+from fairmot.tracker.costs import Array, FloatArray, IntArray
+from fairmot.tracker.kalman import ROWS, States
 
 _FIRST_CAPACITY = 64
 
@@ -19,7 +19,7 @@ class TrackStore:
     Attributes:
         count: number of tracks.
         tracked: number of tracks that are not lost.
-        kalman: `(5, 4, capacity)` float64, see `tracker.kalman`.
+        kalman: `(5, 4, capacity)` float64, see `fairmot.tracker.kalman`.
         embeddings: `(capacity, d)` float32, smoothed, rows of length 1 (0 for a track that never had one).
         ids: `(capacity,)` int64; 0 for a track that has no id yet.
         class_ids, first_frame, last_frame: `(capacity,)` int64; frames are those of the first and last detection.

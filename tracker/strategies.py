@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tracker.camera import drift
-from tracker.costs import (
+from fairmot.tracker.costs import (
     Array,
     FloatArray,
     cosine_distance,
@@ -17,8 +16,9 @@ from tracker.costs import (
     height_iou_distance,
     iou_distance,
 )
-from tracker.kalman import KalmanFilter, WidthKalmanFilter
-from tracker.settings import TrackerSettings
+from fairmot.tracker.gmc.shift import drift
+from fairmot.tracker.kalman import KalmanFilter, WidthKalmanFilter
+from fairmot.tracker.settings import TrackerSettings
 
 Distance = Callable[[Array, Array], Array]
 AppearanceCost = Callable[[FloatArray, FloatArray, Array, Callable[[], Array]], Array]

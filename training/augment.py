@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from core.ranges import require, require_order, require_positive
-from export.networks.deform_conv import triton_builds
-from training.photometric import PhotometricSettings, photometric, uniform
-from training.samples import Kind
-from training.store import Store
+from fairmot.core.ranges import require, require_order, require_positive
+from fairmot.export.networks.deform_conv import triton_builds
+from fairmot.training.photometric import PhotometricSettings, photometric, uniform
+from fairmot.training.samples import Kind
+from fairmot.training.store import Store
 
 with suppress(ImportError):  # then `triton_builds` nowhere
-    from training.sampling_triton import sample_triton
+    from fairmot.training.sampling_triton import sample_triton
 
 _TILES = 4
 _CHUNK = 16  # pictures sampled at once, for memory

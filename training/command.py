@@ -1,4 +1,4 @@
-"""The command `python -m training.train`: from its arguments through a whole run to the exit code."""
+"""The command `fairmot train`: from its arguments through a whole run to the exit code."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import Any, get_type_hints
 import torch
 from jsonargparse import ArgumentParser
 
-from cli.options import Keys, with_underscores
-from core.console import log_to_stderr, print_error
-from core.errors import ConfigError, UserError
-from export.networks import build_network
-from training.augment import Augmenter
-from training.distributed import Processes, joined_processes
-from training.loading import HELD_OUT, load_samples
-from training.losses import FairMOTLoss
-from training.measure import constant_batch_speed, costliest_operations
-from training.outputs import writing
-from training.progress import plot, read_log
-from training.settings import TrainSettings
-from training.store import Store, identities_of
-from training.trainer import Trainer, repeat_to_the_bit
-from training.validate import validate
+from fairmot.cli.options import Keys, with_underscores
+from fairmot.core.console import log_to_stderr, print_error
+from fairmot.core.errors import ConfigError, UserError
+from fairmot.export.networks import build_network
+from fairmot.training.augment import Augmenter
+from fairmot.training.distributed import Processes, joined_processes
+from fairmot.training.loading import HELD_OUT, load_samples
+from fairmot.training.losses import FairMOTLoss
+from fairmot.training.measure import constant_batch_speed, costliest_operations
+from fairmot.training.outputs import writing
+from fairmot.training.progress import plot, read_log
+from fairmot.training.settings import TrainSettings
+from fairmot.training.store import Store, identities_of
+from fairmot.training.trainer import Trainer, repeat_to_the_bit
+from fairmot.training.validate import validate
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """
     arguments = [*map(with_underscores, arguments)]
     parser = ArgumentParser(
-        prog="python -m training.train",
+        prog="fairmot train",
         description="Train a network on folders of labelled pictures. Flags may be written with - or _.",
         exit_on_error=False,
         allow_abbrev=False,

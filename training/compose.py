@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.samples import Keep, Kind, Sample, worker_pool
-from training.sprites import (
+from fairmot.training.samples import Keep, Kind, Sample, worker_pool
+from fairmot.training.sprites import (
     CrowdSettings,
     Cutout,
     jitter,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from core.errors import ConfigError
+from fairmot.core.errors import ConfigError
 
 T = TypeVar("T", bound=Hashable)
 

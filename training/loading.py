@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import ConfigError, suggestion
-from training.compose import crowd_samples
-from training.pasting import GroundPlane, fitted_plane, pasted_samples
-from training.samples import (
+from fairmot.core.errors import ConfigError, suggestion
+from fairmot.training.compose import crowd_samples
+from fairmot.training.pasting import GroundPlane, fitted_plane, pasted_samples
+from fairmot.training.samples import (
     Keep,
     Kind,
     Sample,
@@ -25,7 +25,7 @@ from training.samples import (
     scene_of,
     worker_pool,
 )
-from training.settings import MADE, TrainSettings
+from fairmot.training.settings import MADE, TrainSettings
 
 log = logging.getLogger(__name__)
 

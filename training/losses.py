@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from export.networks import STRIDE
-from training.augment import Batch
-from training.samples import Kind
+from fairmot.export.networks import STRIDE
+from fairmot.training.augment import Batch
+from fairmot.training.samples import Kind
 
 _CHUNK = 16  # pictures whose people are drawn at once, for memory
 

@@ -10,7 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 if TYPE_CHECKING:
-    from training.trainer import Trainer
+    from fairmot.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

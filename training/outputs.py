@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 
-from core.errors import OutputError
+from fairmot.core.errors import OutputError
 
 # What torch.load and a look into its result raise for files that are no checkpoints.
 UNREADABLE = (OSError, RuntimeError, UnpicklingError, EOFError, LookupError, TypeError, ValueError)

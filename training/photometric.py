@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from core.ranges import require, require_order
-from training.jpeg import jpeg_loss
+from fairmot.core.ranges import require, require_order
+from fairmot.training.jpeg import jpeg_loss
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from core.errors import ConfigError
-from training.outputs import writing
+from fairmot.core.errors import ConfigError
+from fairmot.training.outputs import writing
 
 # What shares an axis of the plot.
 _PANELS = (

@@ -13,21 +13,22 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
 
-from cli.options import Keys, with_underscores
-from cli.signals import StopSignals
-from core.console import log_to_stderr, print_error
-from core.errors import ConfigError, SourceError, UserError
-from training.outputs import UNREADABLE, writing
+from fairmot.cli.options import Keys, with_underscores
+from fairmot.cli.signals import StopSignals
+from fairmot.core.console import log_to_stderr, print_error
+from fairmot.core.errors import ConfigError, SourceError, UserError
+from fairmot.training.outputs import UNREADABLE, writing
 
+_ROOT = Path(str(files("fairmot"))).parent  # from where `python -m fairmot` is found, installed or not
 log = logging.getLogger(__name__)
 
-_ROOT = Path(__file__).resolve().parents[1]
 _SCORE_SHIFT = -0.405  # logit(0.4) - logit(0.5): FairMOT's threshold of 0.4 falls where 0.5 was
 _SEQUENCES = ("PETS-S3-MF1", "TUD-Campus")
 
@@ -119,22 +120,22 @@ def reproduce(data: Path, output: Path) -> None:
         log.info("%d files unpacked", unpack(data / "train", output / "data"))
         last = output / "last.pth"
         resume = ("--resume", last) if last.exists() else ()
-        config = _ROOT / "configs" / "train_lite.yaml"
-        _run("-m", "training.train", "--config", config, "--data", output / "data", "--output", output, *resume)
+        config = Path(str(files("fairmot.configs") / "train_lite.yaml"))
+        _run("-m", "fairmot", "train", "--config", config, "--data", output / "data", "--output", output, *resume)
     width, height = _settings(output)["size"]
     model = output / "dla_34_lite.onnx"
     finish = ("--size", f"{width}x{height}", "--half-storage", "--score-shift", str(_SCORE_SHIFT))
-    _run("-m", "export", output / "average.pth", *finish, "-o", model)
+    _run("-m", "fairmot", "export", output / "average.pth", *finish, "-o", model)
     sequences = [data / "dev" / name for name in _SEQUENCES]
-    _run("run_track.py", *sequences, "--eval", "--no-video", "--weights", model, "--output", output / "tracks")
+    _run(
+        "-m", "fairmot", "track", *sequences, "--eval", "--no-video", "--weights", model, "--output", output / "tracks"
+    )
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code; what the user can mend becomes a sentence on standard error."""
     log_to_stderr(logging.INFO)
-    parser = ArgumentParser(
-        prog="python -m training.reproduce", description=__doc__, exit_on_error=False, allow_abbrev=False
-    )
+    parser = ArgumentParser(prog="fairmot reproduce", description=__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--data", type=Path, help="folder with train/*.tar and dev/")
     parser.add_argument("--output", type=Path, help="folder for everything that is made")
     try:

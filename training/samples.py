@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import SourceError
-from training.workers import WorkerContext, WorkerPool
-from video.scene import Scene
+from fairmot.core.errors import SourceError
+from fairmot.training.workers import WorkerContext, WorkerPool
+from fairmot.video.synthetic.scene import Scene
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ import math
 import os
 from dataclasses import dataclass, field
 
-from core.errors import ConfigError
-from core.ranges import require, require_positive
-from export.networks import SIZE_MULTIPLE, require_architecture
-from training.augment import AugmentSettings
-from training.sprites import CrowdSettings
+from fairmot.core.errors import ConfigError
+from fairmot.core.ranges import require, require_positive
+from fairmot.export.networks import SIZE_MULTIPLE, require_architecture
+from fairmot.training.augment import AugmentSettings
+from fairmot.training.sprites import CrowdSettings
 
 MADE = {"crowd": "crowds", "pasted": "pasted", "scene": "scenes", "market1501": "sheets"}
 """Sets that are made, and which setting says how many pictures; every other set is a folder."""
@@ -23,8 +23,8 @@ class TrainSettings:
     """What to train and for how long.
 
     Attributes:
-        architecture: a name of `export.networks.ARCHITECTURES`.
-        size: width and height of the training pictures in pixels, multiples of `export.networks.SIZE_MULTIPLE`.
+        architecture: a name of `fairmot.export.networks.ARCHITECTURES`.
+        size: width and height of the training pictures in pixels, multiples of `fairmot.export.networks.SIZE_MULTIPLE`.
         sets: share of the drawn tiles by set. A set is a folder of the data with `images` and `labels_with_ids`, or
             `crowd` (composed from cut-outs), `pasted` (frames of the other sets with cut-outs among their people),
             `scene` (rendered), `market1501` (sheets of identity crops). What is not named is not made.

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import SourceError
-from core.ranges import require, require_order
+from fairmot.core.errors import SourceError
+from fairmot.core.ranges import require, require_order
 
 
 @dataclass(frozen=True)

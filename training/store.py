@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.errors import ConfigError
-from training.samples import Kind, Sample, scene_of
+from fairmot.core.errors import ConfigError
+from fairmot.training.samples import Kind, Sample, scene_of
 
 log = logging.getLogger(__name__)
 

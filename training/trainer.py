@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cli.signals import StopSignals
-from core.errors import ConfigError, OutputError, UserError
-from training.augment import Augmenter, Batch
-from training.distributed import Processes
-from training.losses import FairMOTLoss, Targets, make_targets
-from training.measure import StepClock
-from training.outputs import UNREADABLE, writing
-from training.progress import EpochLog
-from training.settings import TrainSettings
+from fairmot.cli.signals import StopSignals
+from fairmot.core.errors import ConfigError, OutputError, UserError
+from fairmot.training.augment import Augmenter, Batch
+from fairmot.training.distributed import Processes
+from fairmot.training.losses import FairMOTLoss, Targets, make_targets
+from fairmot.training.measure import StepClock
+from fairmot.training.outputs import UNREADABLE, writing
+from fairmot.training.progress import EpochLog
+from fairmot.training.settings import TrainSettings
 
 _SAVE_SECONDS = 60.0
 _LARGEST_GRADIENT = 10.0

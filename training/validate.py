@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from export.networks import STRIDE
-from training.augment import Augmenter, Batch
-from training.samples import Kind
-from training.separation import separation
+from fairmot.export.networks import STRIDE
+from fairmot.training.augment import Augmenter, Batch
+from fairmot.training.samples import Kind
+from fairmot.training.separation import separation
 
 FloatArray = npt.NDArray[np.float32]
 

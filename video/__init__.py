@@ -1,11 +1,11 @@
 """Frames in (file, folder, MOT sequence, camera, stream) and results out (video, MOT text, JSON lines, window)."""
 
-from video.drawing import Trails, draw_tracks
-from video.sink import JSONLSink, MOTSink, Sink
-from video.source import Source
-from video.sources import expand_sources, open_source
-from video.video_sink import VideoSink
-from video.window import WindowSink
+from fairmot.video.drawing import Trails, draw_tracks
+from fairmot.video.sink import JSONLSink, MOTSink, Sink
+from fairmot.video.source import Source
+from fairmot.video.sources import expand_sources, open_source
+from fairmot.video.video_sink import VideoSink
+from fairmot.video.window import WindowSink
 
 __all__ = [
     "JSONLSink",

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from core import Frame, SourceError
-from video.source import Source
+from fairmot.core import Frame, SourceError
+from fairmot.video.source import Source
 
 _DEFAULT_FRAME_RATE = 30.0
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import av
 
-from video import pyav
-from video.structure import is_cut
+from fairmot.video import pyav
+from fairmot.video.structure import is_cut
 
 
 class Completeness:

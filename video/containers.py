@@ -8,11 +8,11 @@ from pathlib import Path
 
 import av
 
-from core import SourceError
-from video import pyav
-from video.playlists import PLAYLIST_SUFFIXES, check_playlist
-from video.structure import lacks_index
-from video.urls import (
+from fairmot.core import SourceError
+from fairmot.video import pyav
+from fairmot.video.playlists import PLAYLIST_SUFFIXES, check_playlist
+from fairmot.video.structure import lacks_index
+from fairmot.video.urls import (
     PROTOCOLS,
     advice_for,
     checked_url,

@@ -9,10 +9,10 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from core import Frame
-from core.records import ByteArray
-from video.color import color_space
-from video.orientation import Orientation
+from fairmot.core import Frame
+from fairmot.core.records import ByteArray
+from fairmot.video.color import color_space
+from fairmot.video.orientation import Orientation
 
 _PLANAR = {"yuv420p": "yuv420p", "yuvj420p": "yuv420p", "nv12": "nv12"}
 

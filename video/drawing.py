@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core import Tracks
-from core.records import ByteArray
+from fairmot.core import Tracks
+from fairmot.core.records import ByteArray
 
 TRAIL_LENGTH = 45
 

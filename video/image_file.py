@@ -10,10 +10,10 @@ from typing import Any, cast
 import cv2
 import numpy as np
 
-from core.limits import MAX_PIXELS
-from core.records import ByteArray
-from video.c_stderr import can_collect_stderr, collected_stderr
-from video.image_header import JPEG_END, ImageError, ImageHeader, read_header
+from fairmot.core.limits import MAX_PIXELS
+from fairmot.core.records import ByteArray
+from fairmot.video.c_stderr import can_collect_stderr, collected_stderr
+from fairmot.video.image_header import JPEG_END, ImageError, ImageHeader, read_header
 
 log = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from core import Frame, SourceError
-from core.limits import MAX_PIXELS
-from core.records import ByteArray
-from core.sequence_info import MOST_FRAMES, SequenceInfo, read_sequence_info
-from video.image_file import IMAGE_SUFFIXES, read_image
-from video.image_header import ImageError
-from video.source import Source
+from fairmot.core import Frame, SourceError
+from fairmot.core.limits import MAX_PIXELS
+from fairmot.core.records import ByteArray
+from fairmot.core.sequence_info import MOST_FRAMES, SequenceInfo, read_sequence_info
+from fairmot.video.image_file import IMAGE_SUFFIXES, read_image
+from fairmot.video.image_header import ImageError
+from fairmot.video.source import Source
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import os
 import struct
 from pathlib import Path
 
-from core.files import open_new
+from fairmot.core.files import open_new
 
 OPTIONS = {
     "movflags": "hybrid_fragmented+empty_moov+default_base_moof",

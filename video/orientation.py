@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from core.records import ByteArray
+from fairmot.core.records import ByteArray
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from core import SourceError
+from fairmot.core import SourceError
 
 PLAYLIST_SUFFIXES = frozenset({".m3u8", ".m3u"})
 

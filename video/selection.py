@@ -9,8 +9,8 @@ from typing import Any
 
 import av
 
-from core import SourceError
-from video import pyav
+from fairmot.core import SourceError
+from fairmot.video import pyav
 
 DEFAULT_FRAME_RATE = 30.0
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from core import Frame, OutputError, Tracks
-from core.files import open_new
-from core.motchallenge import result_line
+from fairmot.core import Frame, OutputError, Tracks
+from fairmot.core.files import open_new
+from fairmot.core.motchallenge import result_line
 
 SinkT = TypeVar("SinkT", bound="Sink")
 

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from core import ConfigError, Frame, SourceError
-from core.records import ByteArray
-from video.prefetch import Prefetcher
+from fairmot.core import ConfigError, Frame, SourceError
+from fairmot.core.records import ByteArray
+from fairmot.video.prefetch import Prefetcher
 
 log = logging.getLogger(__name__)
 

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import av
 
-from core import SourceError
-from core.errors import shown, suggestion
-from core.limits import MAX_PIXELS
-from video.capture import CameraSource
-from video.image_file import IMAGE_SUFFIXES, read_image_header
-from video.image_header import ImageError
-from video.images import ImageSource, holds_images, is_hidden, is_junk, is_sequence, natural_key
-from video.source import Source
-from video.stream import SourceFormat, VideoSource
-from video.urls import is_url
+from fairmot.core import SourceError
+from fairmot.core.errors import shown, suggestion
+from fairmot.core.limits import MAX_PIXELS
+from fairmot.video.capture import CameraSource
+from fairmot.video.image_file import IMAGE_SUFFIXES, read_image_header
+from fairmot.video.image_header import ImageError
+from fairmot.video.images import ImageSource, holds_images, is_hidden, is_junk, is_sequence, natural_key
+from fairmot.video.source import Source
+from fairmot.video.stream import SourceFormat, VideoSource
+from fairmot.video.urls import is_url
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ def _open(spec: str, pixel_format: SourceFormat, max_pixels: int) -> Source:
         return VideoSource(spec, pixel_format=pixel_format, max_pixels=max_pixels)
     if not names_path(spec):
         if _is_demo(spec):
-            from video.demo import DemoSource
+            from fairmot.video.synthetic.demo import DemoSource
 
             return DemoSource(spec)
         if spec.isdecimal() and len(spec) <= _MOST_CAMERA_DIGITS:

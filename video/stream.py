@@ -11,17 +11,17 @@ from typing import Any, Literal, cast
 
 import av
 
-from core import Frame, SourceError
-from core.limits import MAX_PIXELS
-from video import pyav
-from video.clock import PresentationClock
-from video.completeness import Completeness
-from video.containers import decoder_options, open_file, open_url, reason_of
-from video.conversion import PictureConverter
-from video.orientation import from_display_matrix
-from video.selection import choose_video_stream, frame_rate, pixel_aspect
-from video.source import Source
-from video.urls import LIVE_SCHEMES, is_url, label_of, local_path, name_of_url, scheme_of
+from fairmot.core import Frame, SourceError
+from fairmot.core.limits import MAX_PIXELS
+from fairmot.video import pyav
+from fairmot.video.clock import PresentationClock
+from fairmot.video.completeness import Completeness
+from fairmot.video.containers import decoder_options, open_file, open_url, reason_of
+from fairmot.video.conversion import PictureConverter
+from fairmot.video.orientation import from_display_matrix
+from fairmot.video.selection import choose_video_stream, frame_rate, pixel_aspect
+from fairmot.video.source import Source
+from fairmot.video.urls import LIVE_SCHEMES, is_url, label_of, local_path, name_of_url, scheme_of
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from core import SourceError
-from core.errors import shown
+from fairmot.core import SourceError
+from fairmot.core.errors import shown
 
 _HTTP = "http,https,httpproxy,tcp,tls,crypto,data"
 _RTSP = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https"

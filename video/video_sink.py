@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange
 
-from core import Frame, OutputError, Tracks
-from core.records import ByteArray
-from video.color import SMPTE170M
-from video.drawing import Trails, draw_tracks
-from video.mp4 import BUFFER_BYTES, OPTIONS, FragmentFile
-from video.sink import Sink, write_error
+from fairmot.core import Frame, OutputError, Tracks
+from fairmot.core.records import ByteArray
+from fairmot.video.color import SMPTE170M
+from fairmot.video.drawing import Trails, draw_tracks
+from fairmot.video.mp4 import BUFFER_BYTES, OPTIONS, FragmentFile
+from fairmot.video.sink import Sink, write_error
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +67,8 @@ class VideoSink(Sink):
     timestamps, from 0, so a varying rate stays as it was. An odd width or height is made even by
     repeating the last column or row. A video without frames leaves no file.
 
-    The file plays at any moment (see `video.mp4`): what a killed process or a full disk leaves lacks the frames that
-    were still in the encoder and up to half a second before them.
+    The file plays at any moment (see `fairmot.video.mp4`): what a killed process or a full disk leaves lacks the
+    frames that were still in the encoder and up to half a second before them.
 
     Args:
         path: the file; it is replaced, and folders above it are made.

@@ -8,10 +8,10 @@ import sys
 
 import cv2
 
-from core import Frame, OutputError, Tracks
-from video.drawing import Trails, draw_tracks
-from video.sink import Sink
-from video.video_sink import RateMeter, caption
+from fairmot.core import Frame, OutputError, Tracks
+from fairmot.video.drawing import Trails, draw_tracks
+from fairmot.video.sink import Sink
+from fairmot.video.video_sink import RateMeter, caption
 
 _STOP_KEYS = {ord("q"), ord("Q"), 27}
 # OpenCV's window toolkit ends the process when it cannot reach the display, so another process tries first.

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 try:
-    from export.networks import deform_conv_triton as _triton
+    from fairmot.export.networks import deform_conv_triton as _triton
 except ImportError:  # Triton comes with PyTorch for CUDA on Linux
     _triton = None  # type: ignore[assignment]
 try:

@@ -29,7 +29,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from export.networks.triton_blocks import SIZES, blocks
+from fairmot.export.networks.triton_blocks import SIZES, blocks
 
 # Elements of a thread and warps of a program. Forwards 16 bytes of half precision are read and written at once,
 # backwards 16 bytes of float32 are added at once, and a warp alone sums over channels without a barrier.

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from export.networks.layers import BasicBlock, DeformBlock, Upsampling, conv_block
-from export.networks.network import HeadSizes, Network
+from fairmot.export.networks.layers import BasicBlock, DeformBlock, Upsampling, conv_block
+from fairmot.export.networks.network import HeadSizes, Network
 
 DLA34_CHANNELS = (16, 32, 64, 128, 256, 512)
 _FIRST_LEVEL = 2  # stride 4, the resolution of the outputs

@@ -7,10 +7,10 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
-from export.networks.deform_conv import DeformConv2d, takes_triton
+from fairmot.export.networks.deform_conv import DeformConv2d, takes_triton
 
 with suppress(ImportError):  # then nothing takes Triton
-    from export.networks.upsampling_triton import enlarge_triton
+    from fairmot.export.networks.upsampling_triton import enlarge_triton
 
 
 class BasicBlock(nn.Module):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from core.errors import ConfigError, suggestion
-from export.networks.dla import DLASeg, DLASegV0
-from export.networks.network import HeadSizes, Network
-from export.networks.resnet import ResDCN, ResFPNDCN, ResPlain
+from fairmot.core.errors import ConfigError, suggestion
+from fairmot.export.networks.dla import DLASeg, DLASegV0
+from fairmot.export.networks.network import HeadSizes, Network
+from fairmot.export.networks.resnet import ResDCN, ResFPNDCN, ResPlain
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from export.networks.deform_conv import DeformConv2d
-from export.networks.layers import BasicBlock, Bottleneck, DeformBlock
-from export.networks.network import HeadSizes, Network
+from fairmot.export.networks.deform_conv import DeformConv2d
+from fairmot.export.networks.layers import BasicBlock, Bottleneck, DeformBlock
+from fairmot.export.networks.network import HeadSizes, Network
 
 _STAGES: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),

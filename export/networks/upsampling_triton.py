@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from export.networks.triton_blocks import SIZES, blocks
+from fairmot.export.networks.triton_blocks import SIZES, blocks
 
 _ELEMENTS = 8  # of a thread
 _WARPS = 4

@@ -15,8 +15,8 @@ from pathlib import Path
 import material
 import pytest
 
+from fairmot.tracker.detection_file import read_stream
 from run_track import main
-from tracker.streams import read_stream
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
-from core import OutputError
+from fairmot.core import OutputError
 from run_track import main
 
 Fault = Callable[[], BaseException]
@@ -55,10 +55,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, target: str, fault: Fault, call: in
     ("target", "part"),
     [
         ("onnxruntime:InferenceSession.run", "the network"),
-        ("tracker.kalman:KalmanFilter.update", "the tracker"),
-        ("video.sink:JSONLSink._text", "writing the results"),
-        ("video.video_sink:draw_tracks", "writing the video"),
-        ("video.images:read_image", "the source"),
+        ("fairmot.tracker.kalman:KalmanFilter.update", "the tracker"),
+        ("fairmot.video.sink:JSONLSink._text", "writing the results"),
+        ("fairmot.video.video_sink:draw_tracks", "writing the video"),
+        ("fairmot.video.images:read_image", "the source"),
     ],
 )
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_fault_in_the_loop(
     assert ("traceback" in report) is not explained
     lines = material.read_lines(out / "a")
     assert [line["frame"] for line in lines] == list(range(1, len(lines) + 1))
-    if target == "video.video_sink:draw_tracks":  # which is noticed some frames later
+    if target == "fairmot.video.video_sink:draw_tracks":  # which is noticed some frames later
         assert material.count_frames(out / "a" / "tracked.mp4") == 4 <= report["frames"]
     else:
         assert material.count_frames(out / "a" / "tracked.mp4") == report["frames"] == len(lines) >= 3
@@ -111,12 +111,12 @@ def test_a_fault_in_the_loop(
 @pytest.mark.parametrize(
     ("target", "part"),
     [
-        ("video.images:read_image", "the source"),
-        ("app.scoring:read_ground_truth", "scoring"),
-        ("app.scoring:read_results", "scoring"),
-        ("app.session:inputs_of", "the program"),
-        ("app.session:finished_run", "the program"),
-        ("app.command:expand_sources", "the program"),
+        ("fairmot.video.images:read_image", "the source"),
+        ("fairmot.app.scoring:read_ground_truth", "scoring"),
+        ("fairmot.app.scoring:read_results", "scoring"),
+        ("fairmot.app.session:inputs_of", "the program"),
+        ("fairmot.app.session:finished_run", "the program"),
+        ("fairmot.app.command:expand_sources", "the program"),
     ],
 )
 @pytest.mark.parametrize("fault", [MemoryError, lambda: RuntimeError("no"), onnx_fault])
@@ -146,7 +146,7 @@ def test_a_fault_of_the_combined_scores(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sources = [str(material.write_sequence(tmp_path / name, [material.PEOPLE] * 3)) for name in ("a", "b")]
-    failing(monkeypatch, "app.command:write_combined", lambda: ZeroDivisionError("no"), call=1)
+    failing(monkeypatch, "fairmot.app.command:write_combined", lambda: ZeroDivisionError("no"), call=1)
     assert main([*sources, "--weights", str(weights), "--output", str(tmp_path / "out"), "--eval"]) == 1
     material.check_sentence(capsys.readouterr().err, r"error: Internal error in .* \(ZeroDivisionError: no\)")
 
@@ -154,7 +154,7 @@ def test_a_fault_of_the_combined_scores(
 def test_a_fault_of_the_model(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failing(monkeypatch, "app.command:open_engine", onnx_fault, call=1)
+    failing(monkeypatch, "fairmot.app.command:open_engine", onnx_fault, call=1)
     assert main(["demo", "--weights", str(weights), "--output", str(tmp_path / "out")]) == 1
     material.check_sentence(capsys.readouterr().err, r"error: .* failed \(RuntimeException")
 
@@ -164,7 +164,9 @@ def test_the_traceback_is_in_the_report_without_secrets(
 ) -> None:
     clip = material.write_clip(tmp_path / "clip.mp4", 9)
     failing(
-        monkeypatch, "tracker.kalman:KalmanFilter.update", lambda: TypeError("rtsp://me:secret@host/a?token=secret")
+        monkeypatch,
+        "fairmot.tracker.kalman:KalmanFilter.update",
+        lambda: TypeError("rtsp://me:secret@host/a?token=secret"),
     )
     common = [str(clip), "--weights", str(weights), "--output", str(tmp_path / "out"), "--no-video"]
     assert main(common) == 1
@@ -173,7 +175,7 @@ def test_the_traceback_is_in_the_report_without_secrets(
     assert "secret" not in text
     assert "in track_frames" in json.loads(text)["traceback"]
     # And on the terminal if that is asked for.
-    failing(monkeypatch, "tracker.kalman:KalmanFilter.update", lambda: TypeError("\x1b[31m"))
+    failing(monkeypatch, "fairmot.tracker.kalman:KalmanFilter.update", lambda: TypeError("\x1b[31m"))
     monkeypatch.setenv("FAIRMOT_TRACEBACK", "1")
     assert main(common) == 1
     err = capsys.readouterr().err
@@ -185,8 +187,8 @@ def test_the_first_fault_is_told_where_closing_fails_too(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clip = material.write_clip(tmp_path / "clip.mp4", 9)
-    failing(monkeypatch, "tracker.kalman:KalmanFilter.update", lambda: TypeError("the first"))
-    failing(monkeypatch, "video.sink:TextSink.close", lambda: OutputError("The second."), call=1)
+    failing(monkeypatch, "fairmot.tracker.kalman:KalmanFilter.update", lambda: TypeError("the first"))
+    failing(monkeypatch, "fairmot.video.sink:TextSink.close", lambda: OutputError("The second."), call=1)
     assert main([str(clip), "--weights", str(weights), "--output", str(tmp_path / "out")]) == 1
     material.check_sentence(capsys.readouterr().err, "the first")
     assert material.count_frames(tmp_path / "out" / "clip" / "tracked.mp4") == len(
@@ -198,7 +200,7 @@ def test_a_fault_of_the_source_comes_after_its_frames(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = material.write_images(tmp_path / "a", [np.asarray(material.image())] * 9)
-    failing(monkeypatch, "video.images:read_image", MemoryError, call=7)  # the first looks at the first image
+    failing(monkeypatch, "fairmot.video.images:read_image", MemoryError, call=7)  # the first looks at the first image
     assert main([str(folder), "--weights", str(weights), "--output", str(tmp_path / "out")]) == 1
     material.check_sentence(capsys.readouterr().err, "memory ran out in the source")
     assert material.check_results(tmp_path / "out" / "a", status="failed") == 5

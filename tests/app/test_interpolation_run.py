@@ -8,8 +8,8 @@ from pathlib import Path
 import material
 import pytest
 
+from fairmot.tracker.motchallenge import read_results
 from run_track import main
-from tracker.motchallenge import read_results
 
 A, B = (6, 5), (15, 9)
 HIDDEN = range(7, 12)
@@ -62,7 +62,7 @@ def test_a_full_disk_leaves_the_tracks_as_they_were(
     def no_space(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("core.files.tempfile.NamedTemporaryFile", no_space)
+    monkeypatch.setattr("fairmot.core.files.tempfile.NamedTemporaryFile", no_space)
     assert main([str(sequence), "--weights", str(weights), "--output", str(tmp_path), "--interpolate"]) == 1
     material.check_sentence(capsys.readouterr().err, r"Cannot write .*tracks\.txt: No space left on device")
     material.check_results(tmp_path / "seq", status="failed")

@@ -13,12 +13,12 @@ import material
 import onnx
 import pytest
 from rich.console import Console
+from support.commands import evaluate as evaluate_command
 
-from app.report import write_json
-from app.scoring import Scored, table_of
+from fairmot.app.report import write_json
+from fairmot.app.scoring import Scored, table_of
+from fairmot.tracker.evaluation import evaluate
 from run_track import main
-from tracker.evaluation import evaluate
-from tracker.evaluation.__main__ import main as evaluate_command
 
 A, B = (6, 5), (15, 9)
 

@@ -10,11 +10,11 @@ import material
 import pytest
 import yaml
 
-from app.options import Options, parse
-from core import ConfigError
-from tracker import TrackerSettings
-from tracker.evaluation import BENCHMARKS, SPLITS
-from tracker.presets import PRESETS
+from fairmot.app.options import Options, parse
+from fairmot.core import ConfigError
+from fairmot.tracker import TrackerSettings
+from fairmot.tracker.evaluation import BENCHMARKS, SPLITS
+from fairmot.tracker.presets import PRESETS
 
 CONFIGS = material.ROOT / "configs"
 LAUGHS = f"[&a0 [{'x,' * 9}], " + "".join(f"&a{i} [" + f"*a{i - 1}," * 9 + "]," for i in range(1, 10)) + "]"

@@ -13,16 +13,16 @@ import material
 import numpy as np
 import pytest
 
-from app.pipeline import track_frames
-from core import Detections, Frame, SourceError, StageClock, Tracks
-from engine import EngineSettings, ModelInfo, open_engine
-from engine.flow import run_ahead
-from engine.ort import OnnxRuntimeEngine
-from tracker import FairMOTTracker
-from tracker.command import track
-from tracker.flow import CameraMotion
-from tracker.streams import StreamWriter, read_stream
-from video import JSONLSink, Sink, Source, VideoSink, open_source
+from fairmot.app.pipeline import track_frames
+from fairmot.cli.commands.associate import track
+from fairmot.core import Detections, Frame, SourceError, StageClock, Tracks
+from fairmot.engine import EngineSettings, ModelInfo, open_engine
+from fairmot.engine.lookahead import run_ahead
+from fairmot.engine.onnxruntime import OnnxRuntimeEngine
+from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.detection_file import StreamWriter, read_stream
+from fairmot.tracker.gmc.flow import CameraMotion
+from fairmot.video import JSONLSink, Sink, Source, VideoSink, open_source
 
 
 class BreakingSource(Source):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.report import location_of, write_json
-from core import OutputError
+from fairmot.app.report import location_of, write_json
+from fairmot.core import OutputError
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_names_that_are_no_paths(source: str) -> None:
 
 def test_a_report_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json(tmp_path / "run.json", {"status": "running"})
-    monkeypatch.setattr("app.report.os.fsync", full)
-    monkeypatch.setattr("app.report._rewrite", lambda *_: False)
+    monkeypatch.setattr("fairmot.app.report.os.fsync", full)
+    monkeypatch.setattr("fairmot.app.report._rewrite", lambda *_: False)
     with pytest.raises(OutputError, match=r"run\.json cannot be written \(no space left on device\)"):
         write_json(tmp_path / "run.json", {"status": "complete"})
     assert json.loads((tmp_path / "run.json").read_text()) == {"status": "running"}
@@ -74,7 +74,7 @@ def test_a_report_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_full_disk_has_room_for_the_blocks_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json(tmp_path / "run.json", {"status": "running", "message": "x" * 1000})
-    monkeypatch.setattr("app.report.os.fsync", full)
+    monkeypatch.setattr("fairmot.app.report.os.fsync", full)
     write_json(tmp_path / "run.json", {"status": "failed"})
     assert json.loads((tmp_path / "run.json").read_text()) == {"status": "failed"}
     with pytest.raises(OutputError, match="no space left"):

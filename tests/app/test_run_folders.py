@@ -15,10 +15,10 @@ from pathlib import Path
 import material
 import pytest
 
-from app.folders import ResultFolders
-from app.report import RUN, write_json
-from core import OutputError
-from core.locks import Lock
+from fairmot.app.folders import ResultFolders
+from fairmot.app.report import RUN, write_json
+from fairmot.core import OutputError
+from fairmot.core.locks import Lock
 from run_track import main
 
 
@@ -112,7 +112,7 @@ def test_many_runs_at_once_find_their_own_folders(tmp_path: Path) -> None:
     program = """
 import sys, time
 from pathlib import Path
-from app.folders import ResultFolders
+from fairmot.app.folders import ResultFolders
 with ResultFolders(Path(sys.argv[1])).claim("cam", sys.argv[2]) as folder:
     print(folder.path.name, flush=True)
     sys.stdin.readline()

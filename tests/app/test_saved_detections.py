@@ -11,9 +11,9 @@ import material
 import numpy as np
 import pytest
 
+from fairmot.cli.commands.associate import main as associate
+from fairmot.tracker.detection_file import read_stream
 from run_track import main
-from tracker.command import main as associate
-from tracker.streams import read_stream
 
 HIDDEN = range(9, 13)  # frames without the second person
 

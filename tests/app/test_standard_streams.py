@@ -95,23 +95,23 @@ def check_errors(done: subprocess.CompletedProcess[bytes], count: int) -> None:
 
 COMMANDS = {
     "track": ["run_track.py", "NAME", "--weights", "NAME"],
-    "tracker": ["-m", "tracker", "NAME", "-o", "x"],
-    "tracker option": ["-m", "tracker", "x", "-o", "x", "--NAME", "1"],
-    "evaluation": ["-m", "tracker.evaluation", "NAME", "NAME"],
-    "evaluation option": ["-m", "tracker.evaluation", "x", "x", "--benchmark", "NAME"],
-    "engine": ["-m", "engine", "inspect", "NAME"],
-    "engine option": ["-m", "engine", "build", "x", "NAME"],
-    "plugins option": ["-m", "plugins", "build", "NAME"],
-    "export": ["-m", "export", "NAME", "-o", "x.onnx"],
-    "export verify": ["-m", "export", "verify", "NAME", "--engine", "NAME", "--frame", "NAME"],
-    "train": ["-m", "training.train", "--data", "NAME"],
-    "reproduce": ["-m", "training.reproduce", "--data", "NAME", "--output", "x"],
+    "tracker": ["-m", "fairmot", "associate", "NAME", "-o", "x"],
+    "tracker option": ["-m", "fairmot", "associate", "x", "-o", "x", "--NAME", "1"],
+    "evaluation": ["-m", "fairmot", "evaluate", "NAME", "NAME"],
+    "evaluation option": ["-m", "fairmot", "evaluate", "x", "x", "--benchmark", "NAME"],
+    "engine": ["-m", "fairmot", "inspect", "NAME"],
+    "engine option": ["-m", "fairmot", "build", "x", "NAME"],
+    "plugins option": ["-m", "fairmot", "plugins", "NAME"],
+    "export": ["-m", "fairmot", "export", "NAME", "-o", "x.onnx"],
+    "export verify": ["-m", "fairmot", "verify", "NAME", "--engine", "NAME", "--frame", "NAME"],
+    "train": ["-m", "fairmot", "train", "--data", "NAME"],
+    "reproduce": ["-m", "fairmot", "reproduce", "--data", "NAME", "--output", "x"],
 }
 
 
 @pytest.mark.parametrize("line", COMMANDS.values(), ids=COMMANDS)
 def test_every_command_shows_names_harmlessly(tmp_path: Path, line: list[str]) -> None:
-    if line[1] in ("export", "training.train", "training.reproduce"):
+    if line[2] in ("export", "verify", "train", "reproduce"):
         pytest.importorskip("torch")
     name = HOSTILE["escape"] + "\u202e\udcff"
     environment = {**os.environ, "PYTHONPATH": str(material.ROOT), "PYTHONIOENCODING": "ascii"}
@@ -157,7 +157,9 @@ def test_streams_that_are_closed_or_full(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
-@pytest.mark.parametrize("command", ["run_track.py --help", "-m tracker --help", "-m tracker.evaluation --help"])
+@pytest.mark.parametrize(
+    "command", ["run_track.py --help", "-m fairmot associate --help", "-m fairmot evaluate --help"]
+)
 def test_help_into_a_pipe_that_is_closed(command: str) -> None:
     line = f"set -o pipefail; '{sys.executable}' {command} | true"
     done = subprocess.run(["bash", "-c", line], cwd=material.ROOT, capture_output=True, text=True, check=False)

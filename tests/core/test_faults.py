@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from core import ConfigError
-from core.faults import explained, traceback_of
-from engine.letterbox import Letterbox
-from tracker.kalman import KalmanFilter
-from video import draw_tracks
-from video.images import natural_key
+from fairmot.core import ConfigError
+from fairmot.core.faults import explained, traceback_of
+from fairmot.engine.letterbox import Letterbox
+from fairmot.tracker.kalman import KalmanFilter
+from fairmot.video import draw_tracks
+from fairmot.video.images import natural_key
 
 
 def out_of_memory() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core import OutputError
-from core.files import check_writable, write_whole
+from fairmot.core import OutputError
+from fairmot.core.files import check_writable, write_whole
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

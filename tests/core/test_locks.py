@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core.locks import Lock
+from fairmot.core.locks import Lock
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = "import sys, time; from pathlib import Path; from core.locks import Lock; lock = Lock(Path(sys.argv[1]))\n"

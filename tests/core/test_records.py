@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from core import Detections, Frame, StageClock, Tracks, TrackState
-from core.errors import suggestion
+from fairmot.core import Detections, Frame, StageClock, Tracks, TrackState
+from fairmot.core.errors import suggestion
 
 
 def smooth(height, width, seed=0):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core import SourceError
-from core.sequence_info import MOST_FRAMES, SequenceInfo, read_sequence_info
+from fairmot.core import SourceError
+from fairmot.core.sequence_info import MOST_FRAMES, SequenceInfo, read_sequence_info
 
 PLAIN = "[Sequence]\nname=walk\nimDir=img1\nframeRate=12.5\nseqLength=30\nimWidth=64\nimHeight=48\nimExt=.jpg\n"
 FACTS = SequenceInfo("walk", 12.5, 30, "img1", ".jpg")

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from core.text import printable, without_secrets
+from fairmot.core.text import printable, without_secrets
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core import trust
-from core.errors import ConfigError, OutputError
-from core.trust import keep_private, private_cache, private_folder, require_private
+from fairmot.core import trust
+from fairmot.core.errors import ConfigError, OutputError
+from fairmot.core.trust import keep_private, private_cache, private_folder, require_private
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError
-from core.yaml_files import load_yaml, read_yaml, require_bounds
+from fairmot.core.errors import ConfigError
+from fairmot.core.yaml_files import load_yaml, read_yaml, require_bounds
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)

@@ -13,8 +13,8 @@ import torch.nn.functional as F  # noqa: N812
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from engine.trt_images import IMAGE_SCALE
-from export.networks.deform_conv import deform_conv2d_reference
+from fairmot.engine.graph.input_scale import IMAGE_SCALE
+from fairmot.export.networks.deform_conv import deform_conv2d_reference
 
 
 def _tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:

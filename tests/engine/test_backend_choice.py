@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from core import ConfigError
-from engine import factory
-from engine.dcn_choice import choose_dcn
-from plugins import library
-from plugins.driver import find_driver
+from fairmot.core import ConfigError
+from fairmot.engine import factory
+from fairmot.engine.cuda.driver import find_driver
+from fairmot.engine.trt.dcn_choice import choose_dcn
+from fairmot.plugins import library
 
 without_gpu = pytest.mark.skipif(find_driver() is not None, reason="there is a GPU")
 

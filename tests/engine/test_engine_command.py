@@ -1,4 +1,4 @@
-"""`python -m engine` on a machine without a GPU: help, inspecting, and one sentence for what cannot be."""
+"""`fairmot` on a machine without a GPU: help, inspecting, and one sentence for what cannot be."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import tiny_network
 
-from engine import ModelInfo
-from engine.__main__ import main
-from engine.plan import BuildSettings, Host, Plan
-from engine.trt_graph import VERSION
-from engine.trt_layers import Layer
-from plugins.gpu import gpu_obstacle
+from fairmot.cli.main import main
+from fairmot.engine import ModelInfo
+from fairmot.engine.cuda.gpu import gpu_obstacle
+from fairmot.engine.graph.prepare import VERSION
+from fairmot.engine.trt.layers import Layer
+from fairmot.engine.trt.plan import BuildSettings, Host, Plan
 
 needs_no_gpu = pytest.mark.skipif(gpu_obstacle() is None, reason="this machine has a GPU")
 
@@ -40,7 +40,7 @@ def plan_file(model_file: Path, tmp_path: Path) -> Path:
 
 def test_help_needs_neither_tensorrt_nor_torch() -> None:
     check = (
-        "import sys; from engine.__main__ import main\n"
+        "import sys; from fairmot.cli.main import main\n"
         "try: main(['build', '--help'])\n"
         "except SystemExit: pass\n"
         "print([name for name in ('tensorrt', 'torch', 'onnx', 'pycuda') if name in sys.modules])"

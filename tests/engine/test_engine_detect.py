@@ -12,10 +12,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-import engine.ort
-from core import ConfigError, Frame, ModelError, StageClock
-from engine import ModelInfo, open_engine
-from engine.factory import Backend, choose_backend
+import fairmot.engine.onnxruntime
+from fairmot.core import ConfigError, Frame, ModelError, StageClock
+from fairmot.engine import ModelInfo, open_engine
+from fairmot.engine.factory import Backend, choose_backend
 
 SIZE = (96, 64)
 SQUARES = {(6, 5): (255, 255, 255), (15, 9): (200, 255, 240), (20, 3): (255, 190, 230)}
@@ -146,7 +146,7 @@ def test_a_runtime_without_deform_conv_gets_grid_sample(
 
     def refusing(model, *args, **kwargs):
         if isinstance(model, str):
-            raise engine.ort.OperatorMissing("Could not find an implementation for DeformConv(19) node")
+            raise fairmot.engine.onnxruntime.OperatorMissing("Could not find an implementation for DeformConv(19) node")
         return real(model, *args, **kwargs)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", refusing)
@@ -214,12 +214,12 @@ def test_an_operator_that_onnx_runtime_lacks_is_named(tmp_path: Path) -> None:
 
 
 def test_usable_cores_follow_the_affinity() -> None:
-    assert 1 <= engine.ort.usable_cores() <= (os.cpu_count() or 1)
+    assert 1 <= fairmot.engine.onnxruntime.usable_cores() <= (os.cpu_count() or 1)
     if sys.platform == "linux":
         before = os.sched_getaffinity(0)
         try:
             os.sched_setaffinity(0, {min(before)})
-            assert engine.ort.usable_cores() == 1
+            assert fairmot.engine.onnxruntime.usable_cores() == 1
         finally:
             os.sched_setaffinity(0, before)
 

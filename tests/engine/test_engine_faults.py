@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-import engine.ort
-from core import EngineError, Frame, UserError
-from engine import Engine, open_engine
-from engine.messages import one_line
-from engine.trt_faults import run_failure
+import fairmot.engine.onnxruntime
+from fairmot.core import EngineError, Frame, UserError
+from fairmot.engine import Engine, open_engine
+from fairmot.engine.messages import one_line
+from fairmot.engine.trt.errors import run_failure
 
 SQUARES = {(6, 5): (255, 255, 255)}
 PICTURE = blob_network.picture((96, 64), SQUARES)
@@ -103,7 +103,7 @@ def test_faults_of_the_backend_are_one_line(
         elif place == "letterbox":
             patch.setattr(opened, "_preprocess", fail)
         else:
-            patch.setattr(engine.ort, "decode", fail)
+            patch.setattr(fairmot.engine.onnxruntime, "decode", fail)
         with pytest.raises(EngineError, match=words) as caught:
             opened.detect([Frame(1, 0.0, PICTURE)])
     assert isinstance(caught.value, UserError)
@@ -117,7 +117,7 @@ def test_bugs_keep_their_traceback(opened: Engine, bug: Exception, monkeypatch: 
     def fail(*_: object) -> None:
         raise bug
 
-    monkeypatch.setattr(engine.ort, "decode", fail)
+    monkeypatch.setattr(fairmot.engine.onnxruntime, "decode", fail)
     with pytest.raises(type(bug)):
         opened.detect([Frame(1, 0.0, PICTURE)])
 
@@ -126,7 +126,7 @@ def test_memory_that_ends_while_a_model_is_opened(weights: Path, monkeypatch: py
     def fail(*_: object, **__: object) -> None:
         raise runtime.RuntimeException(ALLOCATION)
 
-    monkeypatch.setattr(engine.ort.onnxruntime, "InferenceSession", fail)
+    monkeypatch.setattr(fairmot.engine.onnxruntime.onnxruntime, "InferenceSession", fail)
     with pytest.raises(EngineError, match=r"Memory ran out while ONNX Runtime .* opened the model: lower --size"):
         open_engine(weights, engine="onnxruntime")
 

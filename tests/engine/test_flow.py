@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from core import Detections, Frame, SourceError
-from engine.flow import run_ahead
+from fairmot.core import Detections, Frame, SourceError
+from fairmot.engine.lookahead import run_ahead
 
 
 def frames(*numbers: int) -> list[Frame]:

@@ -14,15 +14,15 @@ import pytest
 import tiny_network
 from onnx import TensorProto, helper, numpy_helper
 
-from core import ConfigError, ModelError
-from engine import ModelInfo
-from engine.__main__ import main
-from engine.foreign import read_for_build
-from engine.model import ModelFile
-from engine.plan import BuildSettings, Host, Plan
-from engine.plan_report import print_plan
-from engine.trt_graph import VERSION, prepare
-from plugins.gpu import gpu_obstacle
+from fairmot.cli.main import main
+from fairmot.core import ConfigError, ModelError
+from fairmot.engine import ModelInfo
+from fairmot.engine.cuda.gpu import gpu_obstacle
+from fairmot.engine.foreign import read_for_build
+from fairmot.engine.graph.prepare import VERSION, prepare
+from fairmot.engine.model import ModelFile
+from fairmot.engine.trt.inspect import print_plan
+from fairmot.engine.trt.plan import BuildSettings, Host, Plan
 
 SIZE = foreign_network.SIZE
 TOLERANCE = {"fp16": 5e-3, "fp32": 2e-5}

@@ -14,12 +14,12 @@ import pytest
 import tiny_network
 from onnx import helper
 
-from core import ModelError
-from engine import ModelInfo
-from engine.__main__ import main
-from engine.ort import open_session
-from engine.plan import BuildSettings, Plan, load_engine
-from engine.plan_cache import plan_path
+from fairmot.cli.main import main
+from fairmot.core import ModelError
+from fairmot.engine import ModelInfo
+from fairmot.engine.onnxruntime import open_session
+from fairmot.engine.trt.cache import plan_path
+from fairmot.engine.trt.plan import BuildSettings, Plan, load_engine
 
 pytestmark = pytest.mark.gpu
 
@@ -63,7 +63,7 @@ def wanted(model: ModelInfo, images: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def plans(model: ModelInfo, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Builds each engine once."""
-    from engine.trt_build import build_plan
+    from fairmot.engine.trt.builder import build_plan
 
     built: dict[BuildSettings, Path] = {}
 
@@ -79,8 +79,8 @@ def plans(model: ModelInfo, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     import torch
 
-    from engine.trt_network import TensorRTNetwork
-    from plugins.gpu import Gpu
+    from fairmot.engine.cuda.gpu import Gpu
+    from fairmot.engine.trt.network import TensorRTNetwork
 
     gpu = Gpu.open()
     network = TensorRTNetwork(Plan.read(path), gpu)
@@ -170,7 +170,7 @@ def test_times_of_a_plan_with_auxiliary_streams_are_refused(plans, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
-    assert captured.err.strip().endswith("build it again with `python -m engine build --aux-streams 0`.")
+    assert captured.err.strip().endswith("build it again with `fairmot build --aux-streams 0`.")
 
 
 def test_the_command_builds(model, tmp_path, capsys, plans):
@@ -183,7 +183,7 @@ def test_the_command_builds(model, tmp_path, capsys, plans):
 
 
 def test_the_cache(model, plans):
-    from engine.trt_build import cached_plan
+    from fairmot.engine.trt.builder import cached_plan
 
     settings = BuildSettings(batches=(1,), precision="fp32", dcn="native")
     plan = Plan.read(plans(batches=(1,), precision="fp32", dcn="native"))
@@ -207,7 +207,7 @@ def test_plans_that_do_not_belong_here(plans):
 
 
 def test_an_unknown_operator_is_named(model, tmp_path):
-    from engine.trt_build import build_plan
+    from fairmot.engine.trt.builder import build_plan
 
     proto = onnx.load(model.path)
     box = next(node for node in proto.graph.node if "box" in node.output)

@@ -14,9 +14,9 @@ import av
 import numpy as np
 import pytest
 
-from core import Detections, EngineError, Frame, SourceError
-from engine import open_engine
-from video.scene import Scene
+from fairmot.core import Detections, EngineError, Frame, SourceError
+from fairmot.engine import open_engine
+from fairmot.video.synthetic.scene import Scene
 
 pytestmark = pytest.mark.gpu
 
@@ -231,7 +231,7 @@ def test_a_closed_engine_says_so_and_another_opens(pictures: list[np.ndarray]) -
 def test_faults_of_the_gpu_are_told_in_a_sentence() -> None:
     import torch
 
-    from engine.gpu_faults import gpu_faults
+    from fairmot.engine.trt.gpu_faults import gpu_faults
 
     with pytest.raises(EngineError, match="out of memory while testing: lower --batch"), gpu_faults("testing"):
         torch.empty(1 << 50, device="cuda")
@@ -261,12 +261,12 @@ def test_the_command_takes_the_gpu_by_itself(tmp_path: Path) -> None:
 def test_verify_accepts_the_plan(tmp_path: Path, engine: Any, pictures: list[np.ndarray]) -> None:
     import cv2
 
-    from engine.plan import BuildSettings
-    from engine.trt_build import cached_plan
+    from fairmot.engine.trt.builder import cached_plan
+    from fairmot.engine.trt.plan import BuildSettings
 
     cv2.imwrite(str(tmp_path / "street.png"), pictures[0])
     plan = cached_plan(engine.model, BuildSettings(engine.model.size, (1, BATCH), "fp16", "plugin"))
-    command = [sys.executable, "-m", "export", "verify", engine.model.path, "--engine", plan]
+    command = [sys.executable, "-m", "fairmot", "verify", engine.model.path, "--engine", plan]
     result = subprocess.run(
         [*map(str, command), "--frame", str(tmp_path / "street.png")],
         capture_output=True,

@@ -9,10 +9,10 @@ import foreign_network
 import numpy as np
 import pytest
 
-from core import ModelError
-from engine.__main__ import main
-from engine.foreign import read_for_build
-from engine.plan import BuildSettings, Plan, load_engine
+from fairmot.cli.main import main
+from fairmot.core import ModelError
+from fairmot.engine.foreign import read_for_build
+from fairmot.engine.trt.plan import BuildSettings, Plan, load_engine
 
 pytestmark = pytest.mark.gpu
 
@@ -23,7 +23,7 @@ TOLERANCE = {"fp16": 5e-3, "fp32": 1e-4}
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One plan in half precision for 1 or 2 images from a file of open size, one in single precision of a fixed one."""
-    from engine.trt_build import build_plan
+    from fairmot.engine.trt.builder import build_plan
 
     folder = tmp_path_factory.mktemp("foreign")
     found = {}
@@ -43,7 +43,7 @@ def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     import tensorrt as trt
     import torch
 
-    from plugins.gpu import Gpu
+    from fairmot.engine.cuda.gpu import Gpu
 
     gpu, plan = Gpu.open(), Plan.read(path)
     engine = load_engine(plan)
@@ -69,7 +69,7 @@ def wanted(images: np.ndarray) -> dict[str, np.ndarray]:
     """The answer of ONNX Runtime, the DCNv2 nodes in native layers."""
     import onnxruntime
 
-    from engine.trt_graph import prepare
+    from fairmot.engine.graph.prepare import prepare
 
     model = prepare(foreign_network.build(), SIZE, (len(images),), "fp32", "native")
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -96,8 +96,8 @@ def test_inspect(plans: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_it_cannot_track(plans: dict[str, Path]) -> None:
-    from engine.trt_network import TensorRTNetwork
-    from plugins.gpu import Gpu
+    from fairmot.engine.cuda.gpu import Gpu
+    from fairmot.engine.trt.network import TensorRTNetwork
 
     with pytest.raises(ModelError, match=r"fp32\.onnx carries no FairMOT metadata, so its engine cannot track"):
         TensorRTNetwork(Plan.read(plans["fp32"]), Gpu.open())

@@ -14,8 +14,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from core import ConfigError, ModelError
-from engine import ModelInfo, open_engine
+from fairmot.core import ConfigError, ModelError
+from fairmot.engine import ModelInfo, open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -234,8 +234,8 @@ MUTANTS = """
 import random, sys, resource
 sys.path[:0] = sys.argv[1:3]
 import numpy as np
-from core import Frame, UserError
-from engine import open_engine
+from fairmot.core import Frame, UserError
+from fairmot.engine import open_engine
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 for path in sys.argv[3:]:
     try:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import Letterbox, ModelInfo, back_project, letterbox
-from engine.letterbox import Preprocessor
+from fairmot.engine import Letterbox, ModelInfo, back_project, letterbox
+from fairmot.engine.letterbox import Preprocessor
 
 SIZES = [(768, 576), (1920, 1080), (640, 480), (1088, 608), (320, 240), (480, 854), (3, 200), (1, 1), (1281, 719)]
 

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
-import engine.model
-import engine.onnx_file
-from core import ModelError
-from engine import ModelInfo, open_engine
+import fairmot.engine.model
+import fairmot.engine.onnx_file
+from fairmot.core import ModelError
+from fairmot.engine import ModelInfo, open_engine
 
 
 def refused(path: Path) -> str:
@@ -30,7 +30,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_the_bundled_model_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.model, "BUNDLED_WEIGHTS", tmp_path / "dla_34_lite.onnx")
+    monkeypatch.setattr(fairmot.engine.model, "BUNDLED_WEIGHTS", tmp_path / "dla_34_lite.onnx")
     with pytest.raises(ModelError, match=r"bundled model .* is missing"):
         open_engine()
 
@@ -54,7 +54,7 @@ def test_a_truncated_file_at_every_length(tmp_path: Path) -> None:
 def test_a_file_without_our_metadata(tmp_path: Path) -> None:
     message = refused(blob_network.save(tmp_path / "foreign.onnx", blob_network.build({})))
     assert "no FairMOT metadata" in message
-    assert "python -m export" in message
+    assert "fairmot export" in message
 
 
 @pytest.mark.parametrize("missing", ["heatmap", "box", "offset"])
@@ -109,7 +109,7 @@ def test_weights_in_a_file_of_their_own(tmp_path: Path) -> None:
     path, beside = tmp_path / "model.onnx", tmp_path / "model.data"
     onnx.save(blob_network.build(), path, save_as_external_data=True, location=beside.name, size_threshold=0)
     whole = [onnx.numpy_helper.to_array(each) for each in blob_network.build().graph.initializer]
-    found = [onnx.numpy_helper.to_array(each) for each in engine.onnx_file.load_onnx(path).graph.initializer]
+    found = [onnx.numpy_helper.to_array(each) for each in fairmot.engine.onnx_file.load_onnx(path).graph.initializer]
     assert all(np.array_equal(a, b) for a, b in zip(whole, found, strict=True))
     ModelInfo.read(path)
     beside.unlink()

@@ -14,13 +14,13 @@ import onnx
 import pytest
 import tiny_network
 
-from core import ConfigError, ModelError, OutputError
-from engine import ModelInfo
-from engine.plan import BuildSettings, Host, Plan
-from engine.plan_cache import file_sha256, locked, plan_path, timing_cache_path
-from engine.trt_faults import build_failure, parse_failure
-from engine.trt_graph import VERSION, prepare
-from engine.trt_layers import Layer, faults, read_layers
+from fairmot.core import ConfigError, ModelError, OutputError
+from fairmot.engine import ModelInfo
+from fairmot.engine.graph.prepare import VERSION, prepare
+from fairmot.engine.trt.cache import file_sha256, locked, plan_path, timing_cache_path
+from fairmot.engine.trt.errors import build_failure, parse_failure
+from fairmot.engine.trt.layers import Layer, faults, read_layers
+from fairmot.engine.trt.plan import BuildSettings, Host, Plan
 
 HOST = Host("NVIDIA H200", (9, 0), "8.6.0", "abc123")
 SETTINGS = BuildSettings((96, 64), (1, 4), aux_streams=2)

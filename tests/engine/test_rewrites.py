@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from core import ModelError
-from engine.rewrites import deform_conv_to_grid_sample
+from fairmot.core import ModelError
+from fairmot.engine.graph.grid_sample import deform_conv_to_grid_sample
 
 
 def build(weight, bias, masked, strides, pads, dilations, group, offset_group, opset=19, kernel_attribute=True):

@@ -12,8 +12,8 @@ import plugin_ops
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.rewrites import deform_conv_to_grid_sample
-from engine.trt_graph import prepare
+from fairmot.engine.graph.grid_sample import deform_conv_to_grid_sample
+from fairmot.engine.graph.prepare import prepare
 
 SIZE = (22, 18)
 

@@ -16,16 +16,16 @@ import tiny_network
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByRuntime
 
-import engine.trt_graph
+import fairmot.engine.graph.prepare
 from benchmarks.plain_graph import with_plain_convolutions
-from core import ConfigError, ModelError
-from engine import BUNDLED_WEIGHTS
-from engine.onnx_graph import Graph
-from engine.rewrites import deform_conv_to_grid_sample
-from engine.trt_fusion import pack_weight
-from engine.trt_graph import PLUGINS, prepare
-from engine.trt_shapes import fold, lower_opset
-from engine.trt_upsampling import phase_kernels, upsample_by_phases
+from fairmot.core import ConfigError, ModelError
+from fairmot.engine import BUNDLED_WEIGHTS
+from fairmot.engine.graph.fusion import pack_weight
+from fairmot.engine.graph.graph import Graph
+from fairmot.engine.graph.grid_sample import deform_conv_to_grid_sample
+from fairmot.engine.graph.prepare import PLUGINS, prepare
+from fairmot.engine.graph.shapes import fold, lower_opset
+from fairmot.engine.graph.upsample import phase_kernels, upsample_by_phases
 
 SIZE = (96, 64)
 TOLERANCE = {"fp16": 5e-3, "fp32": 2e-5}
@@ -447,7 +447,7 @@ def test_flat_peaks_stay_single_peaks(classes, monkeypatch):
     model = small(nodes, constants, output="heatmap")
     wanted = run_standard(model, hills)["heatmap"]
     found = plugin_ops.run(prepare(model, (384, 256)), hills)["heatmap"]  # rounds after every layer
-    monkeypatch.setattr(engine.trt_graph, "split_heatmap_sums", lambda graph: None)
+    monkeypatch.setattr(fairmot.engine.graph.prepare, "split_heatmap_sums", lambda graph: None)
     plain = plugin_ops.run(prepare(model, (384, 256)), hills)["heatmap"]
     assert ties(wanted) == 0
     assert ties(plain) > 20

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from engine import BUNDLED_WEIGHTS
-from engine.trt_graph import prepare
-from engine.trt_images import IMAGE_SCALE, round_keeping_sums
+from fairmot.engine import BUNDLED_WEIGHTS
+from fairmot.engine.graph.input_scale import IMAGE_SCALE, round_keeping_sums
+from fairmot.engine.graph.prepare import prepare
 
 SIZE = (96, 64)
 LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)

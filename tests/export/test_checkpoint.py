@@ -6,10 +6,10 @@ import zipfile
 import pytest
 import torch
 
-from core.errors import ModelError
-from export.checkpoint import load_network, read_class_names, read_state_dict
-from export.networks import HeadSizes, build_network
-from export.networks.dla import DLASeg
+from fairmot.core.errors import ModelError
+from fairmot.export.checkpoint import load_network, read_class_names, read_state_dict
+from fairmot.export.networks import HeadSizes, build_network
+from fairmot.export.networks.dla import DLASeg
 
 HEADS = HeadSizes(embedding=8, hidden=4)
 

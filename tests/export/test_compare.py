@@ -8,12 +8,12 @@ import blob_network
 import numpy as np
 import pytest
 
-from core import ModelError, SourceError
-from engine import HeadOutputs, ModelInfo
-from engine.letterbox import Preprocessor
-from export.__main__ import main
-from export.compare import compare_detections, compare_outputs, tied_peaks
-from export.verify_engine import judge, onnx_reference, variants
+from fairmot.cli.main import main
+from fairmot.core import ModelError, SourceError
+from fairmot.engine import HeadOutputs, ModelInfo
+from fairmot.engine.letterbox import Preprocessor
+from fairmot.export.compare import compare_detections, compare_outputs, tied_peaks
+from fairmot.export.verify_engine import judge, onnx_reference, variants
 
 SIZE = (96, 64)
 SQUARES = {(6, 5): (255, 255, 255), (15, 9): (200, 255, 240), (20, 3): (255, 190, 230)}

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.networks import deform_conv
-from export.networks.deform_conv import DeformConv2d, deform_conv2d_reference
+from fairmot.export.networks import deform_conv
+from fairmot.export.networks.deform_conv import DeformConv2d, deform_conv2d_reference
 
 
 def loop(x, offset, mask, weight, bias, stride, padding, dilation):

@@ -8,10 +8,10 @@ import os
 import pytest
 import torch
 
-from export.networks.deform_conv import DeformConv2d, deform_conv2d_reference
+from fairmot.export.networks.deform_conv import DeformConv2d, deform_conv2d_reference
 
 pytest.importorskip("triton", reason="Triton is not installed")
-from export.networks.deform_conv_triton import _gradients, deform_conv2d_triton
+from fairmot.export.networks.deform_conv_triton import _gradients, deform_conv2d_triton
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 CPU = pytest.param("cpu", marks=pytest.mark.skipif(not INTERPRETED, reason="the interpreter wants TRITON_INTERPRET=1"))

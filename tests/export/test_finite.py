@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.commands import export as main
 from torch import Tensor
 
-import export.verify
-from core.errors import ModelError, SourceError
-from engine import ModelInfo
-from engine.decode import HeadOutputs
-from export.__main__ import main
-from export.networks import HeadSizes, build_network
-from export.onnx_model import round_to_half
-from export.verify_engine import judge
+import fairmot.export.verify
+from fairmot.core.errors import ModelError, SourceError
+from fairmot.engine import ModelInfo
+from fairmot.engine.decode import HeadOutputs
+from fairmot.export.networks import HeadSizes, build_network
+from fairmot.export.onnx_model import round_to_half
+from fairmot.export.verify_engine import judge
 
 HEADS = HeadSizes(embedding=8, hidden=4)
 
@@ -132,7 +132,7 @@ def test_onnx_runtime_alone_computes_nan(
     assert status == 0
     network = build_network("res_18", HEADS)
     network.load_state_dict(weights)
-    real = export.verify.open_session
+    real = fairmot.export.verify.open_session
 
     class Broken:
         def __init__(self, *arguments: object) -> None:
@@ -143,9 +143,9 @@ def test_onnx_runtime_alone_computes_nan(
             results[names.index(head)].reshape(-1)[7] = value
             return list(results)
 
-    monkeypatch.setattr(export.verify, "open_session", Broken)
+    monkeypatch.setattr(fairmot.export.verify, "open_session", Broken)
     with pytest.raises(ModelError, match=f'the output "{head}" is not finite in ONNX Runtime'):
-        export.verify.verify(network, output, np.zeros((64, 96, 3), np.uint8))
+        fairmot.export.verify.verify(network, output, np.zeros((64, 96, 3), np.uint8))
 
 
 def heads() -> HeadOutputs:

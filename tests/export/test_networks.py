@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.errors import ConfigError
-from export.checkpoint import matching_architectures
-from export.networks import ARCHITECTURES, HeadSizes, build_network
+from fairmot.core.errors import ConfigError
+from fairmot.export.checkpoint import matching_architectures
+from fairmot.export.networks import ARCHITECTURES, HeadSizes, build_network
 
 KEYS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "keys"
 

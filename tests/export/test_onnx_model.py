@@ -7,14 +7,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from support.commands import export as main
 
-from engine.model import ModelInfo
-from engine.ort import open_session
-from export.__main__ import main
-from export.networks import HeadSizes, build_network
-from export.networks.deform_conv import DeformConv2d
-from export.onnx_model import ExportedNetwork, fold_batch_norm, round_to_half, save, to_onnx
-from export.verify import verify
+from fairmot.engine.model import ModelInfo
+from fairmot.engine.onnxruntime import open_session
+from fairmot.export.networks import HeadSizes, build_network
+from fairmot.export.networks.deform_conv import DeformConv2d
+from fairmot.export.onnx_model import ExportedNetwork, fold_batch_norm, round_to_half, save, to_onnx
+from fairmot.export.verify import verify
 
 HEADS = HeadSizes(classes=2, embedding=8, hidden=16)
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 pytest.importorskip("triton", reason="Triton is not installed")
-from export.networks.upsampling_triton import enlarge_triton
+from fairmot.export.networks.upsampling_triton import enlarge_triton
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 CPU = pytest.param("cpu", marks=pytest.mark.skipif(not INTERPRETED, reason="the interpreter wants TRITON_INTERPRET=1"))

@@ -9,10 +9,10 @@ from onnx import numpy_helper
 from torch import nn
 
 from benchmarks.widened import main, widened_network
-from core.errors import ModelError
-from export.networks import HeadSizes
-from export.networks.dla import DLASeg
-from export.onnx_model import save, to_onnx
+from fairmot.core.errors import ModelError
+from fairmot.export.networks import HeadSizes
+from fairmot.export.networks.dla import DLASeg
+from fairmot.export.onnx_model import save, to_onnx
 
 HALF = (8, 16, 32, 64, 128, 256)
 

@@ -12,13 +12,6 @@ from fuzz import mutations
 from fuzz.corpus import FEW, Corpus
 
 Command = Literal["track", "associate", "evaluate", "inspect"]
-COMMANDS: dict[Command, tuple[bool, str]] = {
-    "track": (False, "run_track.py"),
-    "associate": (True, "tracker"),
-    "evaluate": (True, "tracker.evaluation"),
-    "inspect": (True, "engine"),
-}
-"""Whether it is a module (`python -m`), and its name."""
 
 OUTPUT = "out"
 Seed = TypeVar("Seed")

@@ -17,10 +17,10 @@ import blob_network
 import cv2
 import numpy as np
 
-from engine.model import ModelInfo
-from engine.plan import BuildSettings, Host, Plan
-from engine.trt_graph import VERSION
-from engine.trt_layers import Layer
+from fairmot.engine.graph.prepare import VERSION
+from fairmot.engine.model import ModelInfo
+from fairmot.engine.trt.layers import Layer
+from fairmot.engine.trt.plan import BuildSettings, Host, Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (96, 64)
@@ -281,7 +281,7 @@ def _plan(folder: Path, weights: Path) -> bytes:
 
 
 def _stream() -> bytes:
-    """Detections of two people in `FEW` frames, as documented in `tracker.streams`."""
+    """Detections of two people in `FEW` frames, as documented in `fairmot.tracker.detection_file`."""
     frame = np.repeat(np.arange(1, FEW + 1, dtype=np.int32), 2)
     left = np.tile([10.0, 50.0], FEW) + frame
     embedding = np.random.default_rng(1).normal(size=(len(frame), 8)).astype(np.float32)

@@ -101,7 +101,7 @@ def plan(case: Case) -> None:
         data = case.damage(data, [case.corpus.models[0]["model.onnx"]])
     path = case.write("a.plan", data)
     case.command = "inspect"
-    case.arguments = ["inspect", str(path)]
+    case.arguments = [str(path)]
 
 
 def _change_plan(case: Case, data: bytes) -> bytes:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz import cases, corpus, file_cases, media_cases, word_cases  # noqa: F401 - they register their kinds
-from fuzz.cases import COMMANDS, Case, Medium
+from fuzz.cases import Case, Medium
 from fuzz.judge import STDERR, STDOUT, TEMPORARY, Fault, Outcome, Seen, compare, judge, snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,13 +175,12 @@ class Runner:
 
 def job_of(case: Case, timeout: float) -> dict[str, Any]:
     """Return what a server must know of a case."""
-    module, name = COMMANDS[case.command]
     temporary = case.folder / TEMPORARY
     temporary.mkdir(exist_ok=True)
     return {
-        "module": module,
-        "command": name if module else str(ROOT / name),
-        "arguments": case.arguments,
+        "module": True,
+        "command": "fairmot",
+        "arguments": [case.command, *case.arguments],
         "folder": str(case.folder),
         "stdout": str(case.folder / STDOUT),
         "stderr": str(case.folder / STDERR),

@@ -1,5 +1,5 @@
 // Runs CUDA kernels on the CPU: every thread of a block is a fibre, blocks run one after the other.
-// Enough of CUDA for plugins/kernels/*.cu: barriers, full-warp shuffles, atomics on int and unsigned.
+// Enough of CUDA for engine/cuda/kernels/*.cu: barriers, full-warp shuffles, atomics on int and unsigned.
 #pragma once
 
 #include <ucontext.h>

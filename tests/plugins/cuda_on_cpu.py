@@ -1,4 +1,4 @@
-"""Runs the real kernels without a GPU: `CudaOnCpu` stands where `plugins.gpu.Gpu` stands, g++ compiles the source."""
+"""Run the real kernels without a GPU: `CudaOnCpu` replaces `fairmot.engine.cuda.gpu.Gpu`, g++ compiles the source."""
 
 from __future__ import annotations
 

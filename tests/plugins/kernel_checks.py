@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.records import Frame
-from engine.decode import BackProjection, HeadOutputs, back_project, decode
-from engine.letterbox import Letterbox, Preprocessor
-from engine.model import ModelInfo
-from plugins.kernels import DecodeKernel, LetterboxKernel, Placement, TensorHeads
+from fairmot.core.records import Frame
+from fairmot.engine.cuda.kernels import DecodeKernel, LetterboxKernel, Placement, TensorHeads
+from fairmot.engine.decode import BackProjection, HeadOutputs, back_project, decode
+from fairmot.engine.letterbox import Letterbox, Preprocessor
+from fairmot.engine.model import ModelInfo
 
 # Levels that a YUV frame may lie from swscale's conversion. On x86 swscale rounds three terms down, which makes up
 # to 2.9 levels (measured over both matrices and ranges); the kernel rounds to the nearest, and the resize rounds both.
@@ -163,7 +163,7 @@ def random_heads(
 
 
 def cell_transforms(geometries: list[Letterbox], stride: int, mode: BackProjection) -> np.ndarray:
-    """`(n, 4)`: what `engine.decode.back_project` multiplies by and adds."""
+    """`(n, 4)`: what `fairmot.engine.decode.back_project` multiplies by and adds."""
     rows = []
     for geometry in geometries:
         source, target, resized = (

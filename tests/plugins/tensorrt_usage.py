@@ -83,7 +83,7 @@ class _Follower(ast.NodeVisitor):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         # What functions of our own other modules return.
-        path = _PROJECT.joinpath(*(node.module or "").split(".")).with_suffix(".py")
+        path = _PROJECT.joinpath(*(node.module or "").removeprefix("fairmot.").split(".")).with_suffix(".py")
         if not path.is_file():
             return
         names = {alias.name: alias.asname or alias.name for alias in node.names}

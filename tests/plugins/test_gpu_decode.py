@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from kernel_checks import cell_transforms, check_decode, decode_kernel, random_heads, tensor_heads
 
-from engine.decode import HeadOutputs, decode
-from engine.letterbox import Letterbox
+from fairmot.engine.decode import HeadOutputs, decode
+from fairmot.engine.letterbox import Letterbox
 
 pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")
 def gpu():
-    from plugins.gpu import Gpu
+    from fairmot.engine.cuda.gpu import Gpu
 
     return Gpu.open()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import ConfigError
+from fairmot.core.errors import ConfigError
 
 pytestmark = pytest.mark.gpu
 
@@ -25,7 +25,7 @@ def test_torch_and_pycuda_share_context_and_stream(tmp_path, monkeypatch) -> Non
     import pycuda.driver
     import torch
 
-    from plugins.gpu import Gpu, gpu_obstacle
+    from fairmot.engine.cuda.gpu import Gpu, gpu_obstacle
 
     monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path))
     assert gpu_obstacle() is None
@@ -58,7 +58,7 @@ def test_torch_and_pycuda_share_context_and_stream(tmp_path, monkeypatch) -> Non
 
 
 def test_a_missing_device_is_a_clear_error() -> None:
-    from plugins.gpu import Gpu
+    from fairmot.engine.cuda.gpu import Gpu
 
     with pytest.raises(ConfigError, match="no GPU number 99"):
         Gpu.open(99)

@@ -6,14 +6,14 @@ import kernel_checks
 import numpy as np
 import pytest
 
-from core.records import Frame
+from fairmot.core.records import Frame
 
 pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")
 def gpu():
-    from plugins.gpu import Gpu
+    from fairmot.engine.cuda.gpu import Gpu
 
     return Gpu.open()
 

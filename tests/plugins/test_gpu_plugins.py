@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gpu
 @pytest.fixture(scope="module")
 def trt() -> Any:
     tensorrt = pytest.importorskip("tensorrt")
-    from plugins import library
+    from fairmot.plugins import library
 
     library.load(tensorrt)
     return tensorrt
@@ -62,7 +62,7 @@ def config_of(trt: Any, builder: Any) -> Any:
     """Return a configuration that needs neither cuBLAS nor cuDNN, as engines are built."""
     config = builder.create_builder_config()
     if int(trt.__version__.split(".")[0]) < 10:
-        from engine.trt_weak_types import leave_out_libraries
+        from fairmot.engine.trt.capabilities import leave_out_libraries
 
         leave_out_libraries(config, keep_cublas=False)
     return config

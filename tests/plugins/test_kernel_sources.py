@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from core import trust
-from core.errors import ConfigError
-from plugins import nvrtc
+from fairmot.core import trust
+from fairmot.core.errors import ConfigError
+from fairmot.engine.cuda import nvrtc
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted((ROOT / "plugins" / "kernels").glob("*.cu"))
+SOURCES = sorted((ROOT / "engine" / "cuda" / "kernels").glob("*.cu"))
 
 
 def test_there_are_sources() -> None:
@@ -136,15 +136,15 @@ def test_what_keeps_the_gpu_from_use(
         (packages / "pycuda" / "__init__.py").write_text("")
     (tmp_path / "driver.c").write_text(DRIVER)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", tmp_path / "driver.c"], check=True)
-    for name in ("core/errors.py", "core/files.py", "core/trust.py", "plugins/gpu.py", "plugins/nvrtc.py"):
-        (packages / name).parent.mkdir(exist_ok=True, parents=True)
-        shutil.copy(ROOT / name, packages / name)
+    for name in ("core/errors.py", "core/files.py", "core/trust.py", "engine/cuda/gpu.py", "engine/cuda/nvrtc.py"):
+        (packages / "fairmot" / name).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(ROOT / name, packages / "fairmot" / name)
     status, count, version = map(str, driver)
     environment = {"DRIVER_STATUS": status, "DRIVER_COUNT": count, "DRIVER_VERSION": version}
     # -S: the site packages of this environment, with its torch, stay out.
     code = (
         f"import sys; sys.path.insert(0, {str(packages)!r})\n"
-        "from plugins.gpu import gpu_obstacle; print(gpu_obstacle())"
+        "from fairmot.engine.cuda.gpu import gpu_obstacle; print(gpu_obstacle())"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-E", "-c", code],

@@ -14,10 +14,10 @@ from cuda_on_cpu import CudaOnCpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.records import Frame
-from engine.letterbox import Preprocessor
-from engine.trt_images import IMAGE_SCALE
-from plugins.kernels.letterbox import axis_taps, yuv_matrix
+from fairmot.core.records import Frame
+from fairmot.engine.cuda.kernels.letterbox import axis_taps, yuv_matrix
+from fairmot.engine.graph.input_scale import IMAGE_SCALE
+from fairmot.engine.letterbox import Preprocessor
 
 pytestmark = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="needs g++")
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError
-from plugins import build, library, nvrtc
-from plugins.library import SOURCES, PluginLibrary, source_version
+from fairmot.core.errors import ConfigError
+from fairmot.engine.cuda import nvrtc
+from fairmot.plugins import build, library
+from fairmot.plugins.library import SOURCES, PluginLibrary, source_version
 
 NAME = "libfairmot_plugins_trt8.so"
 PLANTED = """
@@ -70,7 +71,7 @@ def test_facts_are_read_from_the_bytes(place: Path) -> None:
 )
 def test_a_file_that_says_nothing_of_use(place: Path, content: bytes) -> None:
     place.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"cannot be read \(.*\); run `python -m plugins build` again\.") as caught:
+    with pytest.raises(ConfigError, match=r"cannot be read \(.*\); run `fairmot plugins` again\.") as caught:
         library.find((8, 6, 0))
     assert "\n" not in str(caught.value)
 

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.commands import plugins as main
 
-from core.errors import ConfigError, OutputError
-from plugins import build, library
-from plugins.__main__ import main
-from plugins.build import Headers, find_headers, find_nvcc, parse_architectures
-from plugins.driver import Driver
-from plugins.library import PluginLibrary, source_version
+from fairmot.core.errors import ConfigError, OutputError
+from fairmot.engine.cuda.driver import Driver
+from fairmot.plugins import build, library
+from fairmot.plugins.build import Headers, find_headers, find_nvcc, parse_architectures
+from fairmot.plugins.library import PluginLibrary, source_version
 
 HOPPER = Driver(cuda=(13, 0), compute_capability=(9, 0))
 
@@ -100,7 +100,7 @@ class TestHeaders:
         assert find_nvcc() == nvcc
 
     def test_without_gpu_architectures_are_named(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["build"]) == ConfigError.exit_code
+        assert main([]) == ConfigError.exit_code
         assert "There is no NVIDIA GPU to build for; name compute capabilities" in capsys.readouterr().err
 
 
@@ -133,7 +133,7 @@ class TestFault:
             (
                 {"version": "0" * 16},
                 HOPPER,
-                "lib.so was built from other sources; run `python -m plugins build` again.",
+                "lib.so was built from other sources; run `fairmot plugins` again.",
             ),
             ({"tensorrt": (10, 16, 1)}, HOPPER, "lib.so was built for TensorRT 10.16, but 8.6 is installed; run "),
             ({}, Driver((12, 4), (9, 0)), "lib.so was built with CUDA 13.0, but the driver runs CUDA 12.4; update "),
@@ -153,7 +153,7 @@ class TestFind:
         monkeypatch.setattr(library, "library_folders", lambda: [tmp_path / "package", tmp_path / "user"])
 
     def test_missing(self) -> None:
-        sentence = r"The plugins are not built for TensorRT 10\.16; run `python -m plugins build`\."
+        sentence = r"The plugins are not built for TensorRT 10\.16; run `fairmot plugins`\."
         with pytest.raises(ConfigError, match=sentence):
             library.find((10, 16, 1))
 
@@ -161,14 +161,14 @@ class TestFind:
         path = tmp_path / "user" / "libfairmot_plugins_trt8.so"
         path.parent.mkdir()
         path.write_text("no library")
-        with pytest.raises(ConfigError, match=r"trt8\.so cannot be read .*run `python -m plugins build` again\."):
+        with pytest.raises(ConfigError, match=r"trt8\.so cannot be read .*run `fairmot plugins` again\."):
             library.find((8, 6, 0))
 
     def test_obstacle_says_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(library, "installed_tensorrt", lambda: None)
         assert library.obstacle() == "TensorRT is not installed; run `pip install tensorrt`."
         monkeypatch.setattr(library, "installed_tensorrt", lambda: (11, 1, 0))
-        assert library.obstacle() == "The plugins are not built for TensorRT 11.1; run `python -m plugins build`."
+        assert library.obstacle() == "The plugins are not built for TensorRT 11.1; run `fairmot plugins`."
 
 
 def test_installed_version_is_read_without_importing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ def test_compiler_failure_is_one_sentence(
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     folder = headers(tmp_path / "include", (8, 6, 0))
     monkeypatch.setattr(build, "installed_tensorrt", lambda: (8, 6, 0))
-    arguments = ["build", "--architectures", "90", "--tensorrt-include", str(folder), "--output", str(tmp_path / "out")]
+    arguments = ["--architectures", "90", "--tensorrt-include", str(folder), "--output", str(tmp_path / "out")]
     assert main(arguments) == ConfigError.exit_code
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: nvcc could not compile ")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError
-from plugins import build
-from plugins.build import Headers, find_nvcc
-from plugins.library import source_version
+from fairmot.core.errors import ConfigError
+from fairmot.plugins import build
+from fairmot.plugins.build import Headers, find_nvcc
+from fairmot.plugins.library import source_version
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.errors import UserError
-from tracker.streams import read_stream
+from fairmot.core.errors import UserError
+from fairmot.tracker.detection_file import read_stream
 
 GOOD: dict[str, Any] = {
     "frame": np.array([3, 1, 3]),

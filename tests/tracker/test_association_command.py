@@ -1,4 +1,4 @@
-"""The command `python -m tracker`."""
+"""The command `fairmot associate`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import ConfigError
-from core.records import Detections
-from tracker import TrackerSettings
-from tracker.command import main, parse
-from tracker.motchallenge import read_results
-from tracker.presets import PRESETS
-from tracker.streams import StreamWriter
+from fairmot.cli.commands.associate import main, parse
+from fairmot.core.errors import ConfigError
+from fairmot.core.records import Detections
+from fairmot.tracker import TrackerSettings
+from fairmot.tracker.detection_file import StreamWriter
+from fairmot.tracker.motchallenge import read_results
+from fairmot.tracker.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -172,7 +172,7 @@ def test_outputs_that_would_collide(tmp_path: Path) -> None:
 
 
 def test_the_process_answers_with_a_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tracker"]
+    command = [sys.executable, "-m", "fairmot", "associate"]
     done = subprocess.run([*command, str(tmp_path / "no"), "-o", "x"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert (

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import UserError
-from core.records import Detections
-from core.sequence_info import MOST_FRAMES
-from tracker import FairMOTTracker
-from tracker.command import main, track
-from tracker.costs import MOST_BOXES
-from tracker.evaluation import evaluate, evaluate_sequence, find_sequences
-from tracker.evaluation import overlap as limits
-from tracker.motchallenge import read_results
-from tracker.presets import PRESETS
-from tracker.streams import DetectionStream, StreamWriter, read_stream
+from fairmot.cli.commands.associate import main, track
+from fairmot.core.errors import UserError
+from fairmot.core.records import Detections
+from fairmot.core.sequence_info import MOST_FRAMES
+from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.costs import MOST_BOXES
+from fairmot.tracker.detection_file import DetectionStream, StreamWriter, read_stream
+from fairmot.tracker.evaluation import evaluate, evaluate_sequence, find_sequences
+from fairmot.tracker.evaluation import overlap as limits
+from fairmot.tracker.motchallenge import read_results
+from fairmot.tracker.presets import PRESETS
 
 FAR = 99_999_999
 
@@ -148,7 +148,7 @@ def test_detections_that_do_not_count_are_not_too_many() -> None:
 
 
 def test_too_many_lost_tracks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tracker.fairmot._MOST_PAIRS", 1000)
+    monkeypatch.setattr("fairmot.tracker.fairmot._MOST_PAIRS", 1000)
     tracker = FairMOTTracker()
     tracker.update(crowd(20))
     tracker.update(crowd(20))

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.records import Detections
-from tracker import FairMOTTracker, TrackerSettings
-from tracker.camera import drift
-from tracker.costs import iou_distance
-from tracker.flow import CameraMotion
-from tracker.kalman import KalmanFilter, WidthKalmanFilter
-from tracker.presets import PRESETS
+from fairmot.core.records import Detections
+from fairmot.tracker import FairMOTTracker, TrackerSettings
+from fairmot.tracker.costs import iou_distance
+from fairmot.tracker.gmc.flow import CameraMotion
+from fairmot.tracker.gmc.shift import drift
+from fairmot.tracker.kalman import KalmanFilter, WidthKalmanFilter
+from fairmot.tracker.presets import PRESETS
 
 
 def people(count: int, seed: int = 0) -> np.ndarray:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.errors import OutputError, UserError
-from core.records import Detections
-from tracker.streams import DetectionStream, StreamWriter, find_streams, name_of, read_stream
+from fairmot.core.errors import OutputError, UserError
+from fairmot.core.records import Detections
+from fairmot.tracker.detection_file import DetectionStream, StreamWriter, find_streams, name_of, read_stream
 
 
 def detections(seed: int, count: int, size: int = 4) -> Detections:

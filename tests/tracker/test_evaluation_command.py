@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.commands import evaluate as main
 
-from core.errors import UserError
-from tracker.evaluation import Split, evaluate, evaluate_sequence, find_sequences, split_frames
-from tracker.evaluation.__main__ import main
+from fairmot.core.errors import UserError
+from fairmot.tracker.evaluation import Split, evaluate, evaluate_sequence, find_sequences, split_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -63,7 +63,8 @@ def test_whole_command(folders: tuple[Path, Path], tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "tracker.evaluation",
+        "fairmot",
+        "evaluate",
         *map(str, folders),
         "--json",
         str(tmp_path / "out" / "s.json"),

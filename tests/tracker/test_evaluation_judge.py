@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.evaluation import Benchmark, Scores, evaluate, evaluate_sequence, find_sequences
+from fairmot.tracker.evaluation import Benchmark, Scores, evaluate, evaluate_sequence, find_sequences
 
 MOT17 = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "mot17" / "mot17-sdp-text.zip"
 MEASURES = {

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import UserError
-from core.records import Detections, Tracks, TrackState
-from tracker import FairMOTTracker, TrackerSettings
+from fairmot.core.errors import UserError
+from fairmot.core.records import Detections, Tracks, TrackState
+from fairmot.tracker import FairMOTTracker, TrackerSettings
 
 BOXES_ONLY = TrackerSettings(use_embeddings=False)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tracker import FairMOTTracker
-from tracker.command import track
-from tracker.evaluation import Scores, score
-from tracker.interpolation import interpolate
-from tracker.motchallenge import Boxes, read_ground_truth
-from tracker.streams import DetectionStream, find_streams, read_stream
+from fairmot.cli.commands.associate import track
+from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.detection_file import DetectionStream, find_streams, read_stream
+from fairmot.tracker.evaluation import Scores, score
+from fairmot.tracker.interpolation import interpolate
+from fairmot.tracker.motchallenge import Boxes, read_ground_truth
 
 METRICS = Path(__file__).resolve().parents[1] / "metrics.json"
 DATA = METRICS.parents[2] / "shared" / "data"

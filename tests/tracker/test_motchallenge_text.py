@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import UserError
-from tracker.costs import MOST_BOXES
-from tracker.motchallenge import read_detections, read_ground_truth, read_results, read_sequence_info
+from fairmot.core.errors import UserError
+from fairmot.tracker.costs import MOST_BOXES
+from fairmot.tracker.motchallenge import read_detections, read_ground_truth, read_results, read_sequence_info
 
 GOOD = "1,1,10,20,30,40,1\n"
 
@@ -130,9 +130,9 @@ def test_unreadable(tmp_path: Path) -> None:
         read_results(tmp_path / "none.txt")
     with pytest.raises(UserError, match="Cannot read"):
         read_results(tmp_path)
-    (tmp_path / "video.mp4").write_bytes(b"\x00\xff\xfe\x80")
+    (tmp_path / "fairmot.video.mp4").write_bytes(b"\x00\xff\xfe\x80")
     with pytest.raises(UserError, match="is not a text file"):
-        read_detections(tmp_path / "video.mp4")
+        read_detections(tmp_path / "fairmot.video.mp4")
 
 
 def test_numbers_that_only_python_reads(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.records import Detections
-from tracker import FairMOTTracker
-from tracker.assignment import assign, assign_in_square
-from tracker.costs import cosine_distance, cosine_distance_by_pair, normalised
-from tracker.presets import PRESETS
-from tracker.settings import TrackerSettings
+from fairmot.core.records import Detections
+from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.assignment import assign, assign_in_square
+from fairmot.tracker.costs import cosine_distance, cosine_distance_by_pair, normalised
+from fairmot.tracker.presets import PRESETS
+from fairmot.tracker.settings import TrackerSettings
 
 FAIRMOT = replace(PRESETS["fairmot"], reference_faults=True)
 BY_BOXES = replace(PRESETS["byte-motion"], reference_faults=True)

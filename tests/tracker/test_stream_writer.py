@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import OutputError, UserError
-from core.records import Detections
-from tracker.command import main
-from tracker.stream_writer import LOG_MAGIC
-from tracker.streams import DetectionStream, StreamWriter, read_stream
+from fairmot.cli.commands.associate import main
+from fairmot.core.errors import OutputError, UserError
+from fairmot.core.records import Detections
+from fairmot.tracker.detection_file import DetectionStream, StreamWriter, read_stream
+from fairmot.tracker.detection_log import LOG_MAGIC
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"frame", "tlbr", "score", "class_id", "embedding", "processed", "fps", "width", "height", "n_frames"}
@@ -163,8 +163,8 @@ def test_a_record_that_claims_terabytes(tmp_path: Path) -> None:
 RUN = """
 import sys, time
 import numpy as np
-from core.records import Detections
-from tracker.streams import StreamWriter
+from fairmot.core.records import Detections
+from fairmot.tracker.detection_file import StreamWriter
 
 writer = StreamWriter(sys.argv[1], 25, (640, 480))
 for frame in range(1, 10**9):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.assignment import assign
-from tracker.costs import (
+from fairmot.tracker.assignment import assign
+from fairmot.tracker.costs import (
     cosine_distance,
     forbid_other_classes,
     fuse_motion,

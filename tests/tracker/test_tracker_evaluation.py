@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from core.errors import UserError
-from tracker.evaluation import Scores, evaluate, score_table
+from fairmot.core.errors import UserError
+from fairmot.tracker.evaluation import Scores, evaluate, score_table
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

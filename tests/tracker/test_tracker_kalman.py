@@ -6,7 +6,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.kalman import COVARIANCE, POSITION, VARIANCE, VELOCITY, VELOCITY_VARIANCE, KalmanFilter, WidthKalmanFilter
+from fairmot.tracker.kalman import (
+    COVARIANCE,
+    POSITION,
+    VARIANCE,
+    VELOCITY,
+    VELOCITY_VARIANCE,
+    KalmanFilter,
+    WidthKalmanFilter,
+)
 
 POSITION_WEIGHT, VELOCITY_WEIGHT = 1 / 20, 1 / 160
 MOTION = np.eye(8) + np.eye(8, k=4)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.records import Detections
-from tracker import FairMOTTracker
-from tracker.presets import PRESETS
+from fairmot.core.records import Detections
+from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.presets import PRESETS
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "golden" / "association"
 SEQUENCES = ("MOT17-05", "MOT17-09", "MOT17-13")

@@ -6,8 +6,8 @@ from dataclasses import fields
 
 import pytest
 
-from core.errors import ConfigError
-from tracker import FairMOTTracker, TrackerSettings
+from fairmot.core.errors import ConfigError
+from fairmot.tracker import FairMOTTracker, TrackerSettings
 
 
 @pytest.mark.parametrize(

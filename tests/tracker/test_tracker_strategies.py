@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import ConfigError
-from tracker import TrackerSettings
-from tracker.costs import (
+from fairmot.core.errors import ConfigError
+from fairmot.tracker import TrackerSettings
+from fairmot.tracker.costs import (
     cosine_distance,
     fuse_overlap,
     fuse_scores,
@@ -20,7 +20,7 @@ from tracker.costs import (
     iou_distance,
     near_duplicates,
 )
-from tracker.presets import PRESETS, preset
+from fairmot.tracker.presets import PRESETS, preset
 
 
 def boxes(seed: int, count: int, spread: float) -> np.ndarray:

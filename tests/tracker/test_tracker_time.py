@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.records import Detections, Tracks
-from tracker import FairMOTTracker, TrackerSettings
-from tracker.clock import Clock
-from tracker.command import track
-from tracker.presets import PRESETS
-from tracker.streams import StreamWriter, read_stream
+from fairmot.cli.commands.associate import track
+from fairmot.core.records import Detections, Tracks
+from fairmot.tracker import FairMOTTracker, TrackerSettings
+from fairmot.tracker.clock import Clock
+from fairmot.tracker.detection_file import StreamWriter, read_stream
+from fairmot.tracker.presets import PRESETS
 
 NOBODY = Detections.empty()
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from export.networks import build_network
-from export.networks.deform_conv import DeformConv2d, triton_builds
+from fairmot.export.networks import build_network
+from fairmot.export.networks.deform_conv import DeformConv2d, triton_builds
 
 pytestmark = pytest.mark.gpu
 
@@ -48,11 +48,11 @@ def trained(folder, steps):
     pytest.importorskip("av", reason="PyAV, which the training's packages want, is not installed")
     from trainee import blob_store
 
-    from training.augment import Augmenter, AugmentSettings
-    from training.distributed import Processes
-    from training.losses import FairMOTLoss
-    from training.settings import TrainSettings
-    from training.trainer import Trainer, repeat_to_the_bit
+    from fairmot.training.augment import Augmenter, AugmentSettings
+    from fairmot.training.distributed import Processes
+    from fairmot.training.losses import FairMOTLoss
+    from fairmot.training.settings import TrainSettings
+    from fairmot.training.trainer import Trainer, repeat_to_the_bit
 
     repeat_to_the_bit()
     device = torch.device("cuda", torch.cuda.current_device())

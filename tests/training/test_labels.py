@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from trainee import blobs, write_folder
 
-from core.errors import ConfigError, SourceError
-from training.loading import HELD_OUT, load_samples
-from training.samples import Kind, crop_sheets, is_named, read_labels, scene_of
-from training.settings import TrainSettings
+from fairmot.core.errors import ConfigError, SourceError
+from fairmot.training.loading import HELD_OUT, load_samples
+from fairmot.training.samples import Kind, crop_sheets, is_named, read_labels, scene_of
+from fairmot.training.settings import TrainSettings
 
 PEOPLE = {0: 0}
 MINE = TrainSettings(sets={"mine": 1.0}, workers=1)

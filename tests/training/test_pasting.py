@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from trainee import write_folder
 
-from core.errors import ConfigError, SourceError
-from training.loading import load_samples
-from training.pasting import fitted_plane, paste_into
-from training.samples import Kind, Sample
-from training.settings import TrainSettings
-from training.sprites import CrowdSettings, Cutout
+from fairmot.core.errors import ConfigError, SourceError
+from fairmot.training.loading import load_samples
+from fairmot.training.pasting import fitted_plane, paste_into
+from fairmot.training.samples import Kind, Sample
+from fairmot.training.settings import TrainSettings
+from fairmot.training.sprites import CrowdSettings, Cutout
 
 
 def frame(feet, slope=0.5, horizon=40.0, identities=None) -> Sample:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.jpeg import jpeg_loss
-from training.photometric import PhotometricSettings, motion_blur, photometric
-from video.scene import Scene
+from fairmot.training.jpeg import jpeg_loss
+from fairmot.training.photometric import PhotometricSettings, motion_blur, photometric
+from fairmot.video.synthetic.scene import Scene
 
 
 @pytest.fixture(scope="module")

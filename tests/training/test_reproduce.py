@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.errors import SourceError
-from training.reproduction import steps_done, unpack
+from fairmot.core.errors import SourceError
+from fairmot.training.reproduction import steps_done, unpack
 
 
 def write_tar(path, files):
@@ -55,7 +55,16 @@ def test_steps_done(tmp_path):
 
 
 def test_command_without_data(tmp_path):
-    command = [sys.executable, "-m", "training.reproduce", "--data", str(tmp_path), "--output", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "fairmot",
+        "reproduce",
+        "--data",
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "out"),
+    ]
     done = subprocess.run(command, cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True)
     assert done.returncode == 1
     assert "There are no tar files" in done.stderr

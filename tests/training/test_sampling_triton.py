@@ -6,11 +6,11 @@ import pytest
 import torch
 from trainee import SIZE, blob_store
 
-from training import augment
-from training.augment import Augmenter, AugmentSettings
+from fairmot.training import augment
+from fairmot.training.augment import Augmenter, AugmentSettings
 
 pytest.importorskip("triton", reason="Triton is not installed")
-from training.sampling_triton import sample_triton
+from fairmot.training.sampling_triton import sample_triton
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from core.errors import ConfigError
-from training.augment import AugmentSettings
-from training.photometric import PhotometricSettings
-from training.settings import TrainSettings
-from training.sprites import CrowdSettings
+from fairmot.core.errors import ConfigError
+from fairmot.training.augment import AugmentSettings
+from fairmot.training.photometric import PhotometricSettings
+from fairmot.training.settings import TrainSettings
+from fairmot.training.sprites import CrowdSettings
 
 
 @pytest.mark.parametrize(

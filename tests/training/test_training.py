@@ -6,15 +6,15 @@ import pytest
 import torch
 from trainee import SIZE, blob_store, blobs
 
-from core.errors import ConfigError, SourceError
-from training.augment import Augmenter, AugmentSettings, Batch, _inverse
-from training.compose import compose
-from training.losses import FairMOTLoss, focal_loss, gaussian_radius, make_targets
-from training.samples import Kind, fitted, read_image
-from training.settings import TrainSettings
-from training.sprites import CrowdSettings, Cutout
-from training.store import require_memory
-from training.trainer import learning_rate
+from fairmot.core.errors import ConfigError, SourceError
+from fairmot.training.augment import Augmenter, AugmentSettings, Batch, _inverse
+from fairmot.training.compose import compose
+from fairmot.training.losses import FairMOTLoss, focal_loss, gaussian_radius, make_targets
+from fairmot.training.samples import Kind, fitted, read_image
+from fairmot.training.settings import TrainSettings
+from fairmot.training.sprites import CrowdSettings, Cutout
+from fairmot.training.store import require_memory
+from fairmot.training.trainer import learning_rate
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_whole_picture_is_the_letterboxed_picture(store):
 def test_boxes_follow_the_pixels(store, monkeypatch):
     """Under every geometric change the bright rectangles stay inside their boxes."""
     augmenter = Augmenter(store, SIZE, AugmentSettings(minimum_height=4), 3)
-    monkeypatch.setattr("training.augment.photometric", lambda images, settings, generator: images)
+    monkeypatch.setattr("fairmot.training.augment.photometric", lambda images, settings, generator: images)
     batch = augmenter.batch(16, 0)
     checked = 0
     for image, boxes, kinds in zip(batch.images, batch.tlbr, batch.kinds, strict=True):

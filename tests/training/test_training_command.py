@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.commands import reproduce as reproduce_main
+from support.commands import train as main
 from trainee import make_trainer, write_folder
 
-from core.errors import ConfigError, OutputError
-from training.command import DEFAULT_OUTPUT, parse
-from training.progress import EpochLog, read_log
-from training.reproduce import main as reproduce_main
-from training.reproduction import steps_done
-from training.train import main
-from training.trainer import DivergedError
+from fairmot.core.errors import ConfigError, OutputError
+from fairmot.training.command import DEFAULT_OUTPUT, parse
+from fairmot.training.progress import EpochLog, read_log
+from fairmot.training.reproduction import steps_done
+from fairmot.training.trainer import DivergedError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -121,7 +121,7 @@ def test_output_is_a_file(command, tmp_path, capfd, inside):
 def test_a_finished_run_is_left_alone(command, tmp_path, capfd, monkeypatch):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("training.command._report", lambda trainer: None)  # takes time
+        patch.setattr("fairmot.training.command._report", lambda trainer: None)  # takes time
         assert main(command) == 0
     before = {path: path.read_bytes() for path in run.iterdir()}
     resume = ["--resume", str(run / "last.pth")]
@@ -172,7 +172,7 @@ _FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from trainee import make_trainer
-from core.errors import OutputError
+from fairmot.core.errors import OutputError
 
 trainer = make_trainer(Path(sys.argv[1]), 4)
 trainer.save()
@@ -271,7 +271,7 @@ def workers_of(process):
 
 def start(arguments):
     """Start the command in a session of its own."""
-    line = [sys.executable, "-m", "training.train", *arguments]
+    line = [sys.executable, "-m", "fairmot", "train", *arguments]
     return subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -314,7 +314,7 @@ _TWO = """
 import os, signal, sys
 from pathlib import Path
 from trainee import make_trainer
-from training.distributed import joined_processes
+from fairmot.training.distributed import joined_processes
 
 with joined_processes() as processes:
     trainer = make_trainer(Path(sys.argv[1]), 1000, processes)
@@ -369,7 +369,7 @@ def test_reproduce_passes_signals_on(tmp_path):
 def test_without_pytorch(tmp_path, module):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
     done = subprocess.run(
-        [sys.executable, "-m", f"training.{module}", "--data", "d", "--output", str(tmp_path / "out")],
+        [sys.executable, "-m", "fairmot", module, "--data", "d", "--output", str(tmp_path / "out")],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.commands import export
+from support.commands import train as main
 from trainee import make_trainer, write_folder
 
-from core.errors import ConfigError, SourceError
-from engine.model import ModelInfo
-from export.__main__ import main as export
-from training.command import parse
-from training.loading import HELD_OUT, load_samples
-from training.measure import constant_batch_speed, costliest_operations
-from training.progress import plot, read_log
-from training.samples import scene_of
-from training.settings import TrainSettings
-from training.store import identities_of
-from training.train import main
-from training.validate import validate
+from fairmot.core.errors import ConfigError, SourceError
+from fairmot.engine.model import ModelInfo
+from fairmot.training.command import parse
+from fairmot.training.loading import HELD_OUT, load_samples
+from fairmot.training.measure import constant_batch_speed, costliest_operations
+from fairmot.training.progress import plot, read_log
+from fairmot.training.samples import scene_of
+from fairmot.training.settings import TrainSettings
+from fairmot.training.store import identities_of
+from fairmot.training.validate import validate
 
 
 def test_training_learns_to_detect(tmp_path):
@@ -56,12 +56,12 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path, monkeypatch):
     straight = make_trainer(tmp_path / "a", 10)
     straight.run(lambda network: {}, epoch=4)
     broken = make_trainer(tmp_path / "b", 10)
-    monkeypatch.setattr("training.trainer._SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("fairmot.training.trainer._SAVE_SECONDS", 0.0)
     learn = broken.learn
 
     def learn_until_killed(batch, targets):
         if broken.step == 6:  # saved after every step up to here
-            monkeypatch.setattr("training.trainer._SAVE_SECONDS", 1e9)
+            monkeypatch.setattr("fairmot.training.trainer._SAVE_SECONDS", 1e9)
         if broken.step == 7:
             raise KeyboardInterrupt
         learn(batch, targets)
@@ -179,10 +179,9 @@ def recipe(tmp_path):
     return path
 
 
-def test_command(own_data, recipe, tmp_path, monkeypatch):
-    command = ["train", "--config", str(recipe), "--data", str(own_data), "--output", str(tmp_path / "run")]
-    monkeypatch.setattr("sys.argv", command)
-    assert main() == 0
+def test_command(own_data, recipe, tmp_path):
+    command = ["--config", str(recipe), "--data", str(own_data), "--output", str(tmp_path / "run")]
+    assert main(command) == 0
     (line,) = read_log(tmp_path / "run" / "log.jsonl")[-1:]
     assert line["step"] == 2
     assert {"ap", "recall", "identity_auc"} <= set(line)
@@ -190,18 +189,16 @@ def test_command(own_data, recipe, tmp_path, monkeypatch):
     assert speed["constant_batch_images_per_second"] > 0
     assert (tmp_path / "run" / "log.png").exists()
     for fault in (["--settings.sets", "{}"], ["--resume", str(tmp_path / "none.pth")]):
-        monkeypatch.setattr("sys.argv", [*command, *fault])
-        assert main() == 2
+        assert main([*command, *fault]) == 2
 
 
-def test_two_classes_from_labels_to_the_model(own_data, recipe, tmp_path, monkeypatch):
+def test_two_classes_from_labels_to_the_model(own_data, recipe, tmp_path):
     for path in (own_data / "mine" / "labels_with_ids").iterdir():
         path.write_text(path.read_text().replace("0 3 ", "2 3 "))
     recipe.write_text(recipe.read_text() + "  classes: {bag: [2], person: [0]}\n")
     run = tmp_path / "run"
-    command = ["train", "--config", str(recipe), "--data", str(own_data), "--output", str(run)]
-    monkeypatch.setattr("sys.argv", command)
-    assert main() == 0
+    command = ["--config", str(recipe), "--data", str(own_data), "--output", str(run)]
+    assert main(command) == 0
     (line,) = read_log(run / "log.jsonl")[-1:]
     assert {"ap", "ap/person", "recall/bag"} <= set(line)
     model = tmp_path / "two.onnx"
@@ -223,7 +220,7 @@ _TWO = """
 import sys, torch
 from pathlib import Path
 from trainee import make_trainer
-from training.distributed import joined_processes
+from fairmot.training.distributed import joined_processes
 
 with joined_processes() as processes:
     trainer = make_trainer(Path(sys.argv[1]), 3, processes)

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from trainee import SIZE, blob_store
 
-from training.augment import Augmenter, AugmentSettings
-from training.separation import separation
-from training.validate import _Found, average_precision, decode, iou, match, validate
+from fairmot.training.augment import Augmenter, AugmentSettings
+from fairmot.training.separation import separation
+from fairmot.training.validate import _Found, average_precision, decode, iou, match, validate
 
 
 def test_decode_reads_the_peak():

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from export.networks import HeadSizes, Network
-from training.augment import Augmenter, AugmentSettings
-from training.distributed import Processes
-from training.losses import FairMOTLoss
-from training.samples import Sample
-from training.settings import TrainSettings
-from training.store import Store
-from training.trainer import Trainer
+from fairmot.export.networks import HeadSizes, Network
+from fairmot.training.augment import Augmenter, AugmentSettings
+from fairmot.training.distributed import Processes
+from fairmot.training.losses import FairMOTLoss
+from fairmot.training.samples import Sample
+from fairmot.training.settings import TrainSettings
+from fairmot.training.store import Store
+from fairmot.training.trainer import Trainer
 
 SIZE = (128, 96)
 

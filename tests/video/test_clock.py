@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from video.clock import PresentationClock
+from fairmot.video.clock import PresentationClock
 
 
 def times(stamps: list[float | None], rate: float = 10.0, numbers: list[int] | None = None) -> list[float]:

@@ -11,8 +11,8 @@ import av
 import clip_files as clips
 import pytest
 
-from video import open_source
-from video.structure import is_cut, lacks_index
+from fairmot.video import open_source
+from fairmot.video.structure import is_cut, lacks_index
 
 
 def write_with_gaps(path: Path, ticks: list[int], codec: str = "mpeg4") -> Path:

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import pytest
 
-from core import SourceError
-from core.limits import MAX_PIXELS
-from video import open_source
-from video.playlists import check_playlist
-from video.stream import VideoSource
+from fairmot.core import SourceError
+from fairmot.core.limits import MAX_PIXELS
+from fairmot.video import open_source
+from fairmot.video.playlists import check_playlist
+from fairmot.video.stream import VideoSource
 
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core import ConfigError, SourceError
-from video import open_source
-from video.demo import DemoSource
-from video.scene import Scene
+from fairmot.core import ConfigError, SourceError
+from fairmot.video import open_source
+from fairmot.video.synthetic.demo import DemoSource
+from fairmot.video.synthetic.scene import Scene
 
 
 def test_the_bare_demo_has_its_documented_defaults():

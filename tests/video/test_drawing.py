@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import Tracks
-from video.drawing import TRAIL_LENGTH, Trails, color_of, draw_tracks
+from fairmot.core import Tracks
+from fairmot.video.drawing import TRAIL_LENGTH, Trails, color_of, draw_tracks
 
 
 def tracks(ids: list[int], boxes: list[tuple[float, float, float, float]]) -> Tracks:

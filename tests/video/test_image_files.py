@@ -16,9 +16,9 @@ import image_files as files
 import numpy as np
 import pytest
 
-from video.c_stderr import can_collect_stderr, collected_stderr
-from video.image_file import read_image
-from video.image_header import ImageError, read_header
+from fairmot.video.c_stderr import can_collect_stderr, collected_stderr
+from fairmot.video.image_file import read_image
+from fairmot.video.image_header import ImageError, read_header
 
 ALL = (".bmp", ".jpg", ".png", ".tif", ".webp")
 

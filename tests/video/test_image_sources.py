@@ -14,9 +14,9 @@ import image_files
 import numpy as np
 import pytest
 
-from core import SourceError
-from video import expand_sources, open_source
-from video.images import natural_key
+from fairmot.core import SourceError
+from fairmot.video import expand_sources, open_source
+from fairmot.video.images import natural_key
 
 
 def write_images(folder: Path, names: list[str], size: tuple[int, int] = (24, 16)) -> Path:

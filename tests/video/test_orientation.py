@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from video import open_source
-from video.orientation import Orientation, from_display_matrix
-from video.stream import VideoSource
+from fairmot.video import open_source
+from fairmot.video.orientation import Orientation, from_display_matrix
+from fairmot.video.stream import VideoSource
 
 ONE = 1 << 16
 

@@ -11,7 +11,7 @@ import clip_files as clips
 import numpy as np
 import pytest
 
-from video import open_source, pyav
+from fairmot.video import open_source, pyav
 
 
 def mpeg_crc(data: bytes) -> bytes:

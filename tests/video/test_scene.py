@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import video.scene
-from video import open_source
-from video.crowd import Crowd
-from video.figure import draw_figure
-from video.scene import Optics, Scene
-from video.wardrobe import Appearance
+import fairmot.video.synthetic.scene
+from fairmot.video import open_source
+from fairmot.video.synthetic.crowd import Crowd
+from fairmot.video.synthetic.figure import draw_figure
+from fairmot.video.synthetic.scene import Optics, Scene
+from fairmot.video.synthetic.wardrobe import Appearance
 
 SMALL = (480, 270)
 CLEAR = Optics(noise=0.0, blur=0.0)
@@ -156,7 +156,7 @@ def test_a_distant_moment_is_cheap_and_keeps_few_visits():
 
 def test_the_sprite_cache_is_bounded_and_does_not_change_the_picture(monkeypatch):
     expected = [Scene(5, SMALL, seed=1).render(index) for index in (20, 30)]
-    monkeypatch.setattr(video.scene, "_SPRITE_BYTES", 300_000)
+    monkeypatch.setattr(fairmot.video.synthetic.scene, "_SPRITE_BYTES", 300_000)
     scene = Scene(5, SMALL, seed=1)
     for index in range(1, 31):
         scene.render(index)

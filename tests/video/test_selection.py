@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from test_orientation import matrix, set_matrix
 
-from core import SourceError
-from video import Source, open_source
-from video.selection import choose_video_stream, frame_rate
+from fairmot.core import SourceError
+from fairmot.video import Source, open_source
+from fairmot.video.selection import choose_video_stream, frame_rate
 
 DEFAULT, ATTACHED, THUMBNAILS, DEPENDENT, STILL = 1, 1 << 10, 1 << 11, 1 << 19, 1 << 20
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core import ConfigError, Frame
-from video.source import Source, safe_name
+from fairmot.core import ConfigError, Frame
+from fairmot.video.source import Source, safe_name
 
 
 class Numbers(Source):

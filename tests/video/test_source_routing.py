@@ -14,13 +14,13 @@ import clip_files as clips
 import cv2
 import pytest
 
-from app.report import location_of
-from core import SourceError
-from video import expand_sources, open_source
-from video.demo import DemoSource
-from video.images import ImageSource
-from video.sources import names_path
-from video.stream import VideoSource
+from fairmot.app.report import location_of
+from fairmot.core import SourceError
+from fairmot.video import expand_sources, open_source
+from fairmot.video.images import ImageSource
+from fairmot.video.sources import names_path
+from fairmot.video.stream import VideoSource
+from fairmot.video.synthetic.demo import DemoSource
 
 
 def write_images(folder: Path, count: int = 2) -> Path:

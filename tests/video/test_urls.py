@@ -9,11 +9,10 @@ from pathlib import Path
 import clip_files as clips
 import pytest
 
-import video.containers
-from core import SourceError
-from video import open_source
-from video.stream import VideoSource
-from video.urls import PROTOCOLS, checked_url, host_of_url, is_url, name_of_url, without_credentials
+from fairmot.core import SourceError
+from fairmot.video import open_source
+from fairmot.video.stream import VideoSource
+from fairmot.video.urls import PROTOCOLS, checked_url, host_of_url, is_url, name_of_url, without_credentials
 
 # What must never be shown is spelled with "w0rd" or "s3cret" in each.
 SHOWN = [
@@ -288,6 +287,6 @@ def test_a_cut_file_behind_a_file_url_is_told(tmp_path: Path) -> None:
 
 
 def test_a_protocol_that_is_not_built_in_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(video.urls.PROTOCOLS, "nonsense", "nonsense")
+    monkeypatch.setitem(PROTOCOLS, "nonsense", "nonsense")
     with pytest.raises(SourceError, match="is built without nonsense"):
         open_source("nonsense://127.0.0.1:1/a")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import ConfigError, Frame, SourceError
-from video.prefetch import Prefetcher
-from video.source import Source, safe_name
+from fairmot.core import ConfigError, Frame, SourceError
+from fairmot.video.prefetch import Prefetcher
+from fairmot.video.source import Source, safe_name
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

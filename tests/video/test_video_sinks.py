@@ -23,8 +23,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import Frame, OutputError, Tracks
-from video import JSONLSink, MOTSink, Sink, VideoSink, WindowSink, open_source
+from fairmot.core import Frame, OutputError, Tracks
+from fairmot.video import JSONLSink, MOTSink, Sink, VideoSink, WindowSink, open_source
 
 MAKERS: dict[str, Callable[[Path], Sink]] = {
     "video": lambda path: VideoSink(path, clips.SIZE, 25.0),
@@ -144,8 +144,8 @@ def test_full_disk_while_writing_video(tmp_path: Path) -> None:
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 import clip_files as clips
-from core import Frame, OutputError, Tracks
-from video import VideoSink
+from fairmot.core import Frame, OutputError, Tracks
+from fairmot.video import VideoSink
 try:
     with VideoSink({str(tmp_path / "out.mp4")!r}, clips.SIZE, 25.0) as sink:
         for number in range(1, 400):
@@ -282,8 +282,8 @@ def test_a_killed_process_leaves_a_video_that_plays(tmp_path: Path, encoder: str
     program = f"""
 import os, signal
 import clip_files as clips
-from core import Frame, Tracks
-from video import VideoSink
+from fairmot.core import Frame, Tracks
+from fairmot.video import VideoSink
 sink = VideoSink({str(path)!r}, clips.SIZE, 25.0, ({encoder!r},))
 for number in range(1, 151):
     sink.write(Frame(number, number / 25, clips.flat(number % 40, clips.SIZE)), Tracks.empty())
@@ -316,8 +316,8 @@ def test_a_killed_live_run_loses_little_where_frames_come_slowly(tmp_path: Path,
 import os, signal, sys, time
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[2])]!r}
 import clip_files as clips
-from core import Frame, Tracks
-from video import VideoSink
+from fairmot.core import Frame, Tracks
+from fairmot.video import VideoSink
 sink = VideoSink({str(path)!r}, clips.SIZE, 25.0, low_delay={low_delay})
 for number in range(1, 13):
     sink.write(Frame(number, float(number), clips.flat(number, clips.SIZE)), Tracks.empty())
@@ -362,7 +362,7 @@ def test_a_full_disk_leaves_whole_fragments(tmp_path: Path, monkeypatch: pytest.
                 raise OSError(errno.ENOSPC, "No space left on device")
             return super().write(data[:room])
 
-    monkeypatch.setattr("video.mp4.open_new", lambda path: FullFile(path, "w+"))
+    monkeypatch.setattr("fairmot.video.mp4.open_new", lambda path: FullFile(path, "w+"))
     path, count = tmp_path / "out.mp4", 0
 
     def write() -> None:
@@ -404,7 +404,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
             return super().write(data[: room[0] - self.tell()])
 
     room = [150]
-    monkeypatch.setattr("video.sink.open_new", lambda path: FullFile(path, "w+"))
+    monkeypatch.setattr("fairmot.video.sink.open_new", lambda path: FullFile(path, "w+"))
     with MAKERS[kind](tmp_path / "out") as sink:
         sink.write(frame(1), tracks((1, 1, 2, 3, 4, 0.5)))
         for _ in range(2):

@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 import pytest
 
-import video.containers
-from core import ConfigError, Frame, SourceError
-from video import open_source
-from video.capture import CameraSource
-from video.stream import VideoSource
+import fairmot.video.containers
+from fairmot.core import ConfigError, Frame, SourceError
+from fairmot.video import open_source
+from fairmot.video.capture import CameraSource
+from fairmot.video.stream import VideoSource
 
 
 def read_all(path: Path | str, **options: object) -> list[Frame]:
@@ -358,7 +358,7 @@ def test_http_error_gives_one_sentence(http_folder: tuple[Path, str, type[QuietH
 
 
 def test_server_that_never_answers_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video.containers, "TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr(fairmot.video.containers, "TIMEOUT_SECONDS", 0.4)
     with socket.create_server(("127.0.0.1", 0)) as server:
         began = time.monotonic()
         with pytest.raises(SourceError, match=r"cannot be opened: no answer within 0\.4 seconds"):
@@ -401,7 +401,7 @@ def test_live_stream_drops_what_the_consumer_is_too_slow_for(tmp_path: Path) -> 
 
 
 def test_live_stream_that_stalls_is_an_error_after_its_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video.containers, "TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(fairmot.video.containers, "TIMEOUT_SECONDS", 1.0)
     path = clips.write_noise_video(tmp_path / "a.ts", 300, encoder={"tune": "zerolatency", "g": "10"})
     hold = threading.Event()
     port = serve_once(path.read_bytes(), hold=hold)

@@ -1,9 +1,9 @@
 """How good results are: HOTA, CLEAR MOT and identity measures against ground truth, by MOTChallenge's protocols.
 
-    python -m tracker.evaluation GT RESULTS
+    fairmot evaluate GT RESULTS
 
 Every number equals that of TrackEval 1.3, MOTChallenge's own program, on the same files. CLEAR and identity measures
-are counted by motmetrics, HOTA by `tracker.evaluation.hota`.
+are counted by motmetrics, HOTA by `fairmot.tracker.evaluation.hota`.
 
 Rules for files that are not as they should be:
 
@@ -17,10 +17,10 @@ Rules for files that are not as they should be:
 - Errors, too: ground truth without results, results without ground truth, classes that MOT17 does not have.
 """
 
-from tracker.evaluation.evaluate import evaluate, evaluate_sequence, score
-from tracker.evaluation.overlap import BENCHMARKS, Benchmark
-from tracker.evaluation.scores import Scores, score_table
-from tracker.evaluation.sequences import SPLITS, ScoredSequence, Split, find_sequences, split_frames
+from fairmot.tracker.evaluation.evaluate import evaluate, evaluate_sequence, score
+from fairmot.tracker.evaluation.overlap import BENCHMARKS, Benchmark
+from fairmot.tracker.evaluation.scores import Scores, score_table
+from fairmot.tracker.evaluation.sequences import SPLITS, ScoredSequence, Split, find_sequences, split_frames
 
 __all__ = [
     "BENCHMARKS",

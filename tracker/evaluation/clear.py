@@ -23,7 +23,7 @@ import motmetrics
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tracker.evaluation.overlap import EPSILON, MATCH_IOU, Floats, Ints, Mask, Overlaps
+from fairmot.tracker.evaluation.overlap import EPSILON, MATCH_IOU, Floats, Ints, Mask, Overlaps
 
 _CONTINUES = 1000.0  # what it is worth to keep an identity, in IoU
 _MOSTLY_TRACKED, _MOSTLY_LOST = 0.8, 0.2

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tracker.evaluation.overlap import EPSILON, Floats, Ints, Overlaps
+from fairmot.tracker.evaluation.overlap import EPSILON, Floats, Ints, Overlaps
 
 THRESHOLDS = np.arange(0.05, 0.99, 0.05)
 

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from core.errors import UserError
-from tracker.motchallenge import LARGEST_CLASS, LEAST_CLASS, Boxes
+from fairmot.core.errors import UserError
+from fairmot.tracker.motchallenge import LARGEST_CLASS, LEAST_CLASS, Boxes
 
 Benchmark = Literal["mot17", "mot15"]
 BENCHMARKS: tuple[Benchmark, ...] = get_args(Benchmark)

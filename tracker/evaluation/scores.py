@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 from rich.table import Table
 
-from tracker.evaluation.hota import HOTACounts
+from fairmot.tracker.evaluation.hota import HOTACounts
 
 MEASURES = ("hota", "deta", "assa", "loca", "mota", "motp", "idf1", "precision", "recall")
 _PARTS = ("overlap", "hota_counts")  # of measures, and no counts that anybody reads

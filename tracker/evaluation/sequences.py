@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, get_args
 
-from core.errors import UserError, suggestion
-from tracker.motchallenge import read_sequence_info
+from fairmot.core.errors import UserError, suggestion
+from fairmot.tracker.motchallenge import read_sequence_info
 
 Split = Literal["full", "val-half"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -1,0 +1,1 @@
+"""The letterbox and decode kernels on the GPU, their compilation and launch."""

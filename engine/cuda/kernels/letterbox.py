@@ -1,0 +1,230 @@
+"""From the planes of a frame to one image of the network's input, in one pass on the GPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fairmot.core.records import PixelFormat
+from fairmot.engine.cuda.gpu import Gpu
+from fairmot.engine.cuda.kernels.tensors import check_tensor
+
+if TYPE_CHECKING:
+    import torch
+
+Layout = Literal["chw_float32", "hwc4_float16", "hwc8_float16"]
+"""Of the network's input: planes in float32, or pixels in float16, filled up with zeros to 4 or 8 channels.
+
+The latter two are TensorRT's formats kCHW4 and kHWC8 of 3 channels.
+"""
+
+_SOURCE = Path(__file__).with_suffix(".cu")
+_LUMA_SHARES = {"ITU601": (0.299, 0.114), "ITU709": (0.2126, 0.0722)}
+"""Red's and blue's share of luma: ITU-R BT.601 and BT.709."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a frame lies in the network's input, in pixels; sizes as `(width, height)`.
+
+    Attributes:
+        source: size of the frame.
+        resized: size of the frame within the input.
+        left: first column of the frame within the input.
+        top: first row of the frame within the input.
+    """
+
+    source: tuple[int, int]
+    resized: tuple[int, int]
+    left: int
+    top: int
+
+
+class LetterboxKernel:
+    """Planes of one frame to one image of the network's input, in one pass.
+
+    Colour conversion rounds to 8 bits, then the resize, as on the CPU: equal to OpenCV's INTER_AREA within
+    one level of 255 on BGR frames. YUV is converted by the standard's formula, each chroma sample for its
+    2x2 pixels; swscale on x86 rounds every term down, so its levels lie up to 3 lower.
+
+    Args:
+        gpu: where it runs.
+        size: `(width, height)` of the network's input.
+        mean: of the three channels, taken off after division by 255.
+        std: of the three channels, divided by then.
+        channel_order: of the network's input.
+        border: grey value 0 to 255 around the frame.
+        layout: of the network's input.
+    """
+
+    def __init__(
+        self,
+        gpu: Gpu,
+        size: tuple[int, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        channel_order: Literal["rgb", "bgr"],
+        border: int,
+        layout: Layout,
+    ) -> None:
+        self._size = size
+        self._border = border
+        self._red_first = int(channel_order == "rgb")
+        self._layout = layout
+        values = np.arange(256, dtype=np.float32) / np.float32(255)
+        table = (values - np.array(mean, np.float32)[:, None]) / np.array(std, np.float32)[:, None]
+        self._values = gpu.upload(table if layout == "chw_float32" else table.astype(np.float16))
+        pixel_formats: tuple[PixelFormat, ...] = ("bgr24", "yuv420p", "nv12")
+        self._launch = {
+            pixel_format: gpu.kernel(_SOURCE, f"letterbox_{pixel_format}_{layout}", "PPPPP8i8iii")
+            for pixel_format in pixel_formats
+        }
+        self._taps = lru_cache(maxsize=32)(
+            lambda source, resized: gpu.upload(axis_taps(source, resized).view(np.uint8))
+        )
+
+    def input_shape(self, batch: int) -> tuple[int, ...]:
+        """Return the shape of the tensor that holds the network's input for `batch` frames."""
+        return input_shape(self._layout, self._size, batch)
+
+    def prepare(self, placement: Placement) -> tuple[torch.Tensor, torch.Tensor]:
+        """Upload what a new placement needs; `launch` does so too, but cannot while a CUDA graph is captured.
+
+        Returns:
+            Tensors that must live as long as a CUDA graph which holds a launch of this placement.
+        """
+        (columns, rows), (width, height) = placement.source, placement.resized
+        return self._taps(columns, width), self._taps(rows, height)
+
+    def launch(
+        self,
+        source: torch.Tensor,
+        pixel_format: PixelFormat,
+        color_space: Literal["ITU601", "ITU709"],
+        full_range: bool,
+        placement: Placement,
+        out: torch.Tensor,
+        image: int,
+    ) -> None:
+        """Write one image of the network's input.
+
+        Args:
+            source: uint8, the bytes of the frame as `fairmot.core.records.Frame.pixels` has them.
+            pixel_format: of the frame.
+            color_space: matrix of a YUV frame.
+            full_range: whether a YUV frame uses 0 to 255 instead of 16 to 235.
+            placement: where the frame goes.
+            out: of the shape `input_shape(batch)`, float32 or float16 after the layout.
+            image: number within the batch.
+
+        Raises:
+            ValueError: if a tensor does not have the size, the type or the memory layout that it should.
+        """
+        width, height = placement.source
+        check_tensor(
+            "source", source, "uint8", width * height * 3 if pixel_format == "bgr24" else width * height * 3 // 2
+        )
+        image_values = math.prod(self.input_shape(1))
+        kind = "float32" if self._layout == "chw_float32" else "float16"
+        check_tensor("out", out, kind, len(out) * image_values)
+        if not 0 <= image < len(out) or tuple(out.shape) != self.input_shape(len(out)):
+            raise ValueError(f"Image {image} of {self.input_shape(1)} does not fit into a tensor {tuple(out.shape)}")
+        columns, rows = self.prepare(placement)
+        grid = math.ceil(self._size[0] / 32), math.ceil(self._size[1] / 8)
+        self._launch[pixel_format](
+            grid,
+            (32, 8, 1),
+            source.data_ptr(),
+            columns.data_ptr(),
+            rows.data_ptr(),
+            self._values.data_ptr(),
+            out.data_ptr() + image * image_values * out.element_size(),
+            *placement.source,
+            *placement.resized,
+            placement.left,
+            placement.top,
+            *self._size,
+            *yuv_matrix(color_space, full_range),
+            self._border,
+            self._red_first,
+        )
+
+
+def input_shape(layout: Layout, size: tuple[int, int], batch: int) -> tuple[int, int, int, int]:
+    """Return the shape of the tensor that holds `batch` images of `size` (width, height)."""
+    width, height = size
+    if layout == "chw_float32":
+        return batch, 3, height, width
+    return batch, height, width, 4 if layout == "hwc4_float16" else 8
+
+
+def axis_taps(source: int, resized: int) -> npt.NDArray[np.void]:
+    """Return which source pixels each output pixel reads along one axis, and their weights.
+
+    The coordinates of OpenCV's `resize` (`modules/imgproc/src/resize.cpp`): area shares when shrinking
+    (`computeResizeAreaTab`, which skips shares of a pixel below 1e-3), and when enlarging the weights that
+    INTER_AREA has there, which are not those of INTER_LINEAR.
+
+    Args:
+        source: pixels of the frame along the axis.
+        resized: pixels that it gets.
+
+    Returns:
+        `(resized,)` records of `first`, `count`, `head`, `body`, `tail`: the first pixel, how many, and the
+        weights of the first, of those between, and of the last.
+    """
+    taps = np.zeros(resized, [("first", "i4"), ("count", "i4"), ("head", "f4"), ("body", "f4"), ("tail", "f4")])
+    inverse = resized / source
+    scale = 1 / inverse
+    index = np.arange(resized)
+    if scale < 1:
+        first = np.floor(index * scale).astype(np.int64)
+        share = ((index + 1) - (first + 1) * inverse).astype(np.float32)
+        share = np.where(share <= 0, np.float32(0), share - np.floor(share))
+        inside = first < source - 1
+        taps["first"] = np.minimum(first, source - 1)
+        taps["tail"] = np.where(inside, share, 0)
+        taps["count"] = 1 + (taps["tail"] > 0)
+        taps["head"] = 1 - taps["tail"]
+        return taps
+    start = index * scale
+    end = start + scale
+    cell = np.minimum(scale, source - start)
+    last = np.minimum(np.floor(end), source - 1)
+    first_whole = np.minimum(np.ceil(start), last)
+    has_head = first_whole - start > 1e-3
+    has_tail = end - last > 1e-3
+    whole = last - first_whole
+    body = 1 / cell
+    tail = np.minimum(np.minimum(end - last, 1), cell) / cell
+    taps["first"] = first_whole - has_head
+    taps["count"] = has_head + whole + has_tail
+    taps["head"] = np.where(has_head, (first_whole - start) / cell, np.where(whole > 0, body, tail))
+    taps["body"] = body
+    taps["tail"] = np.where(has_tail, tail, body)
+    return taps
+
+
+@lru_cache(maxsize=4)
+def yuv_matrix(color_space: Literal["ITU601", "ITU709"], full_range: bool) -> tuple[int, ...]:
+    """Return the conversion to RGB in 16.16 fixed point.
+
+    Returns:
+        Factors: luma, red of v, green of u, green of v, blue of u; then the offsets of red, green and blue,
+        with the half that makes a shift round to the nearest.
+    """
+    red, blue = _LUMA_SHARES[color_space]
+    green = 1 - red - blue
+    black, luma, chroma = (0, 1.0, 1.0) if full_range else (16, 255 / 219, 255 / 224)
+    red_v, blue_u = 2 * (1 - red) * chroma, 2 * (1 - blue) * chroma
+    green_u, green_v = -blue_u * blue / green, -red_v * red / green
+    offsets = [-luma * black - 128 * factor for factor in (red_v, green_u + green_v, blue_u)]
+    factors = [luma, red_v, green_u, green_v, blue_u, *(offset + 0.5 for offset in offsets)]
+    return tuple(round(65536 * factor) for factor in factors)

@@ -1,0 +1,36 @@
+"""What runs the deformable convolutions of a TensorRT engine, by what can be had on this machine."""
+
+from __future__ import annotations
+
+import logging
+
+from fairmot.core.errors import ConfigError, UserError
+from fairmot.engine.base import DeformableConvolution
+from fairmot.engine.graph.prepare import Dcn
+from fairmot.plugins import build, library
+
+_log = logging.getLogger(__name__)
+
+
+def choose_dcn(wanted: DeformableConvolution) -> Dcn:
+    """Return what runs deformable convolutions; builds our plugins if they are wanted and not built yet.
+
+    Raises:
+        ConfigError: if `plugin` is wanted expressly and cannot be had.
+    """
+    if wanted in ("native", "nvidia"):
+        return wanted
+    obstacle = library.obstacle()
+    if obstacle is None:
+        return "plugin"
+    try:
+        _log.info("Building the TensorRT plugins, which is done once and takes about a minute.")
+        build.build(report=lambda line: _log.debug("%s", line))
+        return "plugin"
+    except UserError as error:
+        if wanted == "plugin":
+            raise ConfigError(f"The TensorRT plugins cannot be used: {error}") from error
+        _log.warning(
+            "The TensorRT plugins cannot be built, so the network runs on native layers, which is slower: %s", error
+        )
+        return "native"

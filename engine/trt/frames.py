@@ -1,0 +1,140 @@
+"""How frames get onto the GPU: pinned memory, a second stream, and a ring of slots that take turns.
+
+While the GPU computes on one slot the next one is filled and copied, so copies cost no time of their own. Frames
+travel as they are: planes stay planes, 3.1 MB instead of 6.2 for a picture of 1920x1080.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, cast
+
+import numpy as np
+import torch
+
+from fairmot.core.records import ByteArray, Frame, PixelFormat
+from fairmot.engine.cuda.gpu import Gpu
+from fairmot.engine.decode import BackProjection, cell_transform
+from fairmot.engine.letterbox import Letterbox
+
+_ALIGNMENT = 512  # of a frame within a slot, bytes; as generous as the allocator of CUDA
+
+
+class FrameFormat(NamedTuple):
+    """What a kernel must know of a frame besides its bytes; frames of one format can share a CUDA graph."""
+
+    size: tuple[int, int]
+    pixel_format: PixelFormat
+    color_space: Literal["ITU601", "ITU709"]
+    full_range: bool
+
+    @classmethod
+    def of(cls, frame: Frame) -> FrameFormat:
+        """Return the format of a frame; the colours of BGR are always the same."""
+        if frame.pixel_format == "bgr24":
+            return cls(frame.size, "bgr24", "ITU601", True)
+        return cls(frame.size, frame.pixel_format, frame.color_space, frame.full_range)
+
+
+def pinned(shape: tuple[int, ...], copies: torch.cuda.Stream) -> ByteArray:
+    """Return page-locked uint8 memory of any content, which copies to the GPU fastest; from any thread.
+
+    PyTorch's allocator takes it back when the array is gone and no copy uses it any more, and hands it out again.
+
+    Args:
+        shape: of the array.
+        copies: stream that copies it. The allocator may ask the current stream whether it is being captured, which
+            for the default stream is an error while any other is.
+    """
+    with torch.cuda.stream(copies):
+        return cast(ByteArray, torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy())
+
+
+class FrameSlot:
+    """Room on the GPU for the frames of one batch, and for what is needed to read them.
+
+    The memory grows with the largest batch of frames it gets and is then reused.
+
+    Args:
+        gpu: where.
+        copies: stream of the copies to the GPU.
+        batch: most frames.
+
+    Attributes:
+        formats: of the frames that it holds.
+        frames: the bytes of each frame on the GPU, as uint8 tensors.
+        transforms: `(batch, 4)` float64 on the GPU: per frame scale x, scale y, shift x, shift y from cells to pixels.
+        generation: changes when `frames` move to other addresses.
+    """
+
+    def __init__(self, gpu: Gpu, copies: torch.cuda.Stream, batch: int) -> None:
+        self.formats: tuple[FrameFormat, ...] = ()
+        self.frames: list[torch.Tensor] = []
+        self.generation = 0
+        self._gpu = gpu
+        self._copies = copies
+        self._memory = torch.empty(0, dtype=torch.uint8, device=gpu.device)
+        self._staging = torch.empty(0, dtype=torch.uint8, pin_memory=True)
+        self._transforms_on_host = torch.zeros((batch, 4), dtype=torch.float64, pin_memory=True)
+        self.transforms = gpu.zeros((batch, 4), torch.float64)
+        self._uploaded = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._held: Sequence[Frame] = ()  # until nothing reads them any more
+
+    def fill(self, frames: Sequence[Frame], target: tuple[int, int], stride: int, mode: BackProjection) -> None:
+        """Start to copy frames to the GPU; the GPU's own stream waits for them.
+
+        Nothing may still be reading what the slot held before.
+
+        Args:
+            frames: of any sizes and formats.
+            target: input `(width, height)` of the network.
+            stride: input pixels per cell.
+            mode: see `fairmot.engine.decode.back_project`.
+        """
+        self._held = frames
+        formats = tuple(map(FrameFormat.of, frames))
+        if formats != self.formats:
+            self._rearrange(frames, formats, target, stride, mode)
+        with torch.cuda.stream(self._copies):
+            for frame, room in zip(frames, self.frames, strict=True):
+                room.copy_(self._on_host(frame, room), non_blocking=True)
+            self._uploaded.record(self._copies)
+        self._gpu.stream.wait_event(self._uploaded)
+
+    def _rearrange(
+        self,
+        frames: Sequence[Frame],
+        formats: tuple[FrameFormat, ...],
+        target: tuple[int, int],
+        stride: int,
+        mode: BackProjection,
+    ) -> None:
+        """Make room for frames of these formats."""
+        sizes = [frame.pixels.size for frame in frames]
+        starts = [0, *np.cumsum([-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes]).tolist()]
+        if starts[-1] > len(self._memory):
+            # Not filled: that would happen on another stream than the copies.
+            self._memory = torch.empty(starts[-1], dtype=torch.uint8, device=self._gpu.device)
+            self._staging = torch.empty(0, dtype=torch.uint8, pin_memory=True)
+            self.generation += 1
+        self.frames = [self._memory[start : start + size] for start, size in zip(starts, sizes, strict=False)]
+        for row, each in enumerate(formats):
+            scale, shift = cell_transform(Letterbox.fit(each.size, target), stride, mode)
+            self._transforms_on_host[row] = torch.tensor([*scale, *shift], dtype=torch.float64)
+        with torch.cuda.stream(self._gpu.stream):
+            self.transforms.copy_(self._transforms_on_host, non_blocking=True)
+        self.formats = formats
+
+    def _on_host(self, frame: Frame, room: torch.Tensor) -> torch.Tensor:
+        """Return the bytes of a frame in page-locked memory: its own if they lie there already, else a copy."""
+        pixels = frame.pixels
+        if pixels.flags.c_contiguous and pixels.flags.writeable:
+            flat = torch.from_numpy(pixels.reshape(-1))
+            if flat.is_pinned():
+                return flat
+        if len(self._staging) < len(self._memory):
+            self._staging = torch.empty(len(self._memory), dtype=torch.uint8, pin_memory=True)
+        start = room.storage_offset()
+        staged = self._staging[start : start + len(room)]
+        np.copyto(staged.numpy().reshape(pixels.shape), pixels)
+        return staged

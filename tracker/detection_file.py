@@ -1,0 +1,263 @@
+"""Streams of detections on disk: what a detector found in a whole sequence, to run the association alone on it.
+
+A stream is a MOTChallenge `det.txt` (boxes and scores) or an `.npz` file, which carries embeddings too:
+
+- `frame` `(n,)` int, from 1; `tlbr` `(n, 4)` float, source pixels; `score` `(n,)` float;
+- `embedding` `(n, d)` float and `class_id` `(n,)` int, both optional;
+- `fps`, `width`, `height`, `n_frames`: numbers; `n_frames` is the number of the last frame;
+- `processed` `(k,)` int, optional: the frames that the detector saw, where these are not all from 1 to `n_frames`;
+- `timestamp` `(k,)` float, optional: seconds of these frames, by which the tracker then measures time.
+
+Rules for what such files may hold: rows come in any order; a row that repeats frame, box and class of an earlier one
+is left out, with a warning; frames without rows are frames without detections, and time passes for the tracker in them
+too; boxes that are not finite or are empty are left to the tracker, which leaves them out with a warning.
+
+What a run that was killed has left of an `.npz` file (`fairmot.tracker.detection_log`) is read as well, with a warning.
+Memory follows the number of detections, not that of frames.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fairmot.core.errors import UserError
+from fairmot.core.records import Detections
+from fairmot.tracker.archives import read_archive
+from fairmot.tracker.detection_log import StreamWriter, is_log, read_facts, read_log
+from fairmot.tracker.motchallenge import LARGEST, read_detections, read_sequence_info
+
+__all__ = ["DetectionStream", "StreamWriter", "find_streams", "name_of", "read_stream"]
+
+logger = logging.getLogger(__name__)
+
+_MOST_FRAMES = 100_000_000  # a year at 3 frames/s; a larger number is a mistake
+_REQUIRED = ("frame", "tlbr", "score", "fps", "n_frames")
+_OPTIONAL = ("embedding", "class_id", "width", "height", "processed", "timestamp")
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionStream:
+    """The detections of one sequence; iterating yields `(frame number, Detections)` of every processed frame.
+
+    Attributes:
+        name: of the sequence.
+        frames: numbers of the frames that were processed, rising, from 1; a range where they are all.
+        detections: by frame number; a frame without any need not be there.
+        frame_rate: processed frames per second, or none where nothing says it.
+        size: `(width, height)` of the source in pixels, or none.
+        timestamps: `(k,)` seconds of `frames`, or none where they are not known.
+    """
+
+    name: str
+    frames: npt.NDArray[np.int64] | range
+    detections: dict[int, Detections]
+    frame_rate: float | None = None
+    size: tuple[int, int] | None = None
+    timestamps: npt.NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[tuple[int, Detections]]:
+        nothing = self.nothing
+        for frame in map(int, self.frames):
+            yield frame, self.detections.get(frame, nothing)
+
+    @property
+    def nothing(self) -> Detections:
+        """The detections of a frame without any."""
+        return Detections.empty(max((found.embeddings.shape[1] for found in self.detections.values()), default=0))
+
+    def found(self) -> Iterator[tuple[int, int, Detections]]:
+        """Yield only the frames with detections: index into `frames`, number and detections."""
+        numbers = sorted(number for number, detections in self.detections.items() if len(detections))
+        if isinstance(self.frames, range):
+            positions = [self.frames.index(number) for number in numbers]
+        else:
+            positions = np.searchsorted(self.frames, numbers).tolist()
+        for position, number in zip(positions, numbers, strict=True):
+            yield position, number, self.detections[number]
+
+    def timestamp(self, position: int) -> float | None:
+        """Return the seconds of a frame, given its index into `frames`, or none if they are not known."""
+        return None if self.timestamps is None else float(self.timestamps[position])
+
+
+def find_streams(path: Path | str) -> list[Path]:
+    """Return the detections below `path`, in order of name.
+
+    Args:
+        path: an `.npz` or text file; a MOTChallenge sequence (a folder with `det/det.txt`); or a folder that holds
+            such files (`*.npz`, `*.txt`) or sequences.
+
+    Raises:
+        UserError: if there are none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.exists():
+        raise UserError(f"There are no detections at {path}; give a det.txt, an .npz file or a folder of them.")
+    if (path / "det" / "det.txt").is_file():
+        return [path / "det" / "det.txt"]
+    sequences = sorted(path.glob("*/det/det.txt"))
+    files = sorted([*path.glob("*.npz"), *path.glob("*.txt")])
+    if not sequences and not files:
+        raise UserError(f"{path} holds no *.npz, no *.txt and no sequence with det/det.txt; give another folder.")
+    names = [name_of(file) for file in sequences + files]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f'Two files in {path} are named "{name}"; rename one of them or give them one by one.')
+    return sequences + files
+
+
+def name_of(path: Path) -> str:
+    """Return the name of a sequence: that of its folder, or of the file without its ending."""
+    return path.resolve().parent.parent.name if path.parent.name == "det" else path.stem
+
+
+def read_stream(path: Path | str) -> DetectionStream:
+    """Read an `.npz` stream, whole or as a killed run has left it, or a `det.txt`.
+
+    A `det.txt` in the folder `det` of a sequence takes frame rate and length from the `seqinfo.ini` beside that folder.
+
+    Raises:
+        UserError: if the file cannot be read or does not hold what it must.
+    """
+    path = Path(path)
+    return _read_npz(path) if path.suffix.lower() == ".npz" else _read_text(path)
+
+
+def _read_text(path: Path) -> DetectionStream:
+    found = {frame: _distinct(detections, frame, path) for frame, detections in read_detections(path).items()}
+    length, rate = None, None
+    description = path.parent.parent / "seqinfo.ini"
+    if path.parent.name == "det" and description.is_file():
+        info = read_sequence_info(description)
+        length, rate = info.length, info.frame_rate
+    last = max(found, default=0)
+    _require_frame_count(length or last, path)
+    if length is not None and last > length:
+        raise UserError(f"{path} has detections in frame {last}, but {description} says that there are {length}.")
+    return DetectionStream(name_of(path), range(1, (length or last) + 1), found, rate)
+
+
+def _read_npz(path: Path) -> DetectionStream:
+    try:
+        if is_log(path):
+            return _read_log(path)
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
+    data = read_archive(path, (*_REQUIRED, *_OPTIONAL))
+    missing = [name for name in _REQUIRED if name not in data]
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing)}; a stream needs {', '.join(_REQUIRED)}.")
+    rows = len(data["frame"]) if data["frame"].ndim else -1
+    embedding = data.get("embedding", np.zeros((max(rows, 0), 0), np.float32))
+    classes = data.get("class_id", np.zeros(max(rows, 0), np.int64))
+    shapes = {"frame": data["frame"].shape, "tlbr": data["tlbr"].shape, "score": data["score"].shape}
+    wanted = {"frame": (rows,), "tlbr": (rows, 4), "score": (rows,)}
+    if shapes != wanted or embedding.ndim != 2 or len(embedding) != rows or classes.shape != (rows,):
+        raise UserError(
+            f"{path}: frame {shapes['frame']}, tlbr {shapes['tlbr']}, score {shapes['score']}, embedding "
+            f"{embedding.shape} and class_id {classes.shape} must have the shapes (n,), (n, 4), (n,), (n, d) and (n,)."
+        )
+    rate, last = _number(data, "fps", path), _number(data, "n_frames", path)
+    if not 0 < rate < np.inf:
+        raise UserError(f"{path}: fps must be a number above 0, not {rate:g}.")
+    _require_frame_count(last, path)
+    processed: npt.NDArray[np.int64] | range = range(1, int(last) + 1)
+    timestamps = _seconds(data, data["processed"].size if "processed" in data else len(processed), path)
+    frame = _whole(data["frame"], "frame", path)
+    numbers = np.unique(frame)
+    if "processed" in data:
+        processed, first = np.unique(_whole(data["processed"], "processed", path), return_index=True)
+        timestamps = None if timestamps is None else timestamps[first]
+        strangers = np.setdiff1d(numbers, processed)
+    else:
+        strangers = numbers[numbers > last]
+    if len(strangers):
+        raise UserError(
+            f"{path} has detections in frame {strangers[0]}, which is not one of its frames; they count from 1 to "
+            f"n_frames ({last:g}) and must be in processed, where the file has that."
+        )
+    order = np.argsort(frame, kind="stable")
+    parts = np.split(order, np.searchsorted(frame[order], numbers[1:]))
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite boxes are left to the tracker
+        tlbr, scores, embedding = (values.astype(np.float32) for values in (data["tlbr"], data["score"], embedding))
+    classes = _whole(classes, "class_id", path, least=-LARGEST)
+    found = {}
+    for number, rows_here in zip(numbers.tolist(), parts, strict=False):
+        here = Detections(tlbr[rows_here], scores[rows_here], classes[rows_here], embedding[rows_here])
+        found[number] = _distinct(here, number, path)
+    size = None
+    if "width" in data and "height" in data:
+        size = int(_number(data, "width", path)), int(_number(data, "height", path))
+    return DetectionStream(name_of(path), processed, found, rate, size, timestamps)
+
+
+def _read_log(path: Path) -> DetectionStream:
+    """Read what a run that did not end has written."""
+    with path.open("rb") as log:
+        try:
+            facts = read_facts(log)
+        except ValueError as error:
+            raise UserError(f"{path} was begun and holds nothing yet; run it again.") from error
+        records = list(read_log(log))
+    processed = np.array([record.frame for record in records], np.int64)
+    logger.warning("%s was not finished: what it holds ends with frame %d.", path, processed.max(initial=0))
+    timestamps = np.array([record.timestamp for record in records])
+    found = {record.frame: _distinct(record.detections, record.frame, path) for record in records}
+    size = int(facts["width"]), int(facts["height"])
+    known = timestamps if np.isfinite(timestamps).all() else None
+    return DetectionStream(name_of(path), processed, found, facts["fps"], size, known)
+
+
+def _require_frame_count(count: float, path: Path) -> None:
+    if not 0 <= count <= _MOST_FRAMES:
+        raise UserError(f"{path}: the number of frames must be between 0 and {_MOST_FRAMES}, not {count:g}.")
+
+
+def _number(data: dict[str, npt.NDArray[Any]], name: str, path: Path) -> float:
+    if data[name].size != 1 or not np.isfinite(data[name]).all():
+        raise UserError(f"{path}: {name} must be one number.")
+    return float(data[name].reshape(()))
+
+
+def _whole(values: npt.NDArray[Any], name: str, path: Path, least: float = 1) -> npt.NDArray[np.int64]:
+    """Return a list of numbers of frames or classes as int64."""
+    if values.ndim != 1:
+        raise UserError(f"{path}: {name} must have the shape (n,), not {values.shape}.")
+    wrong = ~np.isfinite(values) | (values != np.floor(values)) | (values < least) | (values > LARGEST)
+    if wrong.any():
+        raise UserError(f"{path}: {name} must hold whole numbers from {least:g}, not {values[wrong][0]:g}.")
+    return values.astype(np.int64)
+
+
+def _seconds(data: dict[str, npt.NDArray[Any]], count: int, path: Path) -> npt.NDArray[np.float64] | None:
+    """Return the timestamps of `count` frames, or none where the file has none."""
+    if "timestamp" not in data:
+        return None
+    seconds = data["timestamp"].astype(np.float64)
+    if seconds.shape != (count,) or not np.isfinite(seconds).all():
+        raise UserError(f"{path}: timestamp must hold one finite number for each of the {count} processed frames.")
+    return seconds
+
+
+def _distinct(detections: Detections, frame: int, path: Path) -> Detections:
+    """Return `detections` without those that repeat box and class of an earlier one."""
+    if len(detections) < 2:
+        return detections
+    key = np.column_stack((detections.tlbr, detections.class_ids))
+    first = np.unique(key, axis=0, return_index=True)[1]
+    if len(first) == len(detections):
+        return detections
+    logger.warning("%s, frame %d: %d repeated detections are left out.", path, frame, len(detections) - len(first))
+    return detections[np.sort(first)]

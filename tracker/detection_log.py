@@ -1,0 +1,288 @@
+"""Detections written as they come: a log of frames while a run goes on, an `.npz` archive once it has ended.
+
+An archive cannot grow by a frame at a time, and it is worth nothing without its end. So the file begins as a log: a
+line that names its format, three numbers, then one record per frame, each with a checksum. When the writer is closed,
+the log is copied array by array into an archive beside it, which then takes its place. At any moment the name holds
+either a log that can be read up to its last whole record, also after a kill or a power cut, or the whole archive.
+Memory stays the same however long the run is; at the end the disk needs room for both.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fairmot.core.errors import OutputError, UserError
+from fairmot.core.records import Detections
+
+LOG_MAGIC = b"fairmot detections 1\n"
+_FACTS = ("fps", "width", "height")
+_FACTS_HEAD = struct.Struct("<3d")
+
+# Frame, timestamp (NaN if there is none), count, numbers per embedding, CRC-32 of these four and of the arrays.
+_HEAD = struct.Struct("<qdIII")
+_UNSIGNED = struct.Struct("<qdII")
+_SMALL_ROW = 24  # bytes of box, score and class of a person; the embedding follows
+_BUFFER = 1 << 20
+_PORTABLE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # Windows lacks the first and needs the second
+
+
+@dataclass(frozen=True, eq=False)
+class LogRecord:
+    """One frame of a log.
+
+    Attributes:
+        frame: its number in the source.
+        timestamp: seconds, NaN if unknown.
+        detections: what was found in it; of a scan without embeddings these have none.
+    """
+
+    frame: int
+    timestamp: float
+    detections: Detections
+
+
+class StreamWriter:
+    """Writes the detections of each frame to disk, and makes one `.npz` file of them when it is closed.
+
+    They are kept as they are (float32), so that the association of the file is that of the run. A person takes some
+    0.5 kB with an embedding of 128 numbers. Until it is closed the file is a log, which
+    `fairmot.tracker.detection_file.read_stream` reads as well; it stays one where the archive cannot be written.
+
+    Args:
+        path: of the file, which is replaced; folders above it are made. A symbolic link is not followed.
+        frame_rate: frames per second of the frames that are added, so the source's divided by the stride.
+        size: `(width, height)` of the source in pixels.
+
+    Raises:
+        OutputError: if the file cannot be made.
+
+    Example:
+        with StreamWriter("detections.npz", 25.0, (1920, 1080)) as writer:
+            for frame in source:
+                writer.add(frame.index, detect(frame), frame.timestamp)
+    """
+
+    def __init__(self, path: Path | str, frame_rate: float, size: tuple[int, int]) -> None:
+        self._path = Path(path)
+        self._facts = dict(zip(_FACTS, (float(frame_rate), *map(int, size)), strict=True))
+        self._embedding_size: int | None = None
+        self._last = 0
+        self._frames = 0
+        self._rows = 0
+        self._timed = True
+        head = LOG_MAGIC + _FACTS_HEAD.pack(*self._facts.values())
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _open(self._path, 0)
+            self._file.truncate(0)
+            _write_all(self._file, head)
+        except OSError as error:
+            raise self._error(error) from error
+        self._end = len(head)
+
+    def __enter__(self) -> StreamWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, frame: int, detections: Detections, timestamp: float | None = None) -> None:
+        """Add a frame, with or without detections.
+
+        Args:
+            frame: its number in the source.
+            detections: of the frame.
+            timestamp: seconds from the start of the source, if known; they are kept if all frames have one.
+
+        Raises:
+            ValueError: if its number is not above that of the frame before.
+            UserError: if its embeddings have another size than those before.
+            OutputError: if it cannot be written; what came before stays.
+        """
+        if frame <= self._last:
+            raise ValueError(f"Frame {frame} cannot follow frame {self._last}; numbers must rise from 1.")
+        size = detections.embeddings.shape[1]
+        if len(detections):
+            if self._embedding_size not in (None, size):
+                raise UserError(
+                    f"Frame {frame} has embeddings of {size} numbers where earlier frames had {self._embedding_size}; "
+                    "use detections of one model for one stream."
+                )
+            self._embedding_size = size
+        record = _record(frame, math.nan if timestamp is None else timestamp, detections)
+        try:
+            _write_all(self._file, record)
+        except OSError as error:
+            self._abandon()
+            raise self._error(error) from error
+        self._end += len(record)
+        self._last = frame
+        self._frames += 1
+        self._rows += len(detections)
+        self._timed &= timestamp is not None and math.isfinite(timestamp)
+
+    def close(self) -> None:
+        """Make the archive; does nothing the second time or after a failure.
+
+        Raises:
+            OutputError: if that is not possible; the log stays.
+        """
+        if self._file.closed:
+            return
+        draft = self._path.with_name(f"{self._path.name}.part")
+        try:
+            draft.unlink(missing_ok=True)
+            with (
+                io.BufferedWriter(_open(draft, os.O_EXCL), _BUFFER) as file,
+                io.BufferedReader(self._file, _BUFFER) as log,
+            ):
+                self._write_archive(log, file)
+                file.flush()
+                os.fsync(file.fileno())
+                draft.replace(self._path)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise OutputError(
+                f"{self._path} cannot be finished ({_reason(error)}); what it holds can be read by `fairmot associate`."
+            ) from error
+        finally:
+            self._file.close()
+
+    def _abandon(self) -> None:
+        """Close the log at its last whole record."""
+        with suppress(OSError):  # the reader finds the last whole record itself
+            self._file.truncate(self._end)
+        with suppress(OSError):
+            self._file.close()
+
+    def _error(self, error: OSError) -> OutputError:
+        return OutputError(f"{self._path} cannot be written ({_reason(error)}); choose another path.")
+
+    def _write_archive(self, log: IO[bytes], file: IO[bytes]) -> None:
+        """Copy a log into an archive with the keys of `fairmot.tracker.detection_file`, array by array."""
+        size = self._embedding_size or 0
+        facts: dict[str, Any] = {**self._facts, "n_frames": self._last}
+        arrays: dict[str, tuple[str, tuple[int, ...], Callable[[LogRecord], npt.NDArray[Any]]]] = {
+            "frame": ("<i4", (self._rows,), lambda each: np.full(len(each.detections), each.frame)),
+            "tlbr": ("<f4", (self._rows, 4), lambda each: each.detections.tlbr),
+            "score": ("<f4", (self._rows,), lambda each: each.detections.scores),
+            "class_id": ("<i4", (self._rows,), lambda each: each.detections.class_ids),
+            "embedding": ("<f4", (self._rows, size), lambda each: each.detections.embeddings),
+            "processed": ("<i4", (self._frames,), lambda each: np.array([each.frame])),
+        }
+        if self._timed and self._frames:
+            arrays["timestamp"] = ("<f8", (self._frames,), lambda each: np.array([each.timestamp]))
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for name, (dtype, shape, values) in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    header = {"descr": dtype, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(member, header)
+                    for record in read_log(log, with_embeddings=name == "embedding"):
+                        member.write(values(record).astype(dtype).tobytes())
+            for name, value in facts.items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
+
+
+def is_log(path: Path) -> bool:
+    """Return whether a file begins as the log of a run does.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(len(LOG_MAGIC)) == LOG_MAGIC
+
+
+def read_facts(log: IO[bytes]) -> dict[str, float]:
+    """Return `fps`, `width` and `height` from the head of a log; leaves the file at its first record.
+
+    Raises:
+        ValueError: if they are not there.
+    """
+    log.seek(len(LOG_MAGIC))
+    data = log.read(_FACTS_HEAD.size)
+    facts = _FACTS_HEAD.unpack(data) if len(data) == _FACTS_HEAD.size else ()
+    if not facts or not all(0 < value < math.inf for value in facts):
+        raise ValueError
+    return dict(zip(_FACTS, facts, strict=True))
+
+
+def read_log(log: IO[bytes], with_embeddings: bool = True) -> Iterator[LogRecord]:
+    """Yield the records of a log up to the last whole one.
+
+    Args:
+        log: open.
+        with_embeddings: whether to read them too, and to look at the checksums.
+    """
+    end = log.seek(0, os.SEEK_END)
+    read_facts(log)
+    last = 0
+    while len(head := log.read(_HEAD.size)) == _HEAD.size:
+        frame, timestamp, count, size, checksum = _HEAD.unpack(head)
+        if frame <= last or count * (_SMALL_ROW + 4 * size) > end - log.tell():
+            return
+        body = log.read(count * _SMALL_ROW)
+        embeddings = log.read(4 * count * size) if with_embeddings else b""
+        if not with_embeddings:
+            log.seek(4 * count * size, os.SEEK_CUR)
+            size = 0
+        elif zlib.crc32(embeddings, zlib.crc32(body, zlib.crc32(head[: _UNSIGNED.size]))) != checksum:
+            return
+        last = frame
+        yield LogRecord(frame, timestamp, _detections(body, embeddings, count, size))
+
+
+def _record(frame: int, timestamp: float, detections: Detections) -> bytes:
+    head = _UNSIGNED.pack(frame, timestamp, len(detections), detections.embeddings.shape[1])
+    body = b"".join(
+        values.astype(dtype).tobytes()
+        for values, dtype in (
+            (detections.tlbr, "<f4"),
+            (detections.scores, "<f4"),
+            (detections.class_ids, "<i4"),
+            (detections.embeddings, "<f4"),
+        )
+    )
+    return head + struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) + body
+
+
+def _detections(body: bytes, embeddings: bytes, count: int, size: int) -> Detections:
+    return Detections(
+        np.frombuffer(body, "<f4", 4 * count).reshape(count, 4),
+        np.frombuffer(body, "<f4", count, 16 * count),
+        np.frombuffer(body, "<i4", count, 20 * count).astype(np.int64),
+        np.frombuffer(embeddings, "<f4", count * size).reshape(count, size),
+    )
+
+
+def _open(path: Path, how: int) -> io.FileIO:
+    """Open a file for reading and writing, and make it if need be; a symbolic link is not followed."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | _PORTABLE | how, 0o666)
+    return io.FileIO(file, "r+")
+
+
+def _write_all(file: io.FileIO, data: bytes) -> None:
+    """Write everything; a file without a buffer may take only a part, for example the last free bytes of a disk."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) or 0 :]
+
+
+def _reason(error: OSError) -> str:
+    return "it is a symbolic link" if error.errno == errno.ELOOP else str(error.strerror or error).lower()

@@ -1,0 +1,1 @@
+"""Global motion compensation: how the camera moved between two frames."""

@@ -1,0 +1,1 @@
+"""The rendered street scene: a source with known ground truth that needs no file."""

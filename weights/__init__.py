@@ -1,0 +1,1 @@
+"""The bundled model, and how it was made (README.md)."""
