@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import blob_network
 import pytest
+from support import blob_network
 
 
 @pytest.fixture(scope="session")

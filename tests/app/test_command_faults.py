@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import av
-import blob_network
-import material
 import numpy as np
 import pytest
+from support import blob_network, material
 
 Prepare = Callable[[Path], list[object]]
 

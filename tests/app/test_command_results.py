@@ -8,9 +8,8 @@ import pty
 import subprocess
 from pathlib import Path
 
-import blob_network
-import material
 import pytest
+from support import blob_network, material
 
 from run_track import main
 

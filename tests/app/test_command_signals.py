@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import material
 import pytest
+from support import material
 
 from fairmot.tracker.detection_file import read_stream
 from run_track import main

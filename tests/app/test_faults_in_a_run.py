@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import material
 import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+from support import material
 
 from fairmot.core import OutputError
 from run_track import main

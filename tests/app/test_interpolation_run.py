@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-import material
 import pytest
+from support import material
 
 from fairmot.tracker.motchallenge import read_results
 from run_track import main

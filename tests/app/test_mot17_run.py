@@ -8,11 +8,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import blob_network
-import material
 import onnx
 import pytest
 from rich.console import Console
+from support import blob_network, material
 from support.commands import evaluate as evaluate_command
 
 from fairmot.app.report import write_json

@@ -6,9 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-import material
 import pytest
 import yaml
+from support import material
 
 from fairmot.app.options import Options, parse
 from fairmot.core import ConfigError

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import material
 import numpy as np
 import pytest
+from support import material
 
 from fairmot.app.pipeline import track_frames
 from fairmot.cli.commands.associate import track

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import material
 import pytest
+from support import material
 
 from fairmot.app.folders import ResultFolders
 from fairmot.app.report import RUN, write_json

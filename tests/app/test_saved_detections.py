@@ -7,9 +7,9 @@ import subprocess
 import time
 from pathlib import Path
 
-import material
 import numpy as np
 import pytest
+from support import material
 
 from fairmot.cli.commands.associate import main as associate
 from fairmot.tracker.detection_file import read_stream

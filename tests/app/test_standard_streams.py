@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import cv2
-import material
 import numpy as np
 import pytest
+from support import material
 
 TINY = np.full((32, 32, 3), 90, np.uint8)
 HOSTILE = {

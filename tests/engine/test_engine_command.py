@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny_network
+from support import tiny_network
 
 from fairmot.cli.main import main
 from fairmot.engine import ModelInfo

@@ -7,10 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-import blob_network
 import numpy as np
 import onnxruntime
 import pytest
+from support import blob_network
 
 import fairmot.engine.onnxruntime
 from fairmot.core import ConfigError, Frame, ModelError, StageClock

@@ -5,11 +5,11 @@ from __future__ import annotations
 import types
 from pathlib import Path
 
-import blob_network
 import cv2
 import numpy as np
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+from support import blob_network
 
 import fairmot.engine.onnxruntime
 from fairmot.core import EngineError, Frame, UserError

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import foreign_network
 import numpy as np
 import onnx
 import onnxruntime
 import plugin_ops
 import pytest
-import tiny_network
 from onnx import TensorProto, helper, numpy_helper
+from support import foreign_network, tiny_network
 
 from fairmot.cli.main import main
 from fairmot.core import ConfigError, ModelError

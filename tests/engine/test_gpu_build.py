@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import tiny_network
 from onnx import helper
+from support import tiny_network
 
 from fairmot.cli.main import main
 from fairmot.core import ModelError

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import foreign_network
 import numpy as np
 import pytest
+from support import foreign_network
 
 from fairmot.cli.main import main
 from fairmot.core import ModelError

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import blob_network
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from support import blob_network
 
 from fairmot.core import ConfigError, ModelError
 from fairmot.engine import ModelInfo, open_engine

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import blob_network
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import blob_network
 
 from fairmot.engine import Letterbox, ModelInfo, back_project, letterbox
 from fairmot.engine.letterbox import Preprocessor

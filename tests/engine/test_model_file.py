@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import blob_network
 import numpy as np
 import onnx
 import pytest
+from support import blob_network
 
 import fairmot.engine.model
 import fairmot.engine.onnx_file

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-import tiny_network
+from support import tiny_network
 
 from fairmot.core import ConfigError, ModelError, OutputError
 from fairmot.engine import ModelInfo

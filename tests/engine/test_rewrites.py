@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import blob_network
 import numpy as np
 import onnx
 import onnxruntime
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from support import blob_network
 
 from fairmot.core import ModelError
 from fairmot.engine.graph.grid_sample import deform_conv_to_grid_sample

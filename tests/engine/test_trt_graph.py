@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import blob_network
 import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import plugin_ops
 import pytest
-import tiny_network
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByRuntime
+from support import blob_network, tiny_network
 
 import fairmot.engine.graph.prepare
 from benchmarks.plain_graph import with_plain_convolutions

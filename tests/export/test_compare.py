@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import blob_network
 import numpy as np
 import pytest
+from support import blob_network
 
 from fairmot.cli.main import main
 from fairmot.core import ModelError, SourceError

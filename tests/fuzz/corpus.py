@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import av
-import blob_network
 import cv2
 import numpy as np
+from support import blob_network
 
 from fairmot.engine.graph.prepare import VERSION
 from fairmot.engine.model import ModelInfo

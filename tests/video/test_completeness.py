@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import av
-import clip_files as clips
 import pytest
+from support import clip_files as clips
 
 from fairmot.video import open_source
 from fairmot.video.structure import is_cut, lacks_index

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import av
-import clip_files as clips
 import cv2
 import numpy as np
 import pytest
+from support import clip_files as clips
 
 from fairmot.core import SourceError
 from fairmot.core.limits import MAX_PIXELS

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
-import image_files as files
 import numpy as np
 import pytest
+from support import image_files as files
 
 from fairmot.video.c_stderr import can_collect_stderr, collected_stderr
 from fairmot.video.image_file import read_image

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
-import clip_files as clips
 import cv2
-import image_files
 import numpy as np
 import pytest
+from support import clip_files as clips
+from support import image_files
 
 from fairmot.core import SourceError
 from fairmot.video import expand_sources, open_source

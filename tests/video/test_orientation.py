@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import av
-import clip_files as clips
 import cv2
 import numpy as np
 import pytest
+from support import clip_files as clips
 
 from fairmot.video import open_source
 from fairmot.video.orientation import Orientation, from_display_matrix

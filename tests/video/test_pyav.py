@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import av
-import clip_files as clips
 import numpy as np
 import pytest
+from support import clip_files as clips
 
 from fairmot.video import open_source, pyav
 

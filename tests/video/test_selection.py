@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import av
-import clip_files as clips
 import cv2
 import numpy as np
 import pytest
+from support import clip_files as clips
 from test_orientation import matrix, set_matrix
 
 from fairmot.core import SourceError

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import clip_files as clips
 import cv2
 import pytest
+from support import clip_files as clips
 
 from fairmot.app.report import location_of
 from fairmot.core import SourceError

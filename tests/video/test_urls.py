@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import clip_files as clips
 import pytest
+from support import clip_files as clips
 
 from fairmot.core import SourceError
 from fairmot.video import open_source

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import av
-import clip_files as clips
 import cv2
 import motmetrics
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import clip_files as clips
 
 from fairmot.core import Frame, OutputError, Tracks
 from fairmot.video import JSONLSink, MOTSink, Sink, VideoSink, WindowSink, open_source
@@ -143,7 +143,7 @@ def test_full_disk_while_writing_video(tmp_path: Path) -> None:
     program = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
-import clip_files as clips
+from support import clip_files as clips
 from fairmot.core import Frame, OutputError, Tracks
 from fairmot.video import VideoSink
 try:
@@ -153,7 +153,7 @@ try:
 except OutputError as error:
     print(number, error)
 """
-    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    folders = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {folders!r}\n{program}"],
         capture_output=True, text=True, timeout=60, check=False,
@@ -281,7 +281,7 @@ def test_a_killed_process_leaves_a_video_that_plays(tmp_path: Path, encoder: str
     path = tmp_path / "out.mp4"
     program = f"""
 import os, signal
-import clip_files as clips
+from support import clip_files as clips
 from fairmot.core import Frame, Tracks
 from fairmot.video import VideoSink
 sink = VideoSink({str(path)!r}, clips.SIZE, 25.0, ({encoder!r},))
@@ -289,7 +289,7 @@ for number in range(1, 151):
     sink.write(Frame(number, number / 25, clips.flat(number % 40, clips.SIZE)), Tracks.empty())
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    folders = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
     program = f"import sys; sys.path[:0] = {folders!r}\n{program}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
     assert done.returncode == -9, done.stderr
@@ -314,8 +314,8 @@ def test_a_killed_live_run_loses_little_where_frames_come_slowly(tmp_path: Path,
     path = tmp_path / "out.mp4"
     program = f"""
 import os, signal, sys, time
-sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[2])]!r}
-import clip_files as clips
+sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]!r}
+from support import clip_files as clips
 from fairmot.core import Frame, Tracks
 from fairmot.video import VideoSink
 sink = VideoSink({str(path)!r}, clips.SIZE, 25.0, low_delay={low_delay})

@@ -12,10 +12,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
-import clip_files as clips
 import cv2
 import numpy as np
 import pytest
+from support import clip_files as clips
 
 import fairmot.video.containers
 from fairmot.core import ConfigError, Frame, SourceError

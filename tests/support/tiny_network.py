@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from blob_network import metadata
 from onnx import TensorProto, helper, numpy_helper
+
+from support.blob_network import metadata
 
 SIZE = (96, 64)
 EMBEDDING = 16

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import av
-import blob_network
 import cv2
 import numpy as np
+
+from support import blob_network
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (96, 64)
