@@ -54,9 +54,10 @@ class Lock:
                 self.give_back()
 
     def give_back(self) -> None:
-        """Free what `keep_back` took."""
+        """Free the space that `keep_back` reserved."""
         if self._file is not None:
-            os.ftruncate(self._file, 0)
+            with contextlib.suppress(OSError):  # the file of another user, of which nothing was reserved
+                os.ftruncate(self._file, 0)
 
     def release(self) -> None:
         """Give the lock up; does nothing the second time."""

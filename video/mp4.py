@@ -12,7 +12,7 @@ import os
 import struct
 from pathlib import Path
 
-from fairmot.core.files import open_new
+from fairmot.core.files import open_new, write_all
 
 OPTIONS = {
     "movflags": "hybrid_fragmented+empty_moov+default_base_moof",
@@ -111,10 +111,8 @@ class FragmentFile:
         self._path.unlink(missing_ok=True)
 
     def _write(self, content: bytes) -> None:
-        rest = memoryview(content)
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            write_all(self._file, content)
         except OSError as error:
             self.error = error
             raise

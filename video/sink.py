@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -10,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from fairmot.core import Frame, OutputError, Tracks
-from fairmot.core.files import open_new
+from fairmot.core import Frame, Tracks
+from fairmot.core.files import open_new, write_all, write_error
 from fairmot.core.motchallenge import result_line
 
 SinkT = TypeVar("SinkT", bound="Sink")
@@ -76,17 +75,15 @@ class TextSink(Sink):
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Write the lines of one frame, all or none."""
-        rest = memoryview(self._text(frame, tracks).encode())
-        size = self._size + len(rest)
+        data = self._text(frame, tracks).encode()
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            write_all(self._file, data)
         except OSError as error:
             with suppress(OSError):  # of devices
                 self._file.truncate(self._size)
                 self._file.seek(self._size)
             raise write_error(self._path, error) from error
-        self._size = size
+        self._size += len(data)
 
     def close(self) -> None:
         """Close the file."""
@@ -120,23 +117,3 @@ class JSONLSink(TextSink):
             for track in tracks
         ]
         return json.dumps({"frame": frame.index, "timestamp": round(frame.timestamp, 6), "tracks": rows}) + "\n"
-
-
-def create_file(path: Path) -> None:
-    """Make an empty file in place of what has its name, and the folders above it.
-
-    Raises:
-        OutputError: if that is not possible.
-    """
-    try:
-        open_new(path).close()
-    except OSError as error:
-        raise write_error(path, error) from error
-
-
-def write_error(path: Path, error: OSError) -> OutputError:
-    """Return the error for a file that cannot be written, in one sentence."""
-    reason = error.strerror or str(error)
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "free some space or choose another output folder" if is_full else "choose another output folder"
-    return OutputError(f"{path} cannot be written ({reason.lower()}); {remedy}.")

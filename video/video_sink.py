@@ -18,11 +18,12 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from fairmot.core import Frame, OutputError, Tracks
+from fairmot.core.files import write_error
 from fairmot.core.records import ByteArray
 from fairmot.video.color import SMPTE170M
 from fairmot.video.drawing import Trails, draw_tracks
 from fairmot.video.mp4 import BUFFER_BYTES, OPTIONS, FragmentFile
-from fairmot.video.sink import Sink, write_error
+from fairmot.video.sink import Sink
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 from support.commands import evaluate as evaluate_command
 
-from fairmot.app.report import write_json
+from fairmot.app.json_files import write_json
 from fairmot.app.scoring import Scored, table_of
 from fairmot.tracker.evaluation import evaluate
 from run_track import main

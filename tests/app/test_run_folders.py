@@ -16,7 +16,8 @@ import material
 import pytest
 
 from fairmot.app.folders import ResultFolders
-from fairmot.app.report import RUN, write_json
+from fairmot.app.json_files import write_json
+from fairmot.app.run_folder import RUN
 from fairmot.core import OutputError
 from fairmot.core.locks import Lock
 from run_track import main
@@ -250,7 +251,7 @@ def test_other_users_files_are_left(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "notes.txt").write_text("mine")
     with ResultFolders(tmp_path).claim("a", "rtsp://a") as folder:
-        folder.clear(None)
+        folder.clear()
     assert (tmp_path / "a" / "notes.txt").read_text() == "mine"
     shutil.rmtree(tmp_path / "a")
     assert os.listdir(tmp_path) == []
