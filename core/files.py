@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from fairmot.core.errors import OutputError
 
@@ -50,7 +51,7 @@ def write_all(file: io.FileIO, data: bytes) -> None:
 @contextmanager
 def replacing(
     path: Path, *, draft: Path | None = None, durable: bool = False, buffer_size: int = io.DEFAULT_BUFFER_SIZE
-) -> Iterator[io.BufferedWriter]:
+) -> Iterator[BinaryIO]:
     """Open a draft beside a file, which replaces the file at the end of the block; on an exception it is removed.
 
     Folders above the file are made, and its permissions are those of a new file. A link is replaced, not followed; a

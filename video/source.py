@@ -89,6 +89,8 @@ class Source(ABC):
         self.allocate: Callable[[tuple[int, ...]], ByteArray] = _new_array
         self.damaged: str | None = None
         self._numbers = numbers
+        if numbers is not None and len(numbers) == numbers[-1] - numbers[0] + 1:
+            self._numbers = range(numbers[0], numbers[-1] + 1)  # counted without a walk through all of them
         self._start, self._stride = 1, 1
         self._count: int | None = None
         self._yielded = 0
@@ -125,10 +127,14 @@ class Source(ABC):
         """Number of frames that will be yielded as far as the source states it, or None if that is not known."""
         if self.is_live:
             return self._count
-        if isinstance(self._numbers, range):  # may be long, so nothing walks through it
-            last = self._numbers[-1] if self._last is None else min(self._last, self._numbers[-1])
-            return len(range(self._start, last + 1, self._stride))
-        return None if self._numbers is None else sum(map(self._wanted, self._numbers))
+        if self._numbers is None:
+            return None
+        if not isinstance(self._numbers, range):
+            return sum(map(self._wanted, self._numbers))
+        first, last = self._numbers[0], self._numbers[-1]
+        skipped = -(-max(0, first - self._start) // self._stride)  # selected numbers before the first, rounded up
+        last = last if self._last is None else min(self._last, last)
+        return len(range(self._start + skipped * self._stride, last + 1, self._stride))
 
     def _wanted(self, number: int) -> bool:
         """Tell whether the frame of this number is among those selected."""
