@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import material
 import pytest
+from support.processes import tracking
 
 from fairmot.app.folders import ResultFolders
 from fairmot.app.json_files import write_json
@@ -26,19 +26,10 @@ from run_track import main
 @contextmanager
 def running(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     """The command, once it has begun to write, and stopped there."""
-    process = subprocess.Popen(material.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    folder = Path(str(arguments[arguments.index("--output") + 1]))
-    try:
-        deadline = time.monotonic() + 30
-        while not any(path.stat().st_size for path in folder.glob("*/tracks.jsonl")):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    output = Path(str(arguments[arguments.index("--output") + 1]))
+    with tracking(material.command(*arguments), output, lines=1) as process:
         process.send_signal(signal.SIGSTOP)
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(scope="module")
