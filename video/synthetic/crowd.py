@@ -18,7 +18,7 @@ from fairmot.video.synthetic.pinhole import Camera
 from fairmot.video.synthetic.wardrobe import Appearance
 
 _RETURN_SHARE = 0.15  # of the visits that follow another
-_OUTSIDE = 1.8  # metres beyond the edge of the view where routes begin and end
+_OUTSIDE = 1.8  # meters beyond the edge of the view where routes begin and end
 _SAMPLES_PER_SECOND = 5
 _ROUTE_POINTS = 48
 
@@ -27,7 +27,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Walker:
-    """A person at one moment: place and heading on the ground (metres, radians) and gait (see `draw_figure`)."""
+    """A person at one moment: place and heading on the ground (meters, radians) and gait (see `draw_figure`)."""
 
     id: int
     look: Appearance
@@ -63,7 +63,7 @@ class _Visit:
         share = (distance - self.lengths[place]) / (self.lengths[place + 1] - self.lengths[place])
         x, y = (begin + share * (end - begin)).tolist()
         ahead = self.points[min(place + 2, len(self.points) - 1)] - self.points[max(place - 1, 0)]
-        cycle = 0.82 * self.look.height  # metres of two steps
+        cycle = 0.82 * self.look.height  # meters of two steps
         brisk = speed * _SAMPLES_PER_SECOND / 0.8
         return Walker(
             self.id,
@@ -111,7 +111,7 @@ class Crowd:
         begins, persons = self._begins[place], self._persons[place]
         if not begins:
             persons.append(0)
-            # The picture is populated from the start, so the first visits began before it.
+            # The image is populated from the start, so the first visits began before it.
             share = np.random.default_rng([self._seed, place, 1]).uniform(0.1, 0.75)
             begins.append(-float(share) * self._visit(place, 0).duration)
         while begins[-1] <= seconds:
@@ -162,7 +162,7 @@ class Crowd:
             return camera.half_width(distance) + _OUTSIDE
 
         if kind in (2,) and below is not None:
-            # Between the lower edge of the picture and one of its sides.
+            # Between the lower edge of the image and one of its sides.
             x = rng.uniform(-0.7, 0.7) * camera.half_width(near)
             high = max(float(y[0]), 0.5 * (near + far))
             controls = [(x, below), (x, 0.4 * near + 0.6 * high), (side * 0.4 * edge(high), high),
