@@ -36,7 +36,7 @@ _SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended.
+    """The ending of a run.
 
     Attributes:
         status, message, traceback: see `RunReport`.
@@ -146,9 +146,9 @@ class Run:
         source, options, folder = self._source, self._options, self._folder
         rate = source.frame_rate / options.stride
         sinks = self._open_sinks(stack, rate)
-        detections = None
+        writer = None
         if folder.detections is not None:
-            detections = stack.enter_context(StreamWriter(folder.detections, rate, source.size))
+            writer = stack.enter_context(StreamWriter(folder.detections, rate, source.size))
         progress = stack.enter_context(self._terminal.progress(source.name, source.frame_count))
 
         def count(frame: Frame, tracks: Tracks) -> None:
@@ -161,8 +161,8 @@ class Run:
             FairMOTTracker(rate, options.tracker),
             sinks,
             clock=self._clock,
-            camera=CameraMotion() if options.camera_motion else None,
-            stream=detections,
+            gmc=CameraMotion() if options.camera_motion else None,
+            writer=writer,
             report=count,
         )
 

@@ -74,7 +74,7 @@ class RunFolder:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise OutputError(f"{path} cannot be replaced ({error.strerror}); choose another --output.") from error
-        self._locks[0].keep_back(_RESERVE_BYTES)
+        self._locks[0].reserve(_RESERVE_BYTES)
         if self.detections is not None:
             create_file(self.detections)
 
@@ -88,7 +88,7 @@ class RunFolder:
         Raises:
             OutputError: if that is not possible.
         """
-        self._locks[0].give_back()
+        self._locks[0].free()
         write_json(self.path / RUN, report.to_run(inputs))
 
     def complete_report(self, inputs: Mapping[str, Any]) -> RunReport | None:

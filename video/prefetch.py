@@ -1,4 +1,4 @@
-"""Run an iterator ahead in a thread, with a bounded queue between it and the consumer."""
+"""Prefetching: an iterator run ahead in a thread, with a bounded queue between it and the consumer."""
 
 from __future__ import annotations
 

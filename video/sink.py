@@ -1,4 +1,4 @@
-"""What every sink of results has in common, and the sinks that write text."""
+"""The base of all sinks of results, and the sinks that write text."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ SinkT = TypeVar("SinkT", bound="Sink")
 
 
 class Sink(ABC):
-    """A context manager that takes the tracks of one frame after the other.
+    """A context manager that receives the tracks of one frame after the other.
 
     Attributes:
-        stop_requested: True once a user asked, through this sink, that the run end (the window's `q`);
-            the loop that feeds the sinks looks at it after every frame.
+        stop_requested: True once a user asked, through this sink, to end the run (`q` in the window);
+            the loop that feeds the sinks checks it after every frame.
     """
 
     stop_requested = False
 
     @abstractmethod
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Take the tracks of the next frame.
+        """Write the tracks of the next frame.
 
         Raises:
             OutputError: if results cannot be written.

@@ -1,4 +1,4 @@
-"""The annotated video, written with PyAV."""
+"""The sink that writes the annotated video, with PyAV."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class RateMeter:
 
 
 def caption(frame: Frame, tracks: Tracks, rate: float) -> str:
-    """Return the line shown in the corner of annotated pictures."""
+    """Return the line in the corner of annotated frames."""
     return f"frame {frame.index}  tracks {len(tracks)}  {rate:.1f} fps"
 
 
@@ -131,7 +131,7 @@ class VideoSink(Sink):
         """Encode what is queued and finish the file.
 
         Raises:
-            OutputError: if frames could not be written and `write` has not said so yet.
+            OutputError: if frames could not be written and `write` has not raised that yet.
         """
         if self._closed:
             return
@@ -180,14 +180,14 @@ class VideoSink(Sink):
         image = frame.bgr.copy()  # the source, or another sink, may still use the frame
         self._trails.update(tracks)
         draw_tracks(image, tracks, self._trails, caption(frame, tracks, rate))
-        picture = self._to_yuv(image)
+        encoded = self._to_yuv(image)
         if self._first_time is None:
             self._first_time = frame.timestamp
-        # The encoder needs rising times, whatever the source says.
+        # The encoder needs rising times, whatever the source states.
         tick = max(round((frame.timestamp - self._first_time) * _TICKS), self._last_tick + 1)
         self._last_tick = tick
-        picture.pts, picture.time_base = tick, Fraction(1, _TICKS)
-        self._container.mux(self._stream.encode(picture))
+        encoded.pts, encoded.time_base = tick, Fraction(1, _TICKS)
+        self._container.mux(self._stream.encode(encoded))
 
     def _add_stream(self, rate: Fraction, pixel_aspect: Fraction, low_delay: bool) -> Any:
         """Add the stream to the container and open its encoder, which knows whether it can take such frames."""
@@ -226,7 +226,7 @@ class VideoSink(Sink):
         except Exception as error:
             self._fail(error)
         try:
-            self._container.close()  # writes the index, also after a fault that was not the file's
+            self._container.close()  # writes the index, also after an error that was not the file's
             self._file.finish()
         except Exception as error:
             self._fail(error)

@@ -1,4 +1,4 @@
-"""The folder of a run: one owner at a time, no links followed, names that fit, what is left when a disk is full."""
+"""The folder of a run: one owner at a time, no links followed, names that fit, full disks."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_a_disk_that_can_only_be_read(tmp_path: Path, weights: Path) -> None:
 
 
 def test_other_users_files_are_left(tmp_path: Path) -> None:
-    """What lies in a folder beside results stays."""
+    """Files beside results stay."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "notes.txt").write_text("mine")
     with ResultFolders(tmp_path).claim("a", "rtsp://a") as folder:

@@ -19,10 +19,10 @@ def smooth(height, width, seed=0):
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12"])
 @pytest.mark.parametrize("color_space", ["ITU601", "ITU709"])
 @pytest.mark.parametrize("full_range", [False, True])
-def test_planes_become_the_picture_they_came_from(pixel_format, color_space, full_range):
-    picture = smooth(64, 96)
+def test_planes_become_the_image_they_came_from(pixel_format, color_space, full_range):
+    image = smooth(64, 96)
     level = av.video.reformatter.ColorRange.JPEG if full_range else av.video.reformatter.ColorRange.MPEG
-    planes = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(
+    planes = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(
         format=pixel_format,
         dst_colorspace=av.video.reformatter.Colorspace[color_space],
         src_color_range=av.video.reformatter.ColorRange.JPEG,
@@ -30,8 +30,8 @@ def test_planes_become_the_picture_they_came_from(pixel_format, color_space, ful
     )
     frame = Frame(1, 0.0, planes.to_ndarray(), pixel_format, color_space, full_range)
     assert frame.size == (96, 64)
-    # Chroma has half the resolution, so that only smooth pictures survive.
-    assert np.abs(frame.bgr.astype(int) - picture).mean() < 6
+    # Chroma has half the resolution, so that only smooth images survive.
+    assert np.abs(frame.bgr.astype(int) - image).mean() < 6
 
 
 def test_color_space_matters():
@@ -41,8 +41,8 @@ def test_color_space_matters():
 
 
 def test_bgr_frame_is_not_copied():
-    picture = smooth(64, 64)
-    assert Frame(1, 0.0, picture).bgr is picture
+    image = smooth(64, 64)
+    assert Frame(1, 0.0, image).bgr is image
 
 
 def test_detections_rows():
@@ -77,7 +77,7 @@ def test_suggestion():
     assert suggestion("zzz", ["output"]) == ""
 
 
-GREY = np.zeros((64, 96), np.uint8)
+GRAY = np.zeros((64, 96), np.uint8)
 COLOR = np.zeros((64, 96, 3), np.uint8)
 PLANES = np.zeros((96, 64), np.uint8)
 
@@ -85,8 +85,8 @@ PLANES = np.zeros((96, 64), np.uint8)
 @pytest.mark.parametrize(
     ("pixels", "pixel_format", "error", "words"),
     [
-        (GREY, "bgr24", ValueError, r"shape \(height, width, 3\).*not \(64, 96\); cv2.cvtColor"),
-        (GREY[..., None], "bgr24", ValueError, r"not \(64, 96, 1\)"),
+        (GRAY, "bgr24", ValueError, r"shape \(height, width, 3\).*not \(64, 96\); cv2.cvtColor"),
+        (GRAY[..., None], "bgr24", ValueError, r"not \(64, 96, 1\)"),
         (np.zeros((64, 96, 4), np.uint8), "bgr24", ValueError, r"not \(64, 96, 4\)"),
         (np.zeros((1, 64, 96, 3), np.uint8), "bgr24", ValueError, r"not \(1, 64, 96, 3\)"),
         (np.zeros((3, 64, 96), np.uint8), "bgr24", ValueError, r"not \(3, 64, 96\)"),

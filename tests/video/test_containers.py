@@ -1,4 +1,4 @@
-"""What is opened for a file, and what is said when it cannot be read."""
+"""Opening of files: what else they may open, and the messages when they cannot be read."""
 
 from __future__ import annotations
 

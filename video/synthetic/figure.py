@@ -24,7 +24,7 @@ _SHADOW_SCALE = 0.5  # shadows are soft, so half the resolution is enough
 
 @dataclass(frozen=True)
 class Light:
-    """Where light comes from, in the camera's ground axes (right, away from the camera, up).
+    """The direction and strength of light, in the camera's ground axes (right, away from the camera, up).
 
     Attributes:
         direction: unit vector towards the light.

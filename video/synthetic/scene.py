@@ -18,7 +18,7 @@ from fairmot.video.synthetic.pinhole import Camera
 
 _SPRITE_BYTES = 160 * 2**20
 _CROWDED = 60
-# How finely views are told apart: headings and gait phases per turn, degrees of elevation, and the resolution
+# How finely views are distinguished: headings and gait phases per turn, degrees of elevation, and the resolution
 # of sprites relative to what is shown. A crowd gets less, as its sprites would not fit the cache otherwise.
 _FINE, _COARSE = (20, 12, 10.0, 1.0), (12, 8, 15.0, 0.65)
 _SCALES = (24.0, 48.0, 80.0, 128.0, 192.0, 256.0)  # pixels per meter at which sprites are kept
@@ -29,7 +29,7 @@ _SpriteKey = tuple[int, int, float, int, float, float]
 
 @dataclass(frozen=True)
 class Optics:
-    """What camera and weather do to the image.
+    """The effects of camera and weather on the image.
 
     Attributes:
         noise: standard deviation of the sensor noise in gray levels.

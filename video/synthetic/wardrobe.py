@@ -1,4 +1,4 @@
-"""What a rendered person looks like: body, hair, clothes and bags, all drawn from one seed."""
+"""The appearance of a rendered person: body, hair, clothes and bags, all drawn from one seed."""
 
 from __future__ import annotations
 
