@@ -94,7 +94,7 @@ class Lock:
 def _open(path: Path) -> int:
     try:
         if not stat.S_ISREG(path.lstat().st_mode) and not path.is_dir():
-            path.unlink()  # planted: a lock that we made is an ordinary file
+            path.unlink()  # not ours: a lock is an ordinary file
     except FileNotFoundError:
         pass
     try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -229,7 +229,7 @@ class Tracks:
     tlwh: FloatArray
     scores: FloatArray
     class_ids: IntArray
-    states: npt.NDArray[np.int8] = field(default=None)  # type: ignore[assignment]
+    states: npt.NDArray[np.int8] = field(default=cast(Any, None))
 
     def __post_init__(self) -> None:
         count = _rows("Tracks.ids", self.ids)

@@ -36,7 +36,7 @@ def require_private(path: Path, what: str) -> Path:
 
     Raises:
         ConfigError: if others can change it, with the remedy.
-        OSError: if it does not exist or cannot be looked at.
+        OSError: if it does not exist or cannot be examined.
     """
     try:
         path = path.resolve(strict=True)

@@ -65,7 +65,7 @@ def load_yaml(text: str) -> Any:
         YAMLBoundError: if it nests too deep, holds too many values (those of aliases count wherever they are used), a
             number that is too long, the same key twice or an alias of what contains it.
         yaml.YAMLError: if it is not YAML.
-        ValueError: if a value is none of its kind, such as the date 2026-13-01.
+        ValueError: if a value is invalid for its kind, such as the date 2026-13-01.
     """
     return yaml.load(text, Loader=_BoundedLoader)
 

@@ -2,7 +2,7 @@
 
 libjpeg and libpng, inside OpenCV, report damage in no other way. They print through the variable `stderr` of the C
 library, which points to another stream for a moment here. The file descriptor and `sys.stderr` are not touched, so
-what Python prints meanwhile in other threads appears as ever.
+what Python prints meanwhile in other threads is not affected.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ class PresentationClock:
     """The presentation times of a source as seconds since its first frame.
 
     Pauses stay as long as they are: a step forward is never shortened. A step back of up to a second is jitter, and
-    the frame comes one frame interval after the one before it; a larger one starts a new clock, which goes on from
+    the frame comes one frame interval after the one before it; a larger one starts a new clock, which continues from
     there. A frame without a time comes one frame interval after the one before it.
 
     Args:

@@ -109,9 +109,9 @@ def _within(rate: float, other: float, factor: float) -> bool:
 
 
 def pixel_aspect(stream: Any) -> Fraction:
-    """Return width over height of a stored pixel; 1 where it is unknown or absurd.
+    """Return width over height of a stored pixel; 1 where it is unknown or implausible.
 
-    The container's statement goes before the codec's, as in FFmpeg's `av_guess_sample_aspect_ratio`.
+    The container's statement takes precedence over the codec's, as in FFmpeg's `av_guess_sample_aspect_ratio`.
     """
     ratio = pyav.fraction(stream.sample_aspect_ratio) or pyav.fraction(stream.codec_context.sample_aspect_ratio)
     if ratio is None or not Fraction(1, _MOST_ELONGATED) <= ratio <= _MOST_ELONGATED:

@@ -22,6 +22,11 @@ class Sink(ABC):
     Attributes:
         stop_requested: True once a user asked, through this sink, to end the run (`q` in the window);
             the loop that feeds the sinks checks it after every frame.
+
+    Example:
+        with MOTSink("tracks.txt") as sink:
+            for frame in source:
+                sink.write(frame, tracker.update(detections_of(frame)))
     """
 
     stop_requested = False

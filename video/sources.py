@@ -21,8 +21,8 @@ from fairmot.video.image_file import IMAGE_SUFFIXES, read_image_header
 from fairmot.video.image_header import ImageError
 from fairmot.video.images import ImageSource, holds_images, is_hidden, is_junk, is_sequence, natural_key
 from fairmot.video.source import Source
-from fairmot.video.stream import SourceFormat, VideoSource
 from fairmot.video.urls import is_url
+from fairmot.video.video_source import SourceFormat, VideoSource
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,11 @@ def open_source(
     Raises:
         SourceError: if it cannot be opened or holds no frames.
         ConfigError: if `start`, `count` or `stride` is out of range.
+
+    Example:
+        with open_source("video.mp4", stride=2) as source:
+            for frame in source:
+                print(frame.index, frame.timestamp, frame.bgr.shape)
     """
     source = _open(spec, pixel_format, max_pixels)
     try:
@@ -104,7 +109,7 @@ def expand_sources(spec: str) -> list[str]:
 
 
 def names_path(spec: str) -> bool:
-    """Return whether a source is a path that exists, which goes before a camera or the built-in scene of that name.
+    """Return whether a source is an existing path, which takes precedence over a camera or the scene of that name.
 
     A folder `demo` without images is none: the results of the built-in scene are in a folder of that name.
     """

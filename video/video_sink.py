@@ -162,7 +162,7 @@ class VideoSink(Sink):
         )
 
     def _run(self) -> None:
-        """Encode until `close`; after an error go on taking frames, so that `write` never blocks."""
+        """Encode until `close`; after an error continue to accept frames, so that `write` never blocks."""
         while (item := self._queue.get()) is not None:
             if self._failed:
                 continue
@@ -190,7 +190,7 @@ class VideoSink(Sink):
         self._container.mux(self._stream.encode(encoded))
 
     def _add_stream(self, rate: Fraction, pixel_aspect: Fraction, low_delay: bool) -> Any:
-        """Add the stream to the container and open its encoder, which knows whether it can take such frames."""
+        """Add the stream to the container and open its encoder, which raises if it cannot take such frames."""
         options = {**_OPTIONS.get(self._encoder, {}), **(_LOW_DELAY.get(self._encoder, {}) if low_delay else {})}
         stream: Any = self._container.add_stream(self._encoder, rate=rate, options=options)
         stream.width, stream.height = (side + side % 2 for side in self._size)

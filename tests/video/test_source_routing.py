@@ -19,8 +19,8 @@ from fairmot.core import SourceError
 from fairmot.video import expand_sources, open_source
 from fairmot.video.images import ImageSource
 from fairmot.video.sources import names_path
-from fairmot.video.stream import VideoSource
 from fairmot.video.synthetic.demo import DemoSource
+from fairmot.video.video_source import VideoSource
 
 
 def write_images(folder: Path, count: int = 2) -> Path:

@@ -21,7 +21,7 @@ import fairmot.video.containers
 from fairmot.core import ConfigError, Frame, SourceError
 from fairmot.video import open_source
 from fairmot.video.capture import CameraSource
-from fairmot.video.stream import VideoSource
+from fairmot.video.video_source import VideoSource
 
 
 def read_all(path: Path | str, **options: object) -> list[Frame]:
