@@ -22,27 +22,27 @@ def track_frames(
     sinks: Sequence[Sink],
     *,
     clock: StageClock,
-    camera: CameraMotion | None = None,
-    stream: StreamWriter | None = None,
+    gmc: CameraMotion | None = None,
+    writer: StreamWriter | None = None,
     report: Callable[[Frame, Tracks], object] = lambda frame, tracks: None,
 ) -> bool:
     """Track the people of a source until it ends, is closed by another thread, or a sink asks to stop.
 
-    What was read before a fault of the source is tracked and written first.
+    Frames that were read before the source fails are tracked and written first.
 
     Args:
         source: open, at its first frame.
-        engine: finds the people; gets as many frames at once, and as far ahead, as it likes; of a live source single
-            ones, each only when the one before is done.
+        engine: detects people, in batches of its `max_batch` frames, read ahead as it recommends; of a live source it
+            gets single frames, each only when the one before is done.
         tracker: new, for the source's frame rate divided by its stride.
-        sinks: get every frame with its tracks.
-        clock: gets the seconds of the stages `read`, `camera`, `track` and `write`; give the engine the same one.
-        camera: new; tells the tracker how the camera moved.
-        stream: gets the detections of every frame that is tracked.
+        sinks: receive every frame with its tracks.
+        clock: accumulates the seconds of the stages `read`, `camera`, `track` and `write`; pass the engine the same.
+        gmc: new; estimates the motion of the camera for the tracker.
+        writer: receives the detections of every frame that is tracked.
         report: called after each frame is written.
 
     Returns:
-        Whether it was a sink that asked to stop.
+        True if a sink asked to stop.
 
     Raises:
         SourceError: if the source fails while reading.
@@ -53,11 +53,11 @@ def track_frames(
     size, ahead = (1, 0) if source.is_live else (engine.max_batch, engine.ahead)
     with closing(engine.detect_stream(_batches(source, size, clock), ahead)) as found:
         for frame, detections in _one_by_one(found):
-            if stream is not None:
-                stream.add(frame.index, detections, frame.timestamp)
-            if camera is not None:
+            if writer is not None:
+                writer.add(frame.index, detections, frame.timestamp)
+            if gmc is not None:
                 with clock("camera"):
-                    tracker.move(camera.update(_picture(frame), tracks.tlwh))
+                    tracker.move(gmc.update(_image(frame), tracks.tlwh))
             with clock("track"):
                 tracks = tracker.update(detections, frame.timestamp)
             with clock("write"):
@@ -76,25 +76,25 @@ def _one_by_one(
         yield from zip(frames, found, strict=True)
 
 
-def _picture(frame: Frame) -> ByteArray:
-    """Return what shows movement: the BGR picture, or of planes the first, which is grey and need not be converted."""
+def _image(frame: Frame) -> ByteArray:
+    """Return the pixels to estimate motion from: BGR, or the first of several planes, which is gray."""
     return frame.pixels if frame.pixel_format == "bgr24" else frame.pixels[: frame.height]
 
 
 def _batches(source: Source, size: int, clock: StageClock) -> Iterator[list[Frame]]:
     """Yield up to `size` frames at a time, and raise what the source raises only after the frames before it."""
-    fault: Exception | None = None
-    while fault is None:
+    failure: Exception | None = None
+    while failure is None:
         frames: list[Frame] = []
         with clock("read"):
             try:
-                # One by one, so that frames before a fault are kept.
+                # One by one, so that frames before a failure are kept.
                 for frame in islice(source, size):
                     frames.append(frame)
             except Exception as error:
-                fault = error
+                failure = error
         if frames:
             yield frames
-        elif fault is None:
+        elif failure is None:
             return
-    raise fault
+    raise failure

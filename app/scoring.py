@@ -1,4 +1,4 @@
-"""How good the tracks of a run are: the ground truth looked at before it, the scores and their table after it."""
+"""Scores of a run: the check of its ground truth before it, the scores and their table after it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
-from fairmot.app.folders import TRACKS
+from fairmot.app.json_files import write_json
 from fairmot.app.options import Options
-from fairmot.app.report import SCORES, write_json
+from fairmot.app.run_folder import SCORES, RunFolder
 from fairmot.core import SourceError, UserError
-from fairmot.tracker.motchallenge import Boxes, read_ground_truth, read_results, read_sequence_info
+from fairmot.core.sequence_info import read_sequence_info
+from fairmot.tracker.motchallenge import Boxes, read_ground_truth, read_results
 from fairmot.video import Source
 
 if TYPE_CHECKING:  # takes a second to load, which runs that are not scored need not spend
@@ -32,9 +33,9 @@ class Scored:
     """The scores of one source.
 
     Attributes:
-        scores: themselves.
-        benchmark: whose rules were followed.
-        split: which part of the source was tracked.
+        scores: all measures.
+        benchmark: whose rules apply.
+        split: part of the source that was tracked.
     """
 
     scores: Scores
@@ -47,7 +48,7 @@ class Scored:
 
 
 def sequence_length(spec: str) -> int | None:
-    """Return how many frames `seqinfo.ini` gives a MOTChallenge sequence, none for anything else."""
+    """Return the number of frames that `seqinfo.ini` states for a MOTChallenge sequence, None for anything else."""
     info = Path(spec) / "seqinfo.ini"
     return read_sequence_info(info).length if os.path.isfile(info) else None
 
@@ -72,10 +73,10 @@ def check_ground_truth(source: Source, options: Options) -> None:
         raise UserError(f"{source.ground_truth}: {error}") from error
 
 
-def score_run(source: Source, folder: Path, frames: range, options: Options) -> Scored:
+def score_run(source: Source, folder: RunFolder, frames: range, options: Options) -> Scored:
     """Score the tracks in `folder` in these frames, and write the scores.
 
-    Frames without tracks are frames in which everybody was missed, also where their image could not be read.
+    In frames without tracks everybody was missed, also where the image could not be read.
 
     Raises:
         UserError: if a file cannot be read.
@@ -86,8 +87,8 @@ def score_run(source: Source, folder: Path, frames: range, options: Options) -> 
     assert source.ground_truth is not None
     truth = read_ground_truth(source.ground_truth)
     benchmark = _benchmark(options, truth)
-    scored = Scored(score(truth, read_results(folder / TRACKS), frames, benchmark), benchmark, options.split)
-    write_json(folder / SCORES, scored.to_dict())
+    scored = Scored(score(truth, read_results(folder.tracks), frames, benchmark), benchmark, options.split)
+    write_json(folder.scores, scored.to_dict())
     return scored
 
 

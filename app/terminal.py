@@ -1,4 +1,4 @@
-"""What the user sees while a run goes on: lines, log messages and the progress bar."""
+"""Output of a run on the terminal: lines of results, log messages and the progress bar."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Terminal:
         self._out.print(table)
 
     def error(self, error: BaseException) -> None:
-        """Print what went wrong, with its traceback if the environment asks for that."""
+        """Print an error, with its traceback if the environment asks for that."""
         self._note("error", str(error), "bold red")
         if tracebacks_wanted():
             self._err.print(printable_traceback(error), markup=False, highlight=False, soft_wrap=True)
 
     def warning(self, text: object, label: str = "warning") -> None:
-        """Print what the user should know."""
+        """Print a warning."""
         self._note(label, str(text), "yellow")
 
     def _note(self, label: str, text: str, style: str) -> None:
@@ -52,7 +52,7 @@ class Terminal:
 
     @contextmanager
     def logs(self) -> Iterator[None]:
-        """Show what the project's packages log: information as results, warnings on standard error."""
+        """Print what the packages of the project log: information as results, warnings on standard error."""
         handler = _LogHandler(self)
         logger = logging.getLogger("fairmot")
         level = logger.level
@@ -66,11 +66,11 @@ class Terminal:
 
     @contextmanager
     def progress(self, name: str, frame_count: int | None) -> Iterator[Callable[[Frame, Tracks], None]]:
-        """Show a progress bar if standard error is a terminal; the function it gives counts a frame.
+        """Show a progress bar if standard error is a terminal; yields a function that counts a frame.
 
         Args:
             name: of the source.
-            frame_count: how many frames there will be, if that is known.
+            frame_count: number of frames, if it is known.
         """
         if not self._err.is_terminal:  # a disabled bar of Rich 13 and 14 prints an empty line
             yield lambda frame, tracks: None

@@ -1,4 +1,4 @@
-"""What every package shares: the three records, the error that users see, the stage clock."""
+"""Shared by every package: the three records, the errors for users, the stage clock."""
 
 from fairmot.core.errors import ConfigError, EngineError, ModelError, OutputError, SourceError, UserError
 from fairmot.core.records import Detections, Frame, Track, Tracks, TrackState

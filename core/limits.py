@@ -1,4 +1,4 @@
-"""Limits on what is accepted from files that nobody vouches for."""
+"""Limits on what is accepted from untrusted files."""
 
 from __future__ import annotations
 

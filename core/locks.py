@@ -12,17 +12,17 @@ from pathlib import Path
 
 _RETRY_SECONDS = 0.02
 _FLAGS = os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-# Of file systems without locks: there nothing can be promised, and that is no reason not to run.
+# Of file systems without locks: there nothing can be guaranteed, which does not keep a run from starting.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-# Where no file can be made, none can be written over either; what is written next says so.
+# Where no file can be made, none can be overwritten either; the next write reports it.
 _NO_FILES = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Lock:
     """An exclusive lock between processes; the file that stands for it is there only while it is held.
 
-    A file that a killed process left behind is no lock and is used again. The file can also keep some space of the
-    disk back, for what must be written when the disk is full.
+    A file that a killed process left behind is no lock and is used again. The file can also reserve
+    some space of the disk, for what must be written when the disk is full.
 
     Args:
         path: the file; its folder must exist. A symbolic link is replaced, not followed.
@@ -45,21 +45,22 @@ class Lock:
             time.sleep(_RETRY_SECONDS)
         return True
 
-    def keep_back(self, size: int) -> None:
-        """Take `size` bytes of the disk, if it has them."""
+    def reserve(self, size: int) -> None:
+        """Reserve `size` bytes of the disk, if it has them."""
         if self._file is not None:
             try:
                 os.write(self._file, os.urandom(size))  # zeros may take no space
             except OSError:
-                self.give_back()
+                self.free()
 
-    def give_back(self) -> None:
-        """Free what `keep_back` took."""
+    def free(self) -> None:
+        """Free the space that `reserve` reserved."""
         if self._file is not None:
-            os.ftruncate(self._file, 0)
+            with contextlib.suppress(OSError):  # the file of another user, of which nothing was reserved
+                os.ftruncate(self._file, 0)
 
     def release(self) -> None:
-        """Give the lock up; does nothing the second time."""
+        """Release the lock; does nothing the second time."""
         file, self._file = self._file, None
         if file is None:
             return
@@ -71,7 +72,7 @@ class Lock:
             os.close(file)
 
     def _try(self) -> bool:
-        """Take the lock if nobody has it; return whether that is so."""
+        """Take the lock if it is free; return whether it was."""
         try:
             file = _open(self._path)
         except OSError as error:
@@ -93,7 +94,7 @@ class Lock:
 def _open(path: Path) -> int:
     try:
         if not stat.S_ISREG(path.lstat().st_mode) and not path.is_dir():
-            path.unlink()  # planted: a lock that we made is an ordinary file
+            path.unlink()  # not ours: a lock is an ordinary file
     except FileNotFoundError:
         pass
     try:

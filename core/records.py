@@ -1,4 +1,4 @@
-"""The three records that carry everything between packages: `Frame`, `Detections`, `Tracks`.
+"""The three records that cross the boundaries between packages: `Frame`, `Detections`, `Tracks`.
 
 Boxes are in pixels of the source frame, x to the right and y down, the origin at the outer corner
 of the top left pixel. `tlbr` is left, top, right, bottom; `tlwh` is left, top, width, height.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ _PLANAR = ("yuv420p", "nv12")
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of the source.
+    """One image of a source, with its number and its time.
 
     Attributes:
         index: number of the frame in the source, from 1; skipped frames keep their numbers.
@@ -59,7 +59,7 @@ class Frame:
             if len(shape) != 3 or shape[2] != 3 or not pixels.size:
                 raise ValueError(
                     f"Frame.pixels must have the shape (height, width, 3), BGR and not empty, not {shape}; "
-                    "cv2.cvtColor converts grey (COLOR_GRAY2BGR) and BGRA (COLOR_BGRA2BGR) pictures"
+                    "cv2.cvtColor converts gray (COLOR_GRAY2BGR) and BGRA (COLOR_BGRA2BGR) images"
                 )
         elif pixel_format in _PLANAR:
             if len(shape) != 2 or shape[0] % 3 or shape[1] % 2 or not pixels.size:
@@ -72,13 +72,13 @@ class Frame:
 
     @property
     def height(self) -> int:
-        """Height of the picture in pixels."""
+        """Height of the image in pixels."""
         rows: int = self.pixels.shape[0]
         return rows if self.pixel_format == "bgr24" else rows * 2 // 3
 
     @property
     def width(self) -> int:
-        """Width of the picture in pixels."""
+        """Width of the image in pixels."""
         columns: int = self.pixels.shape[1]
         return columns
 
@@ -89,14 +89,14 @@ class Frame:
 
     @cached_property
     def bgr(self) -> ByteArray:
-        """The picture as `(height, width, 3)` uint8 in BGR order; converted once, by FFmpeg's swscale."""
+        """The image as `(height, width, 3)` uint8 in BGR order; converted once, by FFmpeg's swscale."""
         if self.pixel_format == "bgr24":
             return self.pixels
         import av
         from av.video.reformatter import ColorRange, Colorspace
 
-        picture = av.VideoFrame.from_ndarray(self.pixels, format=self.pixel_format)
-        converted = picture.reformat(
+        planes = av.VideoFrame.from_ndarray(self.pixels, format=self.pixel_format)
+        converted = planes.reformat(
             format="bgr24",
             src_colorspace=Colorspace[self.color_space],
             src_color_range=ColorRange.JPEG if self.full_range else ColorRange.MPEG,
@@ -105,15 +105,46 @@ class Frame:
         return np.asarray(converted.to_ndarray(), np.uint8)
 
 
-def _described(pixels: object) -> str:
-    if isinstance(pixels, np.ndarray):
-        return f"{pixels.dtype} with the shape {pixels.shape}"
-    return type(pixels).__name__
+def _described(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} with the shape {value.shape}"
+    return type(value).__name__
+
+
+_KINDS = {"f": "floats", "iu": "integers"}  # by the codes of np.dtype.kind
+
+
+def _rows(name: str, array: object) -> int:
+    """Return the length of an array that gives a record its number of rows."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, not {_described(array)}")
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have the shape (n,), not {array.shape}")
+    return len(array)
+
+
+def _require(name: str, array: object, shape: tuple[int | None, ...], kind: str) -> None:
+    """Check an array of a record.
+
+    Args:
+        name: of the field, for the message.
+        array: its value.
+        shape: expected; the last length may be None for any.
+        kind: codes of the accepted kinds of number.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in kind:
+        raise TypeError(f"{name} must be a NumPy array of {_KINDS[kind]}, not {_described(array)}")
+    if array.shape != shape and (array.ndim != len(shape) or None not in shape or array.shape[:-1] != shape[:-1]):
+        wanted = str(shape).replace("None", "d")
+        raise ValueError(f"{name} must have the shape {wanted}, not {array.shape}")
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What the engine found in one frame, as a struct of arrays, sorted by falling score.
+    """The detections of one frame, as a struct of arrays, sorted by falling score.
+
+    Any precision of float and integer is accepted. Values are not checked: boxes and scores that are not finite are
+    left out, with a warning, by the tracker.
 
     Attributes:
         tlbr: `(n, 4)` float32, boxes in source pixels.
@@ -122,7 +153,8 @@ class Detections:
         embeddings: `(n, d)` float32, rows of length 1; `d` is 0 for a model without embeddings.
 
     Raises:
-        ValueError: if the arrays do not have these shapes.
+        TypeError: if a field is not an array of its kind of number.
+        ValueError: if a field does not have its shape, `n` being the length of `scores`.
     """
 
     tlbr: FloatArray
@@ -131,13 +163,11 @@ class Detections:
     embeddings: FloatArray
 
     def __post_init__(self) -> None:
-        count = len(self.scores)
-        shapes = self.tlbr.shape, self.scores.shape, self.class_ids.shape, self.embeddings.shape[:1]
-        if shapes != ((count, 4), (count,), (count,), (count,)) or self.embeddings.ndim != 2:
-            raise ValueError(
-                "Detections need tlbr (n, 4), scores (n,), class_ids (n,) and embeddings (n, d), not "
-                f"{self.tlbr.shape}, {self.scores.shape}, {self.class_ids.shape}, {self.embeddings.shape}"
-            )
+        count = _rows("Detections.scores", self.scores)
+        _require("Detections.tlbr", self.tlbr, (count, 4), "f")
+        _require("Detections.scores", self.scores, (count,), "f")
+        _require("Detections.class_ids", self.class_ids, (count,), "iu")
+        _require("Detections.embeddings", self.embeddings, (count, None), "f")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -158,7 +188,7 @@ class Detections:
 
 
 class TrackState(IntEnum):
-    """Where a track is in its life (FairMOT, `basetrack.py`)."""
+    """The state of a track (FairMOT, `basetrack.py`)."""
 
     UNCONFIRMED = 0
     TRACKED = 1
@@ -181,23 +211,35 @@ class Track:
 class Tracks:
     """The tracks of one frame, as a struct of arrays; iterating yields `Track` rows.
 
+    Any precision of float and integer is accepted. Values are not checked.
+
     Attributes:
         ids: `(n,)` int64, from 1, never reused by one tracker.
         tlwh: `(n, 4)` float32, boxes in source pixels.
         scores: `(n,)` float32, score of the last matched detection.
         class_ids: `(n,)` int64.
         states: `(n,)` int8 of `TrackState`; all `TRACKED` unless given.
+
+    Raises:
+        TypeError: if a field is not an array of its kind of number.
+        ValueError: if a field does not have its shape, `n` being the length of `ids`.
     """
 
     ids: IntArray
     tlwh: FloatArray
     scores: FloatArray
     class_ids: IntArray
-    states: npt.NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
+    states: npt.NDArray[np.int8] = field(default=cast(Any, None))
 
     def __post_init__(self) -> None:
-        if len(self.states) != len(self.ids):
-            object.__setattr__(self, "states", np.full(len(self.ids), TrackState.TRACKED, np.int8))
+        count = _rows("Tracks.ids", self.ids)
+        if self.states is None:
+            object.__setattr__(self, "states", np.full(count, TrackState.TRACKED, np.int8))
+        _require("Tracks.ids", self.ids, (count,), "iu")
+        _require("Tracks.tlwh", self.tlwh, (count, 4), "f")
+        _require("Tracks.scores", self.scores, (count,), "f")
+        _require("Tracks.class_ids", self.class_ids, (count,), "iu")
+        _require("Tracks.states", self.states, (count,), "iu")
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -16,13 +16,13 @@ MOST_FRAMES = 10_000_000
 
 _MOST_BYTES = 64 * 1024
 _FRAME_RATES = (0.01, 10_000.0)
-_SHOWN_LETTERS = 40
+_SHOWN_CHARACTERS = 40
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
 class SequenceInfo:
-    """What `seqinfo.ini` says about a sequence; None where it says nothing.
+    """The content of a `seqinfo.ini`; None for what it does not state.
 
     Attributes:
         name: of the sequence, as written.
@@ -52,7 +52,7 @@ def read_sequence_info(path: Path) -> SequenceInfo:
     their own or after a blank. Of a key that is repeated the last value holds.
 
     Raises:
-        SourceError: if the file cannot be read, is no sequence description, or a number in it is none.
+        SourceError: if the file cannot be read, is not a sequence description, or a number in it is invalid.
     """
     values = _read_section(path)
     suffix = values.get("imext", "").lower()
@@ -126,4 +126,4 @@ def _positive(text: str | None, key: str, path: Path) -> float | None:
 def _shown(text: str | None) -> str:
     """Return a value for a message: in quotes, control characters escaped, of bounded length."""
     text = text or ""
-    return repr(text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}...")
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}...")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class StageClock:
-    """Adds up wall-clock seconds by stage name; safe to use from several threads.
+    """The wall-clock seconds by stage name, added up; safe to use from several threads.
 
     Example:
         clock = StageClock()

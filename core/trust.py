@@ -1,8 +1,8 @@
-"""Whether files that this program runs as code may be changed by other users of the machine.
+"""Checks that other users of the machine cannot change the files that this program runs as code.
 
 Plugin libraries, TensorRT plans, compiled kernels and TensorRT's timing caches are code, or decide which code runs:
 who can write them, or the folders that they lie in, can run anything as the user who loads them. They are used only if
-nobody can but that user, root, and the owner of this program's own files, whose code runs already. Windows has no such
+no one can but that user, root, and the owner of this program's own files, whose code runs already. Windows has no such
 owners and modes; there nothing is checked.
 """
 
@@ -36,7 +36,7 @@ def require_private(path: Path, what: str) -> Path:
 
     Raises:
         ConfigError: if others can change it, with the remedy.
-        OSError: if it does not exist or cannot be looked at.
+        OSError: if it does not exist or cannot be examined.
     """
     try:
         path = path.resolve(strict=True)
@@ -114,13 +114,13 @@ def _check(part: Path, status: os.stat_result, what: str, *, is_own: bool) -> No
         is_own: whether `part` is that itself or the folder of that file, where a sticky bit is no excuse.
     """
     is_folder = stat.S_ISDIR(status.st_mode)
-    place = f"{'folder' if is_folder else 'file'} {part}"
+    subject = f"{'folder' if is_folder else 'file'} {part}"
     if not is_own and (part == _PROGRAM or part in _PROGRAM.parents):
         return
     if status.st_uid not in _trusted_users():
         remedy = "use another folder" if is_folder else "delete it"
         raise ConfigError(
-            f"The {what} is not used, because the {place} belongs to {_user(status.st_uid)}, who can put any code "
+            f"The {what} is not used, because the {subject} belongs to {_user(status.st_uid)}, who can put any code "
             f"there: {remedy}, or run `chown {os.geteuid()} {shlex.quote(str(part))}` if you trust what it holds."
         )
     others = status.st_mode & stat.S_IWOTH
@@ -135,12 +135,12 @@ def _check(part: Path, status: os.stat_result, what: str, *, is_own: bool) -> No
     )
     raise ConfigError(
         f"The {what} is not used, because {'all users' if others else 'other users of its group'} may write to the "
-        f"{place}: {remedy}."
+        f"{subject}: {remedy}."
     )
 
 
 def _trusted_users() -> set[int]:
-    """The user, the owner of this program, and root, which may have another number in a user namespace (HPC)."""
+    """Return the user, the owner of this program, and root, which may have another number in a user namespace (HPC)."""
     return {os.geteuid(), 0, Path("/").stat().st_uid, Path(__file__).stat().st_uid}
 
 
@@ -154,7 +154,7 @@ def _user(number: int) -> str:
 
 
 def _is_group_of(user: int, group: int) -> bool:
-    """Whether a group is a user's private one, as many Linux systems make for each: of the same name, no other in it.
+    """Return whether a group is a user's private one, as many Linux systems make: of the same name, no other in it.
 
     With such groups the usual umask is 002, so that all files may be written by the group.
     """

@@ -1,7 +1,7 @@
 """YAML files of settings, read within bounds: a file of a kilobyte must neither fill the memory nor run for minutes.
 
 PyYAML itself puts no bound on aliases of aliases (which grow without end once they are copied, merged or printed), on
-the depth of nesting or on the size of a file, and of two equal keys it silently takes the last. YAML 1.2 (section
+the depth of nesting or on the size of a file, and of two equal keys it silently keeps the last. YAML 1.2 (section
 3.2.1.1) forbids equal keys, and in settings they are a mistake, so they are refused here.
 """
 
@@ -17,7 +17,7 @@ from fairmot.core.errors import ConfigError, shown
 _MOST_BYTES = 1_000_000
 _MOST_VALUES = 10_000
 _DEEPEST = 32
-# Python refuses to convert integers of more than 4,300 digits; nobody means one of 100.
+# Python refuses to convert integers of more than 4,300 digits; no setting has 100.
 _LONGEST_NUMBER = 100
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
@@ -65,7 +65,7 @@ def load_yaml(text: str) -> Any:
         YAMLBoundError: if it nests too deep, holds too many values (those of aliases count wherever they are used), a
             number that is too long, the same key twice or an alias of what contains it.
         yaml.YAMLError: if it is not YAML.
-        ValueError: if a value is none of its kind, such as the date 2026-13-01.
+        ValueError: if a value is invalid for its kind, such as the date 2026-13-01.
     """
     return yaml.load(text, Loader=_BoundedLoader)
 

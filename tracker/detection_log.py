@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fairmot.core.errors import OutputError, UserError
+from fairmot.core.files import replacing, write_all
 from fairmot.core.records import Detections
 
 LOG_MAGIC = b"fairmot detections 1\n"
@@ -87,9 +88,9 @@ class StreamWriter:
         head = LOG_MAGIC + _FACTS_HEAD.pack(*self._facts.values())
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _open(self._path, 0)
+            self._file = _open(self._path)
             self._file.truncate(0)
-            _write_all(self._file, head)
+            write_all(self._file, head)
         except OSError as error:
             raise self._error(error) from error
         self._end = len(head)
@@ -125,7 +126,7 @@ class StreamWriter:
             self._embedding_size = size
         record = _record(frame, math.nan if timestamp is None else timestamp, detections)
         try:
-            _write_all(self._file, record)
+            write_all(self._file, record)
         except OSError as error:
             self._abandon()
             raise self._error(error) from error
@@ -145,18 +146,12 @@ class StreamWriter:
             return
         draft = self._path.with_name(f"{self._path.name}.part")
         try:
-            draft.unlink(missing_ok=True)
             with (
-                io.BufferedWriter(_open(draft, os.O_EXCL), _BUFFER) as file,
+                replacing(self._path, draft=draft, durable=True, buffer_size=_BUFFER) as file,
                 io.BufferedReader(self._file, _BUFFER) as log,
             ):
                 self._write_archive(log, file)
-                file.flush()
-                os.fsync(file.fileno())
-                draft.replace(self._path)
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
             raise OutputError(
                 f"{self._path} cannot be finished ({_reason(error)}); what it holds can be read by `fairmot associate`."
             ) from error
@@ -271,17 +266,9 @@ def _detections(body: bytes, embeddings: bytes, count: int, size: int) -> Detect
     )
 
 
-def _open(path: Path, how: int) -> io.FileIO:
+def _open(path: Path) -> io.FileIO:
     """Open a file for reading and writing, and make it if need be; a symbolic link is not followed."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | _PORTABLE | how, 0o666)
-    return io.FileIO(file, "r+")
-
-
-def _write_all(file: io.FileIO, data: bytes) -> None:
-    """Write everything; a file without a buffer may take only a part, for example the last free bytes of a disk."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) or 0 :]
+    return io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | _PORTABLE, 0o666), "r+")
 
 
 def _reason(error: OSError) -> str:

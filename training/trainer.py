@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from fairmot.cli.signals import StopSignals
 from fairmot.core.errors import ConfigError, OutputError, UserError
+from fairmot.core.files import replacing
 from fairmot.training.augment import Augmenter, Batch
 from fairmot.training.distributed import Processes
 from fairmot.training.losses import FairMOTLoss, Targets, make_targets
@@ -158,19 +160,14 @@ class Trainer:
         weights = {"epoch": self.step, "class_names": self.settings.class_names}
         weights |= {"state_dict": self.average.network.state_dict()}
         files = {self.output / "last.pth": state, self.output / "average.pth": weights}
-        parts = {path: path.with_name(f"{path.name}.part") for path in files}
-        try:
+        with ExitStack() as stack:  # both are written before either takes its place
             for path, content in files.items():
+                stack.enter_context(writing(path))
+                draft = stack.enter_context(replacing(path, draft=path.with_name(f"{path.name}.part")))
                 try:
-                    torch.save(content, parts[path])
+                    torch.save(content, draft.name)
                 except (OSError, RuntimeError) as error:  # of PyTorch's writer, without the reason
                     raise OutputError(f"{path} cannot be written; make room on the disk and resume.") from error
-            for path, part in parts.items():
-                with writing(path):
-                    part.replace(path)
-        finally:
-            for part in parts.values():
-                part.unlink(missing_ok=True)
 
     def _require_finite(self, values: list[Tensor]) -> None:
         if not torch.stack([value.isfinite().all() for value in values]).all():

@@ -1,4 +1,4 @@
-"""Frames in (file, folder, MOT sequence, camera, stream) and results out (video, MOT text, JSON lines, window)."""
+"""Frames in (file, folder, MOTChallenge sequence, camera, URL) and results out (video, text, JSON lines, window)."""
 
 from fairmot.video.drawing import Trails, draw_tracks
 from fairmot.video.sink import JSONLSink, MOTSink, Sink

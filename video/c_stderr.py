@@ -1,8 +1,8 @@
-"""What C libraries print to standard error, collected instead of shown.
+"""Collection of what C libraries print to standard error.
 
-libjpeg and libpng, inside OpenCV, tell of damage in no other way. They print through the variable `stderr` of the C
+libjpeg and libpng, inside OpenCV, report damage in no other way. They print through the variable `stderr` of the C
 library, which points to another stream for a moment here. The file descriptor and `sys.stderr` are not touched, so
-what Python prints meanwhile in other threads appears as ever.
+what Python prints meanwhile in other threads is not affected.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _stream() -> _Stream | None:
 
 
 def can_collect_stderr() -> bool:
-    """Tell whether `collected_stderr` collects anything here."""
+    """Return whether `collected_stderr` collects anything here."""
     return _stream() is not None
 
 

@@ -26,7 +26,7 @@ class CameraSource(Source):
         device: index of the camera (0 is the first), or a device path (`/dev/video2`).
 
     Raises:
-        SourceError: if there is no such camera or it gives no picture. While reading: if it disappears.
+        SourceError: if there is no such camera or it delivers no image. While reading: if it disappears.
     """
 
     def __init__(self, device: int | str) -> None:
@@ -40,7 +40,7 @@ class CameraSource(Source):
         read, first = self._capture.read()
         if not read:
             self._capture.release()
-            raise SourceError(f"The {self._label} gives no picture; check that no other program uses it.")
+            raise SourceError(f"The {self._label} delivers no image; check that no other program uses it.")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         super().__init__(
             f"camera{device}" if isinstance(device, int) else Path(device).stem,
@@ -55,7 +55,7 @@ class CameraSource(Source):
         while True:
             read, image = self._capture.read()
             if not read:
-                raise SourceError(f"The {self._label} stopped giving pictures after frame {number}; check its cable.")
+                raise SourceError(f"The {self._label} stopped delivering images after frame {number}; check its cable.")
             now = time.monotonic()
             number += 1
             began = now if number == 1 else began

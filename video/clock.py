@@ -1,4 +1,4 @@
-"""Timestamps that rise always and are true wherever the source tells the time."""
+"""The presentation clock: timestamps that always rise, and are the source's wherever it has any."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ _RESET_SECONDS = 1.0  # a larger step back is a new clock (joined files, wrap-ar
 
 
 class PresentationClock:
-    """Turns presentation times of a source into seconds since its first frame.
+    """The presentation times of a source as seconds since its first frame.
 
     Pauses stay as long as they are: a step forward is never shortened. A step back of up to a second is jitter, and
-    the frame comes one frame interval after the one before it; a larger one starts a new clock, which goes on from
+    the frame comes one frame interval after the one before it; a larger one starts a new clock, which continues from
     there. A frame without a time comes one frame interval after the one before it.
 
     Args:

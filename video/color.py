@@ -1,4 +1,4 @@
-"""Which YUV matrix a picture uses."""
+"""The YUV matrix of an image, from the code in its stream or from its size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether all of a stream was read: its packets against what the container states."""
+"""Completeness of a video stream: its packets against what the container states."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fairmot.video.structure import is_cut
 
 
 class Completeness:
-    """Counts packets, and tells at the end whether some are missing.
+    """A count of packets, from which it follows at the end whether some are missing.
 
-    A count alone does not tell: AVI counts dropped frames, which are no packets, and the edit list of an MP4 leaves
-    packets out. So the file must end before its own structure does, or, where that says nothing, packets and time must
-    both fall short.
+    A count alone does not suffice: AVI counts dropped frames, which are no packets, and the edit list of an MP4 leaves
+    packets out. So the file must end before its own structure does, or, where that states nothing, packets and time
+    must both fall short.
 
     Args:
         container: the open container.
@@ -60,10 +60,10 @@ class Completeness:
         stated = self._stream.frames
         if stated > 0 and self._packets >= stated - (0 if cut else max(2, stated // 100)):
             return False, 0
-        counts_tell = bool(cut) or stated > 0
-        duration = self._duration(any_kind=counts_tell)
+        counts_suffice = bool(cut) or stated > 0
+        duration = self._duration(any_kind=counts_suffice)
         if duration is None:
-            return counts_tell, 0
+            return counts_suffice, 0
         slack = 1.5 * interval if cut else max(1.0, 0.01 * duration, 5 * interval)
         return reached + slack < duration, 0
 
@@ -71,7 +71,7 @@ class Completeness:
         return pyav.packets_in_index(self._stream) if self._container.format.name == "avi" else None
 
     def _duration(self, *, any_kind: bool) -> float | None:
-        """Return the duration that the stream states, in seconds; with `any_kind` also what FFmpeg makes of it."""
+        """Return the duration that the stream states, in seconds; with `any_kind` also FFmpeg's estimate."""
         match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", self._stream.metadata.get("DURATION", ""))  # Matroska
         if match is not None:
             hours, minutes, seconds = map(float, match.groups())

@@ -1,4 +1,4 @@
-"""Opening video files and streams: what FFmpeg may open for them, and what is said when it cannot."""
+"""Opening of video files and network streams: what FFmpeg may open for them, and the errors when it cannot."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _INDIRECT = {
 }
 _PLAYLISTS_BY_SCHEME = {"http": {"dash", "hls"}, "https": {"dash", "hls"}, "rtsp": {"rtsp"}, "rtsps": {"rtsp"}}
 
-# How files begin that hold the names of others: FFmpeg tells them by content, whatever they are called.
+# First bytes of files that hold the names of others: FFmpeg recognizes them by content, whatever they are called.
 _LISTS = {
     b"#EXTM3U": "a playlist (HLS); name it .m3u8 if the videos it names are beside it",
     b"ffconcat": "a list of other files (ffconcat); give those files",
@@ -95,7 +95,7 @@ def decoder_options(max_pixels: int) -> dict[str, str]:
 
 
 def reason_of(error: Exception) -> str:
-    """Return FFmpeg's reason as part of a sentence."""
+    """Return FFmpeg's reason as a clause."""
     if isinstance(error, av.error.ExitError):  # how the interrupt callback of PyAV's timeouts ends a read
         return f"no answer within {TIMEOUT_SECONDS:g} seconds"
     return (getattr(error, "strerror", None) or type(error).__name__).rstrip(".").lower()
@@ -106,7 +106,7 @@ def _formats(more: set[str]) -> str:
 
 
 def _why_not_file(path: Path, error: av.FFmpegError) -> str:
-    """Return a sentence that says why FFmpeg cannot open a file."""
+    """Return the message for a file that FFmpeg cannot open."""
     if isinstance(error, PermissionError):
         return f"{path} cannot be read: {reason_of(error)}."
     try:
@@ -128,7 +128,7 @@ def _why_not_file(path: Path, error: av.FFmpegError) -> str:
 
 
 def _why_not_url(url: str, error: av.FFmpegError) -> str:
-    """Return the reason, as part of a sentence, why FFmpeg cannot open a URL."""
+    """Return the reason why FFmpeg cannot open a URL, as a clause."""
     scheme = scheme_of(url)
     kinds = av.error
     if isinstance(error, kinds.HTTPUnauthorizedError):
@@ -151,7 +151,7 @@ def _why_not_url(url: str, error: av.FFmpegError) -> str:
 
 
 def _resolves(host: str) -> bool:
-    """Tell whether a host has an address; FFmpeg calls one that has none an input/output error."""
+    """Return whether a host has an address; FFmpeg reports one without as an input/output error."""
     try:
         socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):

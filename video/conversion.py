@@ -1,4 +1,4 @@
-"""From a decoded picture to a frame: color, size and orientation."""
+"""Conversion of decoded frames: color, size and orientation."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from fairmot.video.orientation import Orientation
 _PLANAR = {"yuv420p": "yuv420p", "yuvj420p": "yuv420p", "nv12": "nv12"}
 
 
-class PictureConverter:
-    """Turns the pictures of one stream into frames of one size.
+class FrameConverter:
+    """A converter of the decoded frames of one stream into frames of one size.
 
     Args:
         size: `(width, height)` that all frames get, as stored.
-        orientation: how they are shown.
-        planes: hand over 8-bit 4:2:0 planes of even size as they are, if they are stored upright; else BGR.
+        orientation: of the frames as shown.
+        planes: whether 8-bit 4:2:0 planes of even size that are stored upright stay as they are; all others become BGR.
     """
 
     def __init__(self, size: tuple[int, int], orientation: Orientation, *, planes: bool) -> None:
@@ -33,51 +33,51 @@ class PictureConverter:
         self._reformatter = VideoReformatter()
 
     def frame(
-        self, number: int, time: float, picture: av.VideoFrame, allocate: Callable[[tuple[int, ...]], ByteArray]
+        self, number: int, time: float, decoded: av.VideoFrame, allocate: Callable[[tuple[int, ...]], ByteArray]
     ) -> Frame:
-        """Return a picture as a frame: converted, or its planes as they are.
+        """Return a decoded frame as a `Frame`: converted, or its planes as they are.
 
         Args:
-            number: the frame's number.
-            time: its time in seconds.
-            picture: what the decoder gave.
-            allocate: gives memory of a shape for the planes.
+            number: of the frame.
+            time: of the frame in seconds.
+            decoded: output of the decoder.
+            allocate: returns memory of a shape for the planes.
         """
-        size = picture.width, picture.height
-        space = color_space(int(picture.colorspace), self.size)
-        full_range = int(picture.color_range) == 2 or picture.format.name.startswith("yuvj")
+        size = decoded.width, decoded.height
+        space = color_space(int(decoded.colorspace), self.size)
+        full_range = int(decoded.color_range) == 2 or decoded.format.name.startswith("yuvj")
         width, height = self.size
-        planar = _PLANAR.get(picture.format.name)
+        planar = _PLANAR.get(decoded.format.name)
         as_planes = (
             self._planes and planar is not None and self.orientation.is_upright and not (width % 2 or height % 2)
         )
         if size != self.size or not as_planes:
-            # Swscale knows by itself that gray and palettes are full range.
-            yuv = not picture.format.is_rgb and not picture.format.has_palette and len(picture.format.components) >= 3
+            # Swscale treats gray and palettes as full range automatically.
+            yuv = not decoded.format.is_rgb and not decoded.format.has_palette and len(decoded.format.components) >= 3
             source_range = ColorRange.JPEG if full_range else ColorRange.MPEG
-            picture = self._reformatter.reformat(
-                picture,
+            decoded = self._reformatter.reformat(
+                decoded,
                 width,
                 height,
-                picture.format.name if as_planes else "bgr24",
+                decoded.format.name if as_planes else "bgr24",
                 src_colorspace=Colorspace[space] if yuv else None,
                 dst_colorspace=Colorspace[space] if yuv and as_planes else None,
                 src_color_range=source_range if yuv else None,
                 dst_color_range=source_range if as_planes else ColorRange.JPEG,
             )
         if as_planes:
-            pixels = _copy_planes(picture, allocate((height * 3 // 2, width)))
+            pixels = _copy_planes(decoded, allocate((height * 3 // 2, width)))
             return Frame(number, time, pixels, cast(Any, planar), space, full_range)
-        return Frame(number, time, self.orientation.apply(cast(ByteArray, picture.to_ndarray())))
+        return Frame(number, time, self.orientation.apply(cast(ByteArray, decoded.to_ndarray())))
 
 
-def _copy_planes(picture: av.VideoFrame, out: ByteArray) -> ByteArray:
-    """Copy the planes of a picture one after the other into `out`, without the padding of their lines; return it."""
+def _copy_planes(decoded: av.VideoFrame, out: ByteArray) -> ByteArray:
+    """Copy the planes of a frame one after the other into `out`, without the padding of their lines; return it."""
     flat = out.reshape(-1)
     start = 0
-    for plane in picture.planes:
+    for plane in decoded.planes:
         lines = np.frombuffer(cast(Any, plane), np.uint8).reshape(plane.height, plane.line_size)
-        width = plane.width * (2 if picture.format.name == "nv12" and start else 1)  # U and V in turn
+        width = plane.width * (2 if decoded.format.name == "nv12" and start else 1)  # U and V in turn
         end = start + plane.height * width
         flat[start:end].reshape(plane.height, width)[...] = lines[:, :width]
         start = end

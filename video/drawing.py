@@ -1,4 +1,4 @@
-"""Draw tracks into a picture: boxes, ids in stable colours, trails, a caption."""
+"""Drawing of tracks into an image: boxes, ids in stable colors, trails, a caption."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fairmot.core.records import ByteArray
 TRAIL_LENGTH = 45
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_FARTHEST = 2**14  # boxes may lie outside the picture; OpenCV's integer coordinates must not overflow
+_FARTHEST = 2**14  # boxes may lie outside the image; OpenCV's integer coordinates must not overflow
 _GOLDEN_RATIO = 0.618033988749895
 
 
 class Trails:
-    """Where the tracks stood in the last frames: the middles of the lower edges of their boxes.
+    """The positions of tracks in the last frames: the middles of the lower edges of their boxes.
 
     Args:
         length: points kept for each track; a track not seen for as many frames is forgotten.
@@ -55,7 +55,7 @@ class Trails:
 
 @lru_cache(maxsize=4096)
 def color_of(id_: int) -> tuple[int, int, int]:
-    """Return the colour of an id in BGR: the same in every run, and far in hue from its neighbours'."""
+    """Return the color of an id in BGR: the same in every run, and far in hue from its neighbours'."""
     # Steps of the golden ratio spread hues evenly however many there are.
     hue = (id_ * _GOLDEN_RATIO) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0 if id_ % 2 else 0.85)
@@ -91,7 +91,7 @@ def draw_tracks(image: ByteArray, tracks: Tracks, trails: Trails | None = None, 
 def _draw_label(
     image: ByteArray, text: str, corner: tuple[int, int], scale: float, background: tuple[int, int, int]
 ) -> None:
-    """Draw text on a filled rectangle that stands on `corner`, or hangs below it at the top of the picture."""
+    """Draw text on a filled rectangle that stands on `corner`, or hangs below it at the top of the image."""
     stroke = max(1, round(1.6 * scale))
     (width, height), baseline = cv2.getTextSize(text, _FONT, scale, stroke)
     margin = max(2, height // 4)

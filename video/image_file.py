@@ -1,4 +1,4 @@
-"""One image file as a picture."""
+"""Decoding of one image file, with damage detected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 _BYTES_PER_PIXEL = 8  # of an image without compression, 16 bits in four channels
 _OTHER_BYTES = 64 * 2**20  # thumbnails, color profiles, the video that phones append to a photograph
 
-# Of libjpeg's warnings (jerror.h) those after which a part of the picture is gray or wrong. A few bytes too many are
+# Of libjpeg's warnings (jerror.h) those after which a part of the image is gray or wrong. A few bytes too many are
 # common in the files of cheap cameras, and harmless; hundreds are what is left after a wrong code.
 _DAMAGE = re.compile(r"Corrupt JPEG data: (?!\d{1,2} extraneous bytes)|Premature end of JPEG file")
 
@@ -53,7 +53,9 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> ByteArray:
     if header.lacks_end:
         if not can_collect_stderr():
             raise ImageError("it is cut off")
-        data += JPEG_END  # with it libjpeg prints that data are missing, if they are; without, OpenCV 4.10 says nothing
+        data += (
+            JPEG_END  # with it libjpeg prints that data are missing, if they are; without, OpenCV 4.10 prints nothing
+        )
     image, messages = _decode(data, flags)
     for message in messages:
         log.debug("%s: %s", path, message)
@@ -86,7 +88,7 @@ def _read_bytes(path: Path, max_pixels: int) -> bytes:
 
 
 def _upright(image: ByteArray, orientation: int) -> ByteArray:
-    """Turn and mirror an image as its EXIF orientation says (CIPA DC-008, tag 274)."""
+    """Turn and mirror an image by its EXIF orientation (CIPA DC-008, tag 274)."""
     if orientation >= 5:  # rows and columns are exchanged
         image = np.asarray(cv2.transpose(image), np.uint8)
     flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)  # 1: left and right, 0: top and bottom, -1: both

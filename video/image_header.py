@@ -1,4 +1,4 @@
-"""What an image file says about itself before anything decodes it: size, orientation, whether it is whole.
+"""Headers of image files, read before anything is decoded: size, orientation, whether the file is whole.
 
 Decoders allocate what a header asks for, and 110 kB of PNG can ask for 2.7 GB, so the size is read here first. The
 formats: JPEG (ITU-T T.81, annex B), PNG (W3C, third edition, section 5), WebP (RFC 9649), TIFF 6.0 (section 2) with
@@ -26,12 +26,12 @@ _TIFF_MOST_TAGS = 4096
 
 
 class ImageError(ValueError):
-    """An image file cannot be used; the message is a clause that says why, as in "it is cut off"."""
+    """An image file cannot be used; the message is a clause with the reason, as in "it is cut off"."""
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """The facts of an image file.
+    """The metadata of an image file.
 
     Attributes:
         width, height: in pixels as stored, before the orientation is applied.
@@ -50,7 +50,7 @@ class ImageHeader:
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Return the header of an encoded image, and check that the file is whole where its format tells.
+    """Return the header of an encoded image, and check that the file is whole where its format permits.
 
     Args:
         data: the whole file.
@@ -103,7 +103,7 @@ def _jpeg(data: bytes) -> ImageHeader:
     if size is None:
         raise ImageError(_DAMAGED)
     lacks_end = data.rfind(JPEG_END) < position
-    if lacks_end and data.endswith(bytes(4)):  # as after a power cut; zeros decode as a picture, a gray one
+    if lacks_end and data.endswith(bytes(4)):  # as after a power cut; zeros decode as a gray image
         raise ImageError(_CUT_OFF)
     return ImageHeader(*size, lacks_end=lacks_end)
 

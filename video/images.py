@@ -33,7 +33,7 @@ class ImageSource(Source):
 
     In a plain folder the images are numbered from 1 in natural order (`2.jpg` before `10.jpg`) and
     shown at 30 frames per second. In a MOTChallenge sequence, a folder with `seqinfo.ini` or `img1/`,
-    the number in the file name is the frame's number; `seqinfo.ini` gives `name`, `imDir`, `imExt`,
+    the number in the file name is the frame's number; `seqinfo.ini` states `name`, `imDir`, `imExt`,
     `frameRate` and `seqLength`, and `gt/gt.txt` is its ground truth. Names whose numbers cannot be frame
     numbers (times such as 1700000000123, repeated numbers, 0) are numbered in natural order too.
 
@@ -139,13 +139,13 @@ class ImageSource(Source):
 
 
 def is_sequence(folder: Path) -> bool:
-    """Tell whether a folder is a MOTChallenge sequence."""
+    """Return whether a folder is a MOTChallenge sequence."""
     # os.path answers False where pathlib raises, as in a folder that may not be read.
     return os.path.isfile(folder / _INFO) or os.path.isdir(folder / _IMAGES)
 
 
 def holds_images(folder: Path) -> bool:
-    """Tell whether `ImageSource` finds an image in a folder."""
+    """Return whether `ImageSource` finds an image in a folder."""
     try:
         with os.scandir(folder) as entries:
             return is_sequence(folder) or any(map(_is_image, entries))
@@ -154,12 +154,12 @@ def holds_images(folder: Path) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder of this name is nobody's data, as `._0001.jpg` of macOS."""
+    """Return whether a file or folder of this name is no data of the user, as `._0001.jpg` of macOS."""
     return name.startswith(".") or is_junk(name)
 
 
 def is_junk(name: str) -> bool:
-    """Tell whether an operating system makes files or folders of this name by itself."""
+    """Return whether an operating system makes files or folders of this name by itself."""
     return name.lower() in _JUNK
 
 
@@ -202,7 +202,7 @@ def _list_images(folder: Path, suffix: str | None = None) -> list[Path]:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    """Tell whether a file is an image by its name, and is a file; also if whether it is one cannot be found out."""
+    """Return whether a file is an image by its name, and a file; also if it cannot be found out whether it is one."""
     if os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES or is_hidden(entry.name):
         return False
     try:

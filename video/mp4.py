@@ -1,4 +1,4 @@
-"""The file that an MP4 video is written to: it plays at every moment, whatever ends the writing.
+"""The file of an MP4 video that plays at every moment, whatever ends the writing.
 
 FFmpeg writes fragments of half a second, each of which can be played without what follows. When the video is complete,
 its `hybrid_fragmented` mode (FFmpeg 7.1 and later, so PyAV 14 and later) appends an ordinary index and turns everything
@@ -12,7 +12,7 @@ import os
 import struct
 from pathlib import Path
 
-from fairmot.core.files import open_new
+from fairmot.core.files import open_new, write_all
 
 OPTIONS = {
     "movflags": "hybrid_fragmented+empty_moov+default_base_moof",
@@ -23,7 +23,7 @@ BUFFER_BYTES = 2**20  # most fragments are written at once, so that hardly ever 
 
 
 class FragmentFile:
-    """What FFmpeg writes a fragmented MP4 to, by way of PyAV.
+    """A file object for PyAV, to which FFmpeg writes a fragmented MP4.
 
     After the first write that fails all others fail too, so nothing is changed in what is there. Changes of what was
     written before wait until `finish`: FFmpeg 7.1 makes fragments unreadable before it writes the index instead.
@@ -44,11 +44,11 @@ class FragmentFile:
         self.error: OSError | None = None
 
     def seekable(self) -> bool:
-        """Tell PyAV that it may go back."""
+        """Return True: PyAV may seek."""
         return True
 
     def writable(self) -> bool:
-        """Tell PyAV that it may write."""
+        """Return True: PyAV may write."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -111,10 +111,8 @@ class FragmentFile:
         self._path.unlink(missing_ok=True)
 
     def _write(self, content: bytes) -> None:
-        rest = memoryview(content)
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            write_all(self._file, content)
         except OSError as error:
             self.error = error
             raise

@@ -1,4 +1,4 @@
-"""Which way up a picture is shown: the eight orientations of display matrices and of EXIF."""
+"""The eight orientations of images, from display matrices and EXIF."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fairmot.core.records import ByteArray
 
 @dataclass(frozen=True)
 class Orientation:
-    """How stored pixels become the picture that is shown.
+    """The change from stored pixels to the image that is shown.
 
     Attributes:
         transposed: rows and columns are swapped, first of all.
@@ -28,15 +28,15 @@ class Orientation:
 
     @property
     def is_upright(self) -> bool:
-        """Whether the stored pixels are the picture that is shown."""
+        """True if the stored pixels are the image that is shown."""
         return not (self.transposed or self.mirrored_x or self.mirrored_y)
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Return `(width, height)` as shown of a picture with this stored size."""
+        """Return `(width, height)` as shown of an image with this stored size."""
         return (height, width) if self.transposed else (width, height)
 
     def apply(self, pixels: ByteArray) -> ByteArray:
-        """Return `(height, width, 3)` stored pixels as the picture that is shown."""
+        """Return `(height, width, 3)` stored pixels as the image that is shown."""
         if self.transposed:
             pixels = np.asarray(cv2.transpose(pixels), np.uint8)
         if self.mirrored_x or self.mirrored_y:

@@ -1,4 +1,4 @@
-"""Local playlists: they may name only files of their own folder."""
+"""Checks of local playlists: they may name only files of their own folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_playlist(path: Path) -> None:
 
 
 def is_playlist(path: Path) -> bool:
-    """Tell whether a file begins as an HLS playlist does, whatever its name."""
+    """Return whether a file begins as an HLS playlist does, whatever its name."""
     try:
         with path.open("rb") as file:
             return file.read(7) == b"#EXTM3U"
@@ -46,7 +46,7 @@ def is_playlist(path: Path) -> bool:
 
 
 def _entries(path: Path) -> list[str]:
-    """Return what a playlist names: its lines that are no tags, and the URIs in its tags."""
+    """Return the names in a playlist: its lines that are not tags, and the URIs in its tags."""
     try:
         with path.open("rb") as file:
             text = file.read(_MOST_BYTES + 1)
@@ -60,10 +60,10 @@ def _entries(path: Path) -> list[str]:
 
 
 def _is_inside(entry: str) -> bool:
-    """Tell whether an entry is a plain relative path that does not leave its folder."""
+    """Return whether an entry is a plain relative path that does not leave its folder."""
     parts = {*PurePosixPath(entry).parts, *PureWindowsPath(entry).parts}
     return ":" not in entry and "\0" not in entry and not entry.startswith(("/", "\\")) and ".." not in parts
 
 
 def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:100])
+    return "".join(character if character.isprintable() else "?" for character in text[:100])

@@ -1,4 +1,4 @@
-"""Run an iterator ahead in a thread, with a bounded queue between it and the consumer."""
+"""Prefetching: an iterator run ahead in a thread, with a bounded queue between it and the consumer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _JOIN_SECONDS = 2.0
 
 
 class Prefetcher(Generic[T]):
-    """Iterate `items` in a background thread and hand them over in order.
+    """Iterate `items` in a background thread and yield them in order.
 
     Whatever the iterator raises is raised again in the consumer, after the items before it. The
     thread owns the iterator: it closes it and then calls `release`, also when the consumer stops

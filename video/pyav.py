@@ -1,4 +1,4 @@
-"""PyAV across its versions: everything that differs between 17.1 and 19.0 is here."""
+"""Compatibility with the versions of PyAV: everything that differs between 17.1 and 19.0."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def disposition(stream: Any) -> int:
     return int(stream.disposition.value)
 
 
-def display_matrix(picture: av.VideoFrame) -> tuple[int, ...] | None:
-    """Return the nine numbers of a picture's display matrix; None if it has none.
+def display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
+    """Return the nine numbers of a decoded frame's display matrix; None if it has none.
 
     FFmpeg turns the EXIF orientation of a JPEG into a display matrix too.
     """
     try:
         # By name and not by iteration: `side_data` is a sequence of items up to 18.1, a mapping of types from 19 on.
-        data = bytes(cast(Any, picture.side_data)["DISPLAYMATRIX"])
+        data = bytes(cast(Any, frame.side_data)["DISPLAYMATRIX"])
     except KeyError:
         return None
     return _MATRIX.unpack(data[: _MATRIX.size]) if len(data) >= _MATRIX.size else None
@@ -89,7 +89,7 @@ def _accept_unknown_side_data() -> None:
     """Let frames carry side data of types newer than PyAV.
 
     PyAV 17 and 18 look up all side data of a frame in an enumeration, and raise ValueError for what FFmpeg added
-    later, such as EXIF (type 31 of FFmpeg 8.1). PyAV 19 gives such types a member in the same way.
+    later, such as EXIF (type 31 of FFmpeg 8.1). PyAV 19 adds a member for such types in the same way.
     """
 
     def missing(cls: Any, value: object) -> Any:

@@ -1,4 +1,4 @@
-"""Which stream of a container is shown, at which rate, and how wide its pixels are."""
+"""Selection of the video stream of a container, its frame rate and its pixel aspect."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOST_ELONGATED = 16  # beyond it a sample aspect ratio is taken for damage
 def choose_video_stream(container: av.container.InputContainer, label: str) -> Any:
     """Return the video stream that players show: of those marked as default, else of all, the largest.
 
-    Cover art, thumbnails and text shown as pictures are none.
+    Cover art, thumbnails and text shown as images do not count.
 
     Args:
         container: the open container.
@@ -69,7 +69,7 @@ def choose_video_stream(container: av.container.InputContainer, label: str) -> A
 
 
 def _contents(container: av.container.InputContainer, is_text: bool) -> str:
-    """Return what a container without video holds, as part of a sentence."""
+    """Return the content of a container without video, as the end of a clause."""
     kinds = {stream.type for stream in container.streams}
     if is_text:
         return ": it is a text file"
@@ -84,11 +84,11 @@ def frame_rate(stream: Any, intervals: Callable[[], Sequence[float]] | None) -> 
     """Return the frames per second of a video stream, for what is counted in frames.
 
     It is the container's average where FFmpeg's guess agrees with it. One long pause spoils the average, and jitter
-    spoils the guess; where they disagree, the median interval between the first frames tells which is right.
+    spoils the guess; where they disagree, the median interval between the first frames decides.
 
     Args:
         stream: the stream.
-        intervals: gives the seconds between successive frames from the first on; None where none can be had in time.
+        intervals: returns the seconds between successive frames from the first on; None where none can be had in time.
     """
     average, guess, base = (
         pyav.fraction(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate)
@@ -109,9 +109,9 @@ def _within(rate: float, other: float, factor: float) -> bool:
 
 
 def pixel_aspect(stream: Any) -> Fraction:
-    """Return width over height of a stored pixel; 1 where it is unknown or absurd.
+    """Return width over height of a stored pixel; 1 where it is unknown or implausible.
 
-    The container's statement goes before the codec's, as in FFmpeg's `av_guess_sample_aspect_ratio`.
+    The container's statement takes precedence over the codec's, as in FFmpeg's `av_guess_sample_aspect_ratio`.
     """
     ratio = pyav.fraction(stream.sample_aspect_ratio) or pyav.fraction(stream.codec_context.sample_aspect_ratio)
     if ratio is None or not Fraction(1, _MOST_ELONGATED) <= ratio <= _MOST_ELONGATED:

@@ -1,8 +1,7 @@
-"""What every sink of results has in common, and the sinks that write text."""
+"""The base of all sinks of results, and the sinks that write text."""
 
 from __future__ import annotations
 
-import errno
 import json
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -10,26 +9,31 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from fairmot.core import Frame, OutputError, Tracks
-from fairmot.core.files import open_new
+from fairmot.core import Frame, Tracks
+from fairmot.core.files import open_new, write_all, write_error
 from fairmot.core.motchallenge import result_line
 
 SinkT = TypeVar("SinkT", bound="Sink")
 
 
 class Sink(ABC):
-    """A context manager that takes the tracks of one frame after the other.
+    """A context manager that receives the tracks of one frame after the other.
 
     Attributes:
-        stop_requested: True once a user asked, through this sink, that the run end (the window's `q`);
-            the loop that feeds the sinks looks at it after every frame.
+        stop_requested: True once a user asked, through this sink, to end the run (`q` in the window);
+            the loop that feeds the sinks checks it after every frame.
+
+    Example:
+        with MOTSink("tracks.txt") as sink:
+            for frame in source:
+                sink.write(frame, tracker.update(detections_of(frame)))
     """
 
     stop_requested = False
 
     @abstractmethod
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Take the tracks of the next frame.
+        """Write the tracks of the next frame.
 
         Raises:
             OutputError: if results cannot be written.
@@ -76,17 +80,15 @@ class TextSink(Sink):
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Write the lines of one frame, all or none."""
-        rest = memoryview(self._text(frame, tracks).encode())
-        size = self._size + len(rest)
+        data = self._text(frame, tracks).encode()
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            write_all(self._file, data)
         except OSError as error:
             with suppress(OSError):  # of devices
                 self._file.truncate(self._size)
                 self._file.seek(self._size)
             raise write_error(self._path, error) from error
-        self._size = size
+        self._size += len(data)
 
     def close(self) -> None:
         """Close the file."""
@@ -120,23 +122,3 @@ class JSONLSink(TextSink):
             for track in tracks
         ]
         return json.dumps({"frame": frame.index, "timestamp": round(frame.timestamp, 6), "tracks": rows}) + "\n"
-
-
-def create_file(path: Path) -> None:
-    """Make an empty file in place of what has its name, and the folders above it.
-
-    Raises:
-        OutputError: if that is not possible.
-    """
-    try:
-        open_new(path).close()
-    except OSError as error:
-        raise write_error(path, error) from error
-
-
-def write_error(path: Path, error: OSError) -> OutputError:
-    """Return the error for a file that cannot be written, in one sentence."""
-    reason = error.strerror or str(error)
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "free some space or choose another output folder" if is_full else "choose another output folder"
-    return OutputError(f"{path} cannot be written ({reason.lower()}); {remedy}.")

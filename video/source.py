@@ -1,4 +1,4 @@
-"""What every source of frames has in common: attributes, selection of frames, decoding ahead."""
+"""The base of all sources of frames: attributes, selection of frames, prefetching."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _QUEUE_BYTES = 96 * 2**20  # bounds memory at 4K, where a BGR frame is 25 MB
 _QUEUE_FRAMES = 16
 _NAME_BYTES = 200  # most file systems allow 255; the rest is for what is put around a name, as in `.NAME-2.npz.tmp`
-_DIGEST_LETTERS = 8
+_DIGEST_CHARACTERS = 8
 
 SourceT = TypeVar("SourceT", bound="Source")
 
@@ -36,12 +36,12 @@ class Source(ABC):
     prefetch thread. Everything else is done here: the thread and its bounded queue, `start`, `count`
     and `stride`, handing exceptions over to the consumer, closing.
 
-    `_frames` may yield every frame; those nobody asked for are dropped here. Where making a frame is
+    `_frames` may yield every frame; those not selected are dropped here. Where making a frame is
     costly it may ask `self._wanted(number)` first, and where it can begin anywhere it may read
     `self._start`. `_release` frees what the constructor opened; it runs once, in whichever thread
     used it last.
 
-    The iterator gives one pass: iterating again goes on where the last loop stopped.
+    The iterator makes one pass: iterating again continues where the last loop stopped.
 
     Attributes:
         name: short name without path separators, for the output folder.
@@ -52,11 +52,10 @@ class Source(ABC):
         ground_truth: MOTChallenge ground truth that belongs to this source, if there is one.
         is_live: whether frames come at their own pace; then only the newest frame waits for the
             consumer, and frames it was too slow for are missing (numbers and timestamps show it).
-        pixel_aspect: width of a pixel divided by its height, as players show it.
-        allocate: gives uint8 memory of a shape for the frames, where a source can decode into it; set it before the
+        allocate: returns uint8 memory of a shape for the frames, where a source can decode into it; set it before the
             first frame is taken. It is called in the prefetch thread.
-        damaged: a sentence about damage met while reading, or None. Frames that could be read were
-            handed over; a command should end with a non-zero exit status.
+        damaged: message about damage met while reading, or None. Frames that could be read were
+            yielded; a command should end with a non-zero exit code.
 
     Args:
         name: see above; unsafe characters are replaced.
@@ -89,6 +88,8 @@ class Source(ABC):
         self.allocate: Callable[[tuple[int, ...]], ByteArray] = _new_array
         self.damaged: str | None = None
         self._numbers = numbers
+        if numbers is not None and len(numbers) == numbers[-1] - numbers[0] + 1:
+            self._numbers = range(numbers[0], numbers[-1] + 1)  # counted without a walk through all of them
         self._start, self._stride = 1, 1
         self._count: int | None = None
         self._yielded = 0
@@ -98,7 +99,7 @@ class Source(ABC):
         self._resize_reported = False
 
     def select(self, start: int = 1, count: int | None = None, stride: int = 1) -> None:
-        """Choose the frames to yield: numbers start, start + stride, ... at most `count` of them.
+        """Choose the frames to yield: numbers start, start + stride, ..., at most `count` of them.
 
         Call it before the first frame is taken. Of a source that is not live, `count` also bounds the
         numbers, so frames that are missing are not made up for by later ones.
@@ -125,13 +126,17 @@ class Source(ABC):
         """Number of frames that will be yielded as far as the source states it, or None if that is not known."""
         if self.is_live:
             return self._count
-        if isinstance(self._numbers, range):  # may be long, so nothing walks through it
-            last = self._numbers[-1] if self._last is None else min(self._last, self._numbers[-1])
-            return len(range(self._start, last + 1, self._stride))
-        return None if self._numbers is None else sum(map(self._wanted, self._numbers))
+        if self._numbers is None:
+            return None
+        if not isinstance(self._numbers, range):
+            return sum(map(self._wanted, self._numbers))
+        first, last = self._numbers[0], self._numbers[-1]
+        skipped = -(-max(0, first - self._start) // self._stride)  # selected numbers before the first, rounded up
+        last = last if self._last is None else min(self._last, last)
+        return len(range(self._start + skipped * self._stride, last + 1, self._stride))
 
     def _wanted(self, number: int) -> bool:
-        """Tell whether the frame of this number is among those selected."""
+        """Return whether the frame of this number is among those selected."""
         if number < self._start or (number - self._start) % self._stride:
             return False
         last = self._last
@@ -223,9 +228,12 @@ def safe_name(text: str) -> str:
 
     A long text is shortened and ends in a digest of the whole, so that different texts stay different.
     """
-    kept = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text).strip("._") or "source"
+    kept = (
+        "".join(character if character.isalnum() or character in "-_." else "_" for character in text).strip("._")
+        or "source"
+    )
     encoded = kept.encode()
     if len(encoded) <= _NAME_BYTES:
         return kept
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_LETTERS]
-    return f"{encoded[: _NAME_BYTES - _DIGEST_LETTERS - 1].decode(errors='ignore')}-{digest}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_CHARACTERS]
+    return f"{encoded[: _NAME_BYTES - _DIGEST_CHARACTERS - 1].decode(errors='ignore')}-{digest}"

@@ -1,4 +1,4 @@
-"""From what a user typed to a source of frames."""
+"""Opening of the source that a text names: file, folder, camera, URL or the built-in scene."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from fairmot.video.image_file import IMAGE_SUFFIXES, read_image_header
 from fairmot.video.image_header import ImageError
 from fairmot.video.images import ImageSource, holds_images, is_hidden, is_junk, is_sequence, natural_key
 from fairmot.video.source import Source
-from fairmot.video.stream import SourceFormat, VideoSource
 from fairmot.video.urls import is_url
+from fairmot.video.video_source import SourceFormat, VideoSource
 
 log = logging.getLogger(__name__)
 
 _MOST_CAMERA_DIGITS = 9
 _VIDEO_DEVICES = 81  # major number of Linux's video4linux (Documentation/admin-guide/devices.txt)
-_SHOWN_LETTERS = 200  # of a path or URL in a message
+_SHOWN_CHARACTERS = 200  # of a path or URL in a message
 _MOST_SIBLINGS = 2000  # files beside a missing one that are compared with its name
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -56,7 +56,7 @@ def open_source(
         start: number of the first frame to yield, from 1.
         count: most frames to yield; None for all.
         stride: yield every `stride`-th frame. `Frame.index` is always the number in the source.
-        pixel_format: `yuv420p` hands over YUV planes unconverted where the source has them (see `VideoSource`).
+        pixel_format: with `yuv420p` YUV planes stay unconverted where the source has them (see `VideoSource`).
         max_pixels: most pixels of an image or a video frame; larger ones are refused before they are decoded.
 
     Returns:
@@ -65,6 +65,11 @@ def open_source(
     Raises:
         SourceError: if it cannot be opened or holds no frames.
         ConfigError: if `start`, `count` or `stride` is out of range.
+
+    Example:
+        with open_source("video.mp4", stride=2) as source:
+            for frame in source:
+                print(frame.index, frame.timestamp, frame.bgr.shape)
     """
     source = _open(spec, pixel_format, max_pixels)
     try:
@@ -78,7 +83,7 @@ def open_source(
 def expand_sources(spec: str) -> list[str]:
     """Return the sources that a folder of MOTChallenge sequences or a glob stands for, else `[spec]`.
 
-    What is found is a path that `open_source` takes for nothing else: `./0000`, not camera `0000`. Hidden files and
+    Paths are returned so that `open_source` takes them for nothing else: `./0000`, not camera `0000`. Hidden files and
     folders are left out.
 
     Args:
@@ -104,7 +109,7 @@ def expand_sources(spec: str) -> list[str]:
 
 
 def names_path(spec: str) -> bool:
-    """Tell whether a source is a path that exists, which goes before a camera or the built-in scene of that name.
+    """Return whether a source is an existing path, which takes precedence over a camera or the scene of that name.
 
     A folder `demo` without images is none: the results of the built-in scene are in a folder of that name.
     """
@@ -180,7 +185,7 @@ def _may_be_camera(path: Path) -> bool:
 
 
 def _is_still_image(path: Path, max_pixels: int) -> bool:
-    """Tell whether a file is one image, and no animation, which FFmpeg plays.
+    """Return whether a file is one image, and no animation, which FFmpeg plays.
 
     Raises:
         SourceError: if it is an animated WebP file, and the FFmpeg in PyAV is one of those that cannot play it.
@@ -190,7 +195,7 @@ def _is_still_image(path: Path, max_pixels: int) -> bool:
     try:
         header = read_image_header(path, max_pixels)
     except ImageError:
-        return True  # opening it says what is wrong
+        return True  # opening it reports the error
     if header.is_animated and path.suffix.lower() == ".webp" and "webp_anim" not in av.formats_available:
         raise SourceError(f"{path} is an animated WebP file, which PyAV reads from version 19 on; update it.")
     return not header.is_animated
@@ -210,7 +215,7 @@ def _not_found(spec: str, error: OSError) -> SourceError:
     for part in (path, *path.parents):
         if os.path.islink(part) and not os.path.exists(part):
             return SourceError(
-                f"{part} is a symbolic link to {os.readlink(part)}, which does not exist; mend the link, or give the "
+                f"{part} is a symbolic link to {os.readlink(part)}, which does not exist; repair the link, or give the "
                 "file that is meant."
             )
     return SourceError(
@@ -228,4 +233,4 @@ def _siblings(path: Path) -> list[str]:
 
 
 def _shown(text: str) -> str:
-    return shown(text, _SHOWN_LETTERS)
+    return shown(text, _SHOWN_CHARACTERS)

@@ -1,7 +1,7 @@
-"""Whether a file is as long as its own structure says: AVI, MP4 and relatives, Matroska and WebM.
+"""Detection of truncated files by their own structure: AVI, MP4 and relatives, Matroska and WebM.
 
-Numbers of frames in headers do not tell: an AVI with dropped frames, and an MP4 that was trimmed by an edit list, hand
-out fewer packets than they state and are complete.
+Numbers of frames in headers do not suffice: an AVI with dropped frames, and an MP4 that was trimmed by an edit list,
+yield fewer packets than they state and are complete.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 
 
 def is_cut(path: Path) -> bool | None:
-    """Tell whether a file ends before its outermost structure does; None where that structure does not say."""
+    """Return whether a file ends before its outermost structure does; None where that structure does not state it."""
     try:
         with path.open("rb") as file:
             length = os.fstat(file.fileno()).st_size
@@ -38,7 +38,7 @@ def is_cut(path: Path) -> bool | None:
 
 
 def lacks_index(path: Path) -> bool:
-    """Tell whether a file is an MP4 (or a relative) without its index, as a recording that was never finished is."""
+    """Return whether a file is an MP4 (or a relative) without its index, as a recording that was never finished is."""
     try:
         with path.open("rb") as file:
             length = os.fstat(file.fileno()).st_size

@@ -1,4 +1,4 @@
-"""URLs of video: which schemes are read, what a message may show of a URL, and the name it gives a source."""
+"""URLs of video: supported schemes, labels without credentials for messages, names for sources."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Parts(NamedTuple):
 
 
 def is_url(text: str) -> bool:
-    """Tell whether `text` starts with a URL scheme (a Windows drive letter is none)."""
+    """Return whether `text` starts with a URL scheme (a Windows drive letter is none)."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
 
 
@@ -72,9 +72,9 @@ def checked_url(url: str) -> str:
         raise SourceError(
             f'{label} cannot be opened: the scheme "{parts.scheme}" is not supported; use one of {known}.'
         )
-    place = parts.host_and_port
-    match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(\d*))?", place)
-    if match is None and place.startswith("[") and "]" not in place:
+    address = parts.host_and_port
+    match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(\d*))?", address)
+    if match is None and address.startswith("[") and "]" not in address:
         raise SourceError(f'{label} cannot be opened: the "]" after its IPv6 address is missing.')
     if match is None or int(match[2] or 0) > 65535:
         raise SourceError(f"{label} cannot be opened: its host or port is malformed; {_ENCODING_ADVICE}.")
@@ -111,18 +111,18 @@ def without_credentials(url: str) -> str:
     left out covers both.
     """
     scheme, authority, tail = _split(url)
-    place, path = authority.rpartition("@")[2], tail
+    address, path = authority.rpartition("@")[2], tail
     _, colon, port = authority.rpartition(":")
     if "@" in tail and not authority.startswith("["):
         if "@" in authority or (not port.isdecimal() and colon):
-            place, path = _split_authority(tail.rpartition("@")[2])
+            address, path = _split_authority(tail.rpartition("@")[2])
         elif colon:  # host and port, or user and the start of a password
-            place, path = authority.rpartition(":")[0], ""
+            address, path = authority.rpartition(":")[0], ""
     elif colon and "@" not in authority and not authority.startswith("[") and not port.isdecimal():
-        place, path = authority.partition(":")[0], ""
+        address, path = authority.partition(":")[0], ""
     path = _SECRET_IN_PATH.sub("/", re.split(r"[?#]", path)[0])
-    shown = f"{scheme}://{place}{path}"
-    return "".join(letter if letter.isprintable() else "?" for letter in shown)
+    shown = f"{scheme}://{address}{path}"
+    return "".join(character if character.isprintable() else "?" for character in shown)
 
 
 def label_of(url: str) -> str:
@@ -132,13 +132,13 @@ def label_of(url: str) -> str:
 
 def name_of_url(url: str) -> str:
     """Return a name for a stream: the last part of the path without its ending, or the host."""
-    place, path = _split_authority(without_credentials(url).partition("://")[2])
+    address, path = _split_authority(without_credentials(url).partition("://")[2])
     last = unquote(path.rstrip("/").rpartition("/")[2]).rpartition(".")
-    return last[0] or last[2] or _host_of(place) or "stream"
+    return last[0] or last[2] or _host_of(address) or "stream"
 
 
 def host_of_url(url: str) -> str | None:
-    """Return the host of a URL; None where it cannot be told from a part of the password."""
+    """Return the host of a URL; None where it cannot be distinguished from a part of the password."""
     parts = _split(url)
     return None if "@" in parts.tail and parts.authority != parts.host_and_port else _host_of(parts.host_and_port)
 
@@ -161,8 +161,8 @@ def _split_authority(rest: str) -> tuple[str, str]:
     return rest[:at], rest[at:]
 
 
-def _host_of(place: str) -> str | None:
+def _host_of(address: str) -> str | None:
     try:
-        return urlsplit(f"//{place}").hostname
+        return urlsplit(f"//{address}").hostname
     except ValueError:
         return None

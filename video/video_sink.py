@@ -1,4 +1,4 @@
-"""The annotated video, written with PyAV."""
+"""The sink that writes the annotated video, with PyAV."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from fairmot.core import Frame, OutputError, Tracks
+from fairmot.core.files import write_error
 from fairmot.core.records import ByteArray
 from fairmot.video.color import SMPTE170M
 from fairmot.video.drawing import Trails, draw_tracks
 from fairmot.video.mp4 import BUFFER_BYTES, OPTIONS, FragmentFile
-from fairmot.video.sink import Sink, write_error
+from fairmot.video.sink import Sink
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class RateMeter:
 
 
 def caption(frame: Frame, tracks: Tracks, rate: float) -> str:
-    """Return the line shown in the corner of annotated pictures."""
+    """Return the line in the corner of annotated frames."""
     return f"frame {frame.index}  tracks {len(tracks)}  {rate:.1f} fps"
 
 
@@ -130,7 +131,7 @@ class VideoSink(Sink):
         """Encode what is queued and finish the file.
 
         Raises:
-            OutputError: if frames could not be written and `write` has not said so yet.
+            OutputError: if frames could not be written and `write` has not raised that yet.
         """
         if self._closed:
             return
@@ -161,7 +162,7 @@ class VideoSink(Sink):
         )
 
     def _run(self) -> None:
-        """Encode until `close`; after an error go on taking frames, so that `write` never blocks."""
+        """Encode until `close`; after an error continue to accept frames, so that `write` never blocks."""
         while (item := self._queue.get()) is not None:
             if self._failed:
                 continue
@@ -179,17 +180,17 @@ class VideoSink(Sink):
         image = frame.bgr.copy()  # the source, or another sink, may still use the frame
         self._trails.update(tracks)
         draw_tracks(image, tracks, self._trails, caption(frame, tracks, rate))
-        picture = self._to_yuv(image)
+        encoded = self._to_yuv(image)
         if self._first_time is None:
             self._first_time = frame.timestamp
-        # The encoder needs rising times, whatever the source says.
+        # The encoder needs rising times, whatever the source states.
         tick = max(round((frame.timestamp - self._first_time) * _TICKS), self._last_tick + 1)
         self._last_tick = tick
-        picture.pts, picture.time_base = tick, Fraction(1, _TICKS)
-        self._container.mux(self._stream.encode(picture))
+        encoded.pts, encoded.time_base = tick, Fraction(1, _TICKS)
+        self._container.mux(self._stream.encode(encoded))
 
     def _add_stream(self, rate: Fraction, pixel_aspect: Fraction, low_delay: bool) -> Any:
-        """Add the stream to the container and open its encoder, which knows whether it can take such frames."""
+        """Add the stream to the container and open its encoder, which raises if it cannot take such frames."""
         options = {**_OPTIONS.get(self._encoder, {}), **(_LOW_DELAY.get(self._encoder, {}) if low_delay else {})}
         stream: Any = self._container.add_stream(self._encoder, rate=rate, options=options)
         stream.width, stream.height = (side + side % 2 for side in self._size)
@@ -225,7 +226,7 @@ class VideoSink(Sink):
         except Exception as error:
             self._fail(error)
         try:
-            self._container.close()  # writes the index, also after a fault that was not the file's
+            self._container.close()  # writes the index, also after an error that was not the file's
             self._file.finish()
         except Exception as error:
             self._fail(error)

@@ -1,4 +1,4 @@
-"""A window that shows the tracks while they are found."""
+"""The sink that shows the tracks in a window."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class WindowSink(Sink):
         self._sized = False
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Show a frame and look at the keyboard."""
+        """Show a frame and check the keyboard."""
         if self.stop_requested:
             return
         if not self._sized:

@@ -14,26 +14,10 @@ from pathlib import Path
 
 import pytest
 from support import material
+from support.processes import tracking
 
 from fairmot.tracker.detection_file import read_stream
 from run_track import main
-
-
-@contextmanager
-def tracking(folder: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """Run the command until `folder` holds 20 lines of results."""
-    process = subprocess.Popen(material.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        lines = folder / "tracks.jsonl"
-        deadline = time.monotonic() + 30
-        while not lines.exists() or lines.read_text().count("\n") < 20:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +32,7 @@ def test_a_signal_ends_the_run_with_complete_files(
     folder = tmp_path / "long"
     streams = tmp_path / "streams"
     common = ["--weights", weights, "--output", tmp_path, "--save-detections", streams]
-    with tracking(folder, long_clip, long_clip, *common) as process:
+    with tracking(material.command(long_clip, long_clip, *common), tmp_path, lines=20) as process:
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
     assert process.returncode == 128 + number

@@ -115,7 +115,7 @@ def test_a_fault_in_the_loop(
         ("fairmot.app.scoring:read_ground_truth", "scoring"),
         ("fairmot.app.scoring:read_results", "scoring"),
         ("fairmot.app.session:inputs_of", "the program"),
-        ("fairmot.app.session:finished_run", "the program"),
+        ("fairmot.app.run_folder:RunFolder.complete_report", "the program"),
         ("fairmot.app.command:expand_sources", "the program"),
     ],
 )

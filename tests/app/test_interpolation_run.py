@@ -62,7 +62,7 @@ def test_a_full_disk_leaves_the_tracks_as_they_were(
     def no_space(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("fairmot.core.files.tempfile.NamedTemporaryFile", no_space)
+    monkeypatch.setattr("fairmot.core.files.replacing", no_space)
     assert main([str(sequence), "--weights", str(weights), "--output", str(tmp_path), "--interpolate"]) == 1
     material.check_sentence(capsys.readouterr().err, r"Cannot write .*tracks\.txt: No space left on device")
     material.check_results(tmp_path / "seq", status="failed")

@@ -14,7 +14,7 @@ from rich.console import Console
 from support import blob_network, material
 from support.commands import evaluate as evaluate_command
 
-from fairmot.app.report import write_json
+from fairmot.app.json_files import write_json
 from fairmot.app.scoring import Scored, table_of
 from fairmot.tracker.evaluation import evaluate
 from run_track import main
@@ -81,7 +81,7 @@ def test_half_of_a_video(tmp_path: Path, weights: Path) -> None:
 def test_an_image_that_cannot_be_read_is_a_miss(tmp_path: Path, weights: Path) -> None:
     sequence = material.write_sequence(tmp_path / "seq", [[A, B]] * 6)
     for number in (1, 6):
-        (sequence / "img1" / f"{number:06d}.png").write_bytes(b"not a picture")
+        (sequence / "img1" / f"{number:06d}.png").write_bytes(b"not an image")
     assert main([str(sequence), "--weights", str(weights), "--output", str(tmp_path / "out"), "--eval"]) == 1
     scores = read_scores(tmp_path / "out" / "seq")
     assert (scores["frames"], scores["gt_boxes"], scores["misses"]) == (6, 12, 4)
@@ -132,7 +132,7 @@ def test_a_failed_sequence_is_told_beside_the_combined_scores(
 
 
 class Resumable:
-    """A set of two sequences, tracked and scored; `again` says which of them a further run tracks."""
+    """A set of two sequences, tracked and scored; `again` selects those that a further run tracks."""
 
     def __init__(self, folder: Path, weights: Path) -> None:
         self.sequences, self.output, self.weights = make_set(folder / "set"), folder / "out", weights

@@ -1,4 +1,4 @@
-"""The folder of a run: one owner at a time, no links followed, names that fit, what is left when a disk is full."""
+"""The folder of a run: one owner at a time, no links followed, names that fit, full disks."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from support import material
+from support.processes import tracking
 
 from fairmot.app.folders import ResultFolders
-from fairmot.app.report import RUN, write_json
+from fairmot.app.json_files import write_json
+from fairmot.app.run_folder import RUN
 from fairmot.core import OutputError
 from fairmot.core.locks import Lock
 from run_track import main
@@ -25,19 +26,10 @@ from run_track import main
 @contextmanager
 def running(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     """The command, once it has begun to write, and stopped there."""
-    process = subprocess.Popen(material.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    folder = Path(str(arguments[arguments.index("--output") + 1]))
-    try:
-        deadline = time.monotonic() + 30
-        while not any(path.stat().st_size for path in folder.glob("*/tracks.jsonl")):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    output = Path(str(arguments[arguments.index("--output") + 1]))
+    with tracking(material.command(*arguments), output, lines=1) as process:
         process.send_signal(signal.SIGSTOP)
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -246,11 +238,11 @@ def test_a_disk_that_can_only_be_read(tmp_path: Path, weights: Path) -> None:
 
 
 def test_other_users_files_are_left(tmp_path: Path) -> None:
-    """What lies in a folder beside results stays."""
+    """Files beside results stay."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "notes.txt").write_text("mine")
     with ResultFolders(tmp_path).claim("a", "rtsp://a") as folder:
-        folder.clear(None)
+        folder.clear()
     assert (tmp_path / "a" / "notes.txt").read_text() == "mine"
     shutil.rmtree(tmp_path / "a")
     assert os.listdir(tmp_path) == []

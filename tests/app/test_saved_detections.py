@@ -130,16 +130,16 @@ def test_a_file_that_cannot_be_written_is_known_before_the_first_frame(
 
 
 def test_the_camera_is_followed(tmp_path: Path, weights: Path) -> None:
-    """The picture jumps; a box that follows it is where the person is, one that does not lags."""
+    """The image jumps; a box that follows it is where the person is, one that does not lags."""
     random = np.random.default_rng(3)
     wall = np.repeat(np.repeat(random.integers(0, 100, (16, 60, 1)), 6, axis=0), 6, axis=1).astype(np.uint8)
-    pictures = []
+    images = []
     for number in range(1, 13):
         shift = 0 if number < 8 else 12
-        picture = np.ascontiguousarray(np.broadcast_to(wall[:64, 24 - shift : 216 - shift], (64, 192, 3)))
-        picture[24:28, 60 + shift : 64 + shift] = 255
-        pictures.append(picture)
-    material.write_images(tmp_path / "pan", pictures)
+        image = np.ascontiguousarray(np.broadcast_to(wall[:64, 24 - shift : 216 - shift], (64, 192, 3)))
+        image[24:28, 60 + shift : 64 + shift] = 255
+        images.append(image)
+    material.write_images(tmp_path / "pan", images)
     common = [str(tmp_path / "pan"), "--weights", str(weights), "--output", str(tmp_path / "out"), "--no-video"]
     errors = []
     for flag in ("--no-camera-motion", "--camera-motion"):

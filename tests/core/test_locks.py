@@ -15,8 +15,10 @@ import pytest
 from fairmot.core.locks import Lock
 
 ROOT = Path(__file__).resolve().parents[2]
-HOLD = "import sys, time; from pathlib import Path; from core.locks import Lock; lock = Lock(Path(sys.argv[1]))\n"
-HOLD += "print(lock.acquire(), flush=True); lock.keep_back(4096); time.sleep(30)"
+HOLD = (
+    "import sys, time; from pathlib import Path; from fairmot.core.locks import Lock; lock = Lock(Path(sys.argv[1]))\n"
+)
+HOLD += "print(lock.acquire(), flush=True); lock.reserve(4096); time.sleep(30)"
 
 
 def test_one_owner_at_a_time(tmp_path: Path) -> None:
@@ -87,17 +89,44 @@ def test_what_was_planted_is_replaced(tmp_path: Path, plant) -> None:
     plant(tmp_path / ".lock", other)
     lock = Lock(tmp_path / ".lock")
     assert lock.acquire()
-    lock.keep_back(100)
+    lock.reserve(100)
     lock.release()
     assert other.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [other]
 
 
-def test_space_is_kept_back_and_given_back(tmp_path: Path) -> None:
+def test_space_is_reserved_and_freed(tmp_path: Path) -> None:
     lock = Lock(tmp_path / ".lock")
     assert lock.acquire()
-    lock.keep_back(8192)
+    lock.reserve(8192)
     assert (tmp_path / ".lock").stat().st_size == 8192
-    lock.give_back()
+    lock.free()
     assert (tmp_path / ".lock").stat().st_size == 0
     lock.release()
+
+
+USE = """
+import os, sys
+from pathlib import Path
+from fairmot.core.locks import Lock
+
+if not os.getuid():
+    os.setuid(65534)
+lock = Lock(Path(sys.argv[1]))
+print(lock.acquire(), flush=True)
+lock.reserve(4096)
+lock.free()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.getuid() != 0, reason="needs two users")
+def test_the_lock_file_of_another_user(tmp_path: Path) -> None:
+    """Left by a killed run in a shared folder: it can be opened for reading alone, and locked, but holds no space."""
+    path = tmp_path / ".lock"
+    path.touch(0o644)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    line = [sys.executable, "-c", USE, str(path)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    assert path.stat().st_size == 0

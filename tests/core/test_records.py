@@ -1,5 +1,7 @@
 """Records and the error helper."""
 
+import re
+
 import av
 import cv2
 import numpy as np
@@ -17,10 +19,10 @@ def smooth(height, width, seed=0):
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12"])
 @pytest.mark.parametrize("color_space", ["ITU601", "ITU709"])
 @pytest.mark.parametrize("full_range", [False, True])
-def test_planes_become_the_picture_they_came_from(pixel_format, color_space, full_range):
-    picture = smooth(64, 96)
+def test_planes_become_the_image_they_came_from(pixel_format, color_space, full_range):
+    image = smooth(64, 96)
     level = av.video.reformatter.ColorRange.JPEG if full_range else av.video.reformatter.ColorRange.MPEG
-    planes = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(
+    planes = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(
         format=pixel_format,
         dst_colorspace=av.video.reformatter.Colorspace[color_space],
         src_color_range=av.video.reformatter.ColorRange.JPEG,
@@ -28,8 +30,8 @@ def test_planes_become_the_picture_they_came_from(pixel_format, color_space, ful
     )
     frame = Frame(1, 0.0, planes.to_ndarray(), pixel_format, color_space, full_range)
     assert frame.size == (96, 64)
-    # Chroma has half the resolution, so that only smooth pictures survive.
-    assert np.abs(frame.bgr.astype(int) - picture).mean() < 6
+    # Chroma has half the resolution, so that only smooth images survive.
+    assert np.abs(frame.bgr.astype(int) - image).mean() < 6
 
 
 def test_color_space_matters():
@@ -39,13 +41,8 @@ def test_color_space_matters():
 
 
 def test_bgr_frame_is_not_copied():
-    picture = smooth(64, 64)
-    assert Frame(1, 0.0, picture).bgr is picture
-
-
-def test_detections_check_their_shapes():
-    with pytest.raises(ValueError, match="tlbr"):
-        Detections(np.zeros((2, 4), "f"), np.zeros(3, "f"), np.zeros(2, int), np.zeros((2, 0), "f"))
+    image = smooth(64, 64)
+    assert Frame(1, 0.0, image).bgr is image
 
 
 def test_detections_rows():
@@ -80,7 +77,7 @@ def test_suggestion():
     assert suggestion("zzz", ["output"]) == ""
 
 
-GREY = np.zeros((64, 96), np.uint8)
+GRAY = np.zeros((64, 96), np.uint8)
 COLOR = np.zeros((64, 96, 3), np.uint8)
 PLANES = np.zeros((96, 64), np.uint8)
 
@@ -88,8 +85,8 @@ PLANES = np.zeros((96, 64), np.uint8)
 @pytest.mark.parametrize(
     ("pixels", "pixel_format", "error", "words"),
     [
-        (GREY, "bgr24", ValueError, r"shape \(height, width, 3\).*not \(64, 96\); cv2.cvtColor"),
-        (GREY[..., None], "bgr24", ValueError, r"not \(64, 96, 1\)"),
+        (GRAY, "bgr24", ValueError, r"shape \(height, width, 3\).*not \(64, 96\); cv2.cvtColor"),
+        (GRAY[..., None], "bgr24", ValueError, r"not \(64, 96, 1\)"),
         (np.zeros((64, 96, 4), np.uint8), "bgr24", ValueError, r"not \(64, 96, 4\)"),
         (np.zeros((1, 64, 96, 3), np.uint8), "bgr24", ValueError, r"not \(1, 64, 96, 3\)"),
         (np.zeros((3, 64, 96), np.uint8), "bgr24", ValueError, r"not \(3, 64, 96\)"),
@@ -117,6 +114,94 @@ PLANES = np.zeros((96, 64), np.uint8)
 def test_frames_hold_what_their_format_says(pixels, pixel_format, error, words):
     with pytest.raises(error, match=words):
         Frame(1, 0.0, pixels, pixel_format)
+
+
+DETECTIONS = {
+    "tlbr": np.zeros((3, 4), np.float32),
+    "scores": np.zeros(3, np.float32),
+    "class_ids": np.zeros(3, np.int64),
+    "embeddings": np.zeros((3, 8), np.float32),
+}
+TRACKS = {
+    "ids": np.arange(3),
+    "tlwh": np.zeros((3, 4), np.float32),
+    "scores": np.zeros(3, np.float32),
+    "class_ids": np.zeros(3, np.int64),
+    "states": np.ones(3, np.int8),
+}
+
+
+@pytest.mark.parametrize(
+    ("record", "fields", "field", "expected"),
+    [
+        (record, fields, field, shape)
+        for record, fields, shapes in (
+            (Detections, DETECTIONS, {"tlbr": "(3, 4)", "class_ids": "(3,)", "embeddings": "(3, d)"}),
+            (Tracks, TRACKS, {"tlwh": "(3, 4)", "scores": "(3,)", "class_ids": "(3,)", "states": "(3,)"}),
+        )
+        for field, shape in shapes.items()
+    ],
+)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda array: array[:-1],
+        lambda array: array[:0],
+        lambda array: np.concatenate([array, array]),
+        lambda array: array[None],
+        lambda array: array[..., None],
+        lambda array: array.ravel() if array.ndim > 1 else array.reshape(1, 3),
+        lambda array: array[0],
+    ],
+    ids=["shorter", "empty", "longer", "batch", "column", "other dimensions", "row"],
+)
+def test_records_name_the_field_of_a_wrong_shape(record, fields, field, expected, change):
+    array = np.asarray(change(fields[field]))
+    message = f"{record.__name__}.{field} must have the shape {expected}, not {array.shape}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        record(**{**fields, field: array})
+
+
+@pytest.mark.parametrize(("record", "fields", "field"), [(Detections, DETECTIONS, "scores"), (Tracks, TRACKS, "ids")])
+def test_the_field_that_counts_the_rows(record, fields, field):
+    name = f"{record.__name__}.{field}"
+    with pytest.raises(ValueError, match=rf"^{name} must have the shape \(n,\), not \(3, 1\)$"):
+        record(**{**fields, field: fields[field][:, None]})
+    with pytest.raises(ValueError, match=rf"^{record.__name__}\.\w+ must have the shape \(2, 4\), not \(3, 4\)$"):
+        record(**{**fields, field: fields[field][:2]})
+
+
+@pytest.mark.parametrize(
+    ("record", "fields", "field"),
+    [(record, fields, field) for record, fields in ((Detections, DETECTIONS), (Tracks, TRACKS)) for field in fields],
+)
+@pytest.mark.parametrize(
+    "change",
+    [
+        np.ndarray.tolist,
+        lambda array: array.astype(str),
+        lambda array: array > 0,
+        lambda array: array.astype({"f": np.int64, "i": np.float32}[array.dtype.kind]),
+    ],
+    ids=["list", "text", "bool", "other kind"],
+)
+def test_records_refuse_other_kinds_of_number(record, fields, field, change):
+    with pytest.raises(TypeError, match=rf"^{record.__name__}\.{field} must be a NumPy array.*, not "):
+        record(**{**fields, field: change(fields[field])})
+
+
+def test_records_accept_other_precisions_and_values_that_are_not_finite():
+    wide = {name: array.astype(array.dtype.kind + "8") for name, array in DETECTIONS.items()}
+    assert np.isnan(Detections(**{**wide, "tlbr": np.full((3, 4), np.nan)}).tlbr).all()
+    wide = {name: array.astype(array.dtype.kind + "4") for name, array in TRACKS.items()}
+    assert len(Tracks(**{**wide, "scores": np.full(3, np.inf)})) == 3
+
+
+def test_states_are_kept_or_tracked():
+    fields = {name: array for name, array in TRACKS.items() if name != "states"}
+    assert [track.state for track in Tracks(**fields)] == [TrackState.TRACKED] * 3
+    states = np.array([0, 2, 3], np.int8)
+    assert Tracks(**fields, states=states).states is states
 
 
 @pytest.mark.parametrize("height", range(2, 20, 2))

@@ -1,4 +1,4 @@
-"""What writers of `seqinfo.ini` do to it, and what must not be believed."""
+"""Variants of `seqinfo.ini` by its many writers, and values that are refused."""
 
 from __future__ import annotations
 
@@ -89,15 +89,15 @@ def test_numbers_that_are_none(tmp_path: Path, key: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "message"),
     [
         ("frameRate=1e-300", "frameRate must be between 0.01 and 10000, not '1e-300'."),
         ("frameRate=99999", "frameRate must be between 0.01 and 10000, not '99999'."),
         ("seqLength=1.5", "seqLength must be a whole number, not 1.5."),
     ],
 )
-def test_numbers_out_of_range(tmp_path: Path, text: str, sentence: str) -> None:
-    with pytest.raises(SourceError, match=re.escape(sentence)):
+def test_numbers_out_of_range(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SourceError, match=re.escape(message)):
         read(tmp_path, f"[Sequence]\n{text}\n")
 
 
@@ -109,7 +109,7 @@ def test_numbers_out_of_range(tmp_path: Path, text: str, sentence: str) -> None:
         "[Other]\nname=walk\n",
         "[Sequence]\nnonsense without a value\n",
         bytes(range(1, 256)),
-        PLAIN.encode("utf-16-le"),  # without the mark that tells it
+        PLAIN.encode("utf-16-le"),  # without its byte order mark
         b"[Sequence]\nname=a\0b\n",
         b"[Sequence]\nname=" + b"x" * 100_000,
     ],

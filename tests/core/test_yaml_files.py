@@ -1,4 +1,4 @@
-"""YAML files that are damaged, too large or made to explode: one sentence each, at once."""
+"""YAML files that are damaged, too large or made to explode: one error each, at once."""
 
 from __future__ import annotations
 

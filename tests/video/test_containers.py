@@ -1,4 +1,4 @@
-"""What is opened for a file, and what is said when it cannot be read."""
+"""Opening of files: what else they may open, and the messages when they cannot be read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fairmot.core import SourceError
 from fairmot.core.limits import MAX_PIXELS
 from fairmot.video import open_source
 from fairmot.video.playlists import check_playlist
-from fairmot.video.stream import VideoSource
+from fairmot.video.video_source import VideoSource
 
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n"
 

@@ -21,7 +21,7 @@ def tracks(ids: list[int], boxes: list[tuple[float, float, float, float]]) -> Tr
     )
 
 
-def test_colours_are_stable_and_neighbours_differ() -> None:
+def test_colors_are_stable_and_neighbors_differ() -> None:
     assert color_of(1) == color_of(1)
     hues = [colorsys.rgb_to_hsv(*(channel / 255 for channel in reversed(color_of(id_))))[0] for id_ in range(1, 200)]
     for first, second in itertools.pairwise(hues):

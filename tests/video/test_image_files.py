@@ -201,7 +201,7 @@ def test_a_flipped_bit_in_a_png_is_damage(tmp_path: Path, capfd: pytest.CaptureF
     ("data", "reason"),
     [
         (b"", "it is empty"),
-        (b"not a picture", "it is not a BMP, JPEG, PNG, TIFF or WebP image"),
+        (b"not an image", "it is not a BMP, JPEG, PNG, TIFF or WebP image"),
         (b"GIF89a" + bytes(100), "it is not a BMP"),
         (b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(60), "it is not a BMP"),
         (b"\xff\xd8", "it is cut off"),
@@ -259,7 +259,7 @@ def test_files_larger_than_any_image_are_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ALL)
 def test_no_mutation_escapes(tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """Whatever a byte is changed to, there is a picture of bounded size or an `ImageError`."""
+    """Whatever a byte is changed to, there is an image of bounded size or an `ImageError`."""
     rng = np.random.default_rng(7)
     whole = files.encode(suffix, files.noise((24, 16)))
     read_count = 0

@@ -47,9 +47,9 @@ def test_folder_in_natural_order_with_all_formats(tmp_path: Path) -> None:
 
 
 def test_sequence_takes_everything_from_its_ini(tmp_path: Path) -> None:
-    info = "[Sequence]\nname=MOT-X\nimDir=pictures\nframeRate=14\nseqLength=3\nimExt=.png\nimWidth=24\nimHeight=16\n"
+    info = "[Sequence]\nname=MOT-X\nimDir=images\nframeRate=14\nseqLength=3\nimExt=.png\nimWidth=24\nimHeight=16\n"
     folder = tmp_path / "x"
-    write_images(folder / "pictures", ["000001.png", "000002.png", "000003.png", "000003.jpg"])
+    write_images(folder / "images", ["000001.png", "000002.png", "000003.png", "000003.jpg"])
     (folder / "seqinfo.ini").write_text(info)
     (folder / "gt").mkdir()
     (folder / "gt" / "gt.txt").write_text("1,1,1,1,5,5,1,1,1\n")
@@ -136,7 +136,7 @@ def only_garbage(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("make", "message"),
     [
         (
             bad_ini("frameRate=25\n"),
@@ -150,8 +150,8 @@ def only_garbage(folder: Path) -> Path:
         (lambda folder: folder, "holds no images .*give a folder of images"),
     ],
 )
-def test_bad_folders_give_one_sentence(tmp_path: Path, make: Callable[[Path], Path], sentence: str) -> None:
-    with pytest.raises(SourceError, match=sentence):
+def test_bad_folders_raise_one_message(tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:
+    with pytest.raises(SourceError, match=message):
         open_source(str(make(tmp_path)))
 
 
@@ -303,7 +303,7 @@ def test_a_single_image_is_upright(tmp_path: Path) -> None:
     ("name", "data", "reason"),
     [
         ("a.jpg", b"", "it is empty"),
-        ("a.png", b"not a picture", "it is not a BMP"),
+        ("a.png", b"not an image", "it is not a BMP"),
         ("a.png", image_files.encode(".png", image_files.noise())[:-100], "it is cut off"),
         ("a.tif", image_files.bombs(30000, 30000)["a.tif"], "it has 30000x30000 pixels, more than --max-pixels allows"),
     ],

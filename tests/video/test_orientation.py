@@ -14,7 +14,7 @@ from support import clip_files as clips
 
 from fairmot.video import open_source
 from fairmot.video.orientation import Orientation, from_display_matrix
-from fairmot.video.stream import VideoSource
+from fairmot.video.video_source import VideoSource
 
 ONE = 1 << 16
 

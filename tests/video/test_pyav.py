@@ -1,4 +1,4 @@
-"""What differs between versions of PyAV; a new version that breaks one of these must fail here."""
+"""Differences between versions of PyAV; a new version that breaks one of these must fail here."""
 
 from __future__ import annotations
 
@@ -82,21 +82,21 @@ def test_side_data_of_types_newer_than_pyav_is_no_error() -> None:
         av.sidedata.sidedata.Type("nonsense")
 
 
-def first_picture(path: Path) -> tuple[Any, Any]:
+def first_frame(path: Path) -> tuple[Any, Any]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         return stream, next(container.decode(stream))
 
 
 def test_side_data_of_x264_is_no_display_matrix(tmp_path: Path) -> None:
-    _, picture = first_picture(clips.write_flat_video(tmp_path / "a.mp4", 2))
-    assert len(picture.side_data) > 0  # x264's text about itself: what is to be got round
-    assert pyav.display_matrix(picture) is None
+    _, decoded = first_frame(clips.write_flat_video(tmp_path / "a.mp4", 2))
+    assert len(decoded.side_data) > 0  # x264's text about itself: what is to be got round
+    assert pyav.display_matrix(decoded) is None
 
 
 def test_display_matrix_is_nine_numbers(tmp_path: Path) -> None:
-    _, picture = first_picture(clips.turn_clockwise(clips.write_flat_video(tmp_path / "a.mp4", 2)))
-    assert pyav.display_matrix(picture) == (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+    _, decoded = first_frame(clips.turn_clockwise(clips.write_flat_video(tmp_path / "a.mp4", 2)))
+    assert pyav.display_matrix(decoded) == (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
 
 
 def test_disposition_is_a_number(tmp_path: Path) -> None:
@@ -157,9 +157,9 @@ def test_codec_without_a_decoder_is_described(tmp_path: Path) -> None:
     assert av.logging.get_level() == level
 
 
-def test_pictures_convert_to_arrays(tmp_path: Path) -> None:
-    _, picture = first_picture(clips.write_flat_video(tmp_path / "a.mp4", 2))
-    array = picture.to_ndarray(format="bgr24")
+def test_frames_convert_to_arrays(tmp_path: Path) -> None:
+    _, decoded = first_frame(clips.write_flat_video(tmp_path / "a.mp4", 2))
+    array = decoded.to_ndarray(format="bgr24")
     assert (array.shape, array.dtype) == ((*clips.SIZE[::-1], 3), np.uint8)
-    assert isinstance(int(picture.colorspace), int)
-    assert isinstance(int(picture.color_range), int)
+    assert isinstance(int(decoded.colorspace), int)
+    assert isinstance(int(decoded.color_range), int)

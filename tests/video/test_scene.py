@@ -91,20 +91,20 @@ def test_visibility_counts_who_stands_in_front_and_the_frame_edge():
 
 def test_things_in_the_street_hide_people_and_lie_over_them():
     scene = Scene(12, SMALL, seed=0, optics=CLEAR)
-    assert scene._things
+    assert scene._occluders
     hidden = 0
     for index in range(1, 300, 5):
         boxes = scene.ground_truth(index)
-        bare = Scene.ground_truth(_without_things(scene), index)
+        bare = Scene.ground_truth(_without_occluders(scene), index)
         assert np.array_equal(boxes.ids, bare.ids)
         assert (boxes.visibility <= bare.visibility).all()
         hidden += int((boxes.visibility < bare.visibility - 0.3).sum())
     assert hidden >= 3
 
 
-def _without_things(scene: Scene) -> Scene:
+def _without_occluders(scene: Scene) -> Scene:
     bare = Scene(scene.people, scene.size, seed=scene.seed, optics=scene.optics, background=scene._background)
-    assert not bare._things
+    assert not bare._occluders
     bare._sprites = scene._sprites
     return bare
 
@@ -154,7 +154,7 @@ def test_a_distant_moment_is_cheap_and_keeps_few_visits():
     assert [w.id for w in fresh.at(4000.0)] == [w.id for w in crowd.at(4000.0)]
 
 
-def test_the_sprite_cache_is_bounded_and_does_not_change_the_picture(monkeypatch):
+def test_the_sprite_cache_is_bounded_and_does_not_change_the_image(monkeypatch):
     expected = [Scene(5, SMALL, seed=1).render(index) for index in (20, 30)]
     monkeypatch.setattr(fairmot.video.synthetic.scene, "_SPRITE_BYTES", 300_000)
     scene = Scene(5, SMALL, seed=1)
@@ -186,9 +186,9 @@ def test_a_written_sequence_reads_back(tmp_path):
 
 def test_a_photo_can_be_the_background():
     photo = np.full((100, 100, 3), (10, 20, 200), np.uint8)
-    picture = Scene(0, SMALL, optics=CLEAR, background=photo).render(5)
-    assert picture.shape == (270, 480, 3)
-    assert np.abs(picture.reshape(-1, 3).mean(axis=0) - (10, 20, 200)).max() < 4
+    image = Scene(0, SMALL, optics=CLEAR, background=photo).render(5)
+    assert image.shape == (270, 480, 3)
+    assert np.abs(image.reshape(-1, 3).mean(axis=0) - (10, 20, 200)).max() < 4
 
 
 @settings(max_examples=6, deadline=None)
@@ -196,9 +196,9 @@ def test_a_photo_can_be_the_background():
 def test_any_random_scene_is_sound(seed, size):
     scene = Scene.random(seed, size, people=6)
     for index in (1, 333):
-        picture, boxes = scene.render(index), scene.ground_truth(index)
-        assert picture.shape == (size[1], size[0], 3)
-        assert picture.std() > 5
+        image, boxes = scene.render(index), scene.ground_truth(index)
+        assert image.shape == (size[1], size[0], 3)
+        assert image.std() > 5
         assert ((boxes.visibility >= 0) & (boxes.visibility <= 1)).all()
         assert (boxes.tlwh[:, 2:] >= 1).all()
         assert (boxes.ids >= 1).all()

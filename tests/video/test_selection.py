@@ -1,4 +1,4 @@
-"""Which stream is read, at which rate, with which pixel aspect."""
+"""Selection of the stream, its frame rate and its pixel aspect."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_stream_that_can_be_decoded_goes_before_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("container", "sentence"),
+    ("container", "message"),
     [
         (a_container([]), "a.x holds no video; give a video file."),
         (a_container([], "audio", "subtitle"), "a.x holds no video, only sound; give a video file."),
@@ -78,10 +78,10 @@ def test_a_stream_that_can_be_decoded_goes_before_the_default() -> None:
         ),
     ],
 )
-def test_what_holds_no_video_says_what_it_holds(container: Any, sentence: str) -> None:
+def test_the_message_names_what_a_container_without_video_holds(container: Any, message: str) -> None:
     with pytest.raises(SourceError) as caught:
         choose_video_stream(container, "a.x")
-    assert str(caught.value) == sentence
+    assert str(caught.value) == message
 
 
 def write_two(path: Path, flags: tuple[int, int], sizes: tuple[tuple[int, int], tuple[int, int]]) -> Path:

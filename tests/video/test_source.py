@@ -1,12 +1,14 @@
-"""What all sources share: names that become folders, and counts of frames that are not walked through."""
+"""The base of all sources: names that become folders, and counts of frames without a walk through them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairmot.core import ConfigError, Frame
 from fairmot.video.source import Source, safe_name
@@ -60,6 +62,40 @@ def test_frame_count_is_that_of_the_chosen_numbers(
     source.select(start, count, stride)
     chosen = range(start, 10**6, stride)[:count]
     assert source.frame_count == (None if numbers is None else sum(number in chosen for number in numbers))
+
+
+@given(
+    numbers=st.one_of(
+        st.builds(lambda first, length: range(first, first + length), st.integers(1, 60), st.integers(1, 60)),
+        st.lists(st.integers(1, 60), min_size=1, unique=True).map(sorted),
+    ),
+    start=st.integers(1, 60),
+    count=st.none() | st.integers(1, 80),
+    stride=st.integers(1, 80),
+)
+def test_frame_count_agrees_with_its_definition(
+    numbers: Sequence[int], start: int, count: int | None, stride: int
+) -> None:
+    source = Numbers(numbers)
+    if start > numbers[-1]:
+        with pytest.raises(ConfigError):
+            source.select(start, count, stride)
+        return
+    source.select(start, count, stride)
+    selected = [number for number in numbers if number >= start and (number - start) % stride == 0]
+    if count is not None:
+        selected = [number for number in selected if number <= start + (count - 1) * stride]
+    assert source.frame_count == len(selected)
+
+
+@pytest.mark.parametrize("kind", [range, lambda first, end: list(range(first, end))], ids=["range", "list"])
+def test_ten_million_frames_are_counted_at_once(kind: Callable[[int, int], Sequence[int]]) -> None:
+    source = Numbers(kind(3, 10_000_003))
+    began = time.perf_counter()
+    for stride in range(1, 1000):
+        source.select(1, None, stride)
+        assert source.frame_count == len(range(1 + -(-2 // stride) * stride, 10_000_003, stride))
+    assert time.perf_counter() - began < 1
 
 
 def test_long_sources_are_counted_at_once() -> None:

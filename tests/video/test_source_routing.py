@@ -1,4 +1,4 @@
-"""Which source a text stands for: paths before cameras and the built-in scene, and what is no source at all."""
+"""The source that a text names: paths before cameras and the built-in scene, and what is no source at all."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from fairmot.core import SourceError
 from fairmot.video import expand_sources, open_source
 from fairmot.video.images import ImageSource
 from fairmot.video.sources import names_path
-from fairmot.video.stream import VideoSource
 from fairmot.video.synthetic.demo import DemoSource
+from fairmot.video.video_source import VideoSource
 
 
 def write_images(folder: Path, count: int = 2) -> Path:
@@ -173,7 +173,7 @@ LONG = "x" * 5000
 
 
 @pytest.mark.parametrize(
-    ("spec", "sentence"),
+    ("spec", "message"),
     [
         ("a\0b", r"^The source 'a\\x00b' holds a null character"),
         ("\0", r"holds a null character"),
@@ -190,9 +190,9 @@ LONG = "x" * 5000
     ],
     ids=range(12),
 )
-def test_what_is_no_path(here: Path, spec: str, sentence: str) -> None:
+def test_texts_that_name_no_path(here: Path, spec: str, message: str) -> None:
     (here / "holyday.mp4").touch()
-    with pytest.raises(SourceError, match=sentence) as caught:
+    with pytest.raises(SourceError, match=message) as caught:
         open_all(spec)
     assert len(str(caught.value)) < 400
     assert str(caught.value).isprintable()
@@ -242,9 +242,9 @@ def unix_socket(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("make", "message"),
     [
-        (dangling, r"^clip\.mp4 is a symbolic link to gone/clip\.mp4, which does not exist; mend the link, or"),
+        (dangling, r"^clip\.mp4 is a symbolic link to gone/clip\.mp4, which does not exist; repair the link, or"),
         (dangling_folder, r"^0 is a symbolic link to /gone, which does not exist"),
         (below_a_dangling_folder, r"^data is a symbolic link to /gone, which does not exist"),
         (circle, r"^a is a symbolic link that leads back to itself"),
@@ -258,11 +258,11 @@ def unix_socket(folder: Path) -> str:
         *("dangling", "dangling-folder", "below-dangling", "circle", "pipe", "image-pipe", "socket", "null", "zero"),
     ],
 )
-def test_files_that_are_none(here: Path, make: Callable[[Path], str], sentence: str) -> None:
+def test_files_that_are_none(here: Path, make: Callable[[Path], str], message: str) -> None:
     spec = make(here)
     began = time.perf_counter()
     for given in (spec, *(["*.mp4"] if spec == "clip.mp4" else [])):
-        with pytest.raises(SourceError, match=sentence) as caught:
+        with pytest.raises(SourceError, match=message) as caught:
             open_all(given)
         assert "Did you mean" not in str(caught.value)
     assert time.perf_counter() - began < 5

@@ -50,7 +50,7 @@ def frame(number: int, timestamp: float | None = None, size: tuple[int, int] = c
 
 def read_times(path: Path) -> list[float]:
     with av.open(str(path)) as container:
-        return [float(picture.time or 0) for picture in container.decode(video=0)]
+        return [float(decoded.time or 0) for decoded in container.decode(video=0)]
 
 
 coordinates = st.floats(-5000, 5000, width=32)
@@ -118,7 +118,7 @@ def test_text_is_on_disk_after_every_frame(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_unwritable_places_give_one_sentence(tmp_path: Path, kind: str) -> None:
+def test_unwritable_places_raise_one_message(tmp_path: Path, kind: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "file" / "out", tmp_path / "folder"):
@@ -165,7 +165,7 @@ except OutputError as error:
 
 
 @pytest.mark.parametrize("size", [(96, 64), (97, 65), (96, 65), (97, 64)])
-def test_video_plays_and_keeps_the_picture(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_video_plays_and_keeps_the_image(tmp_path: Path, size: tuple[int, int]) -> None:
     path = tmp_path / "out.mp4"
     with VideoSink(path, size, 25.0) as sink:
         for number in range(1, 13):
@@ -175,8 +175,8 @@ def test_video_plays_and_keeps_the_picture(tmp_path: Path, size: tuple[int, int]
         assert (source.frame_count, source.frame_rate) == (12, 25.0)
         frames = list(source)
     assert source.damaged is None
-    # The lower half: the caption is above it. The repeated column and row belong to the picture.
-    assert [clips.number_of(picture.bgr[32:]) for picture in frames] == list(range(1, 13))
+    # The lower half: the caption is above it. The repeated column and row belong to the image.
+    assert [clips.number_of(decoded.bgr[32:]) for decoded in frames] == list(range(1, 13))
     assert frames[0].pixel_format == "yuv420p"
     with av.open(str(path)) as container:
         assert container.streams.video[0].codec_context.name == "h264"
@@ -224,7 +224,7 @@ def test_planes_and_bgr_give_the_same_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(320, 240), (1280, 720)])
-def test_video_keeps_colours(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_video_keeps_colors(tmp_path: Path, size: tuple[int, int]) -> None:
     image = np.zeros((size[1], size[0], 3), np.uint8)
     image[:] = (40, 180, 220)
     with VideoSink(tmp_path / "out.mp4", size, 25.0) as sink:

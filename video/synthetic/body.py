@@ -1,6 +1,6 @@
 """The body of a person as a mesh: jointed limbs and lofted rings, posed at a moment of the gait.
 
-The body frame is x to the person's right, y forward, z up, in metres, the ground at z = 0 below the hips.
+The body frame is x to the person's right, y forward, z up, in meters, the ground at z = 0 below the hips.
 Proportions are those of a figure 1.72 m tall, scaled by the person's height.
 """
 
@@ -21,7 +21,7 @@ _LIMB_SEGMENTS = 8
 
 
 class Body:
-    """Collects the parts of a body: corner points of quads, facing outwards when they turn left, and their colours.
+    """Collects the parts of a body: corner points of quads, facing outwards when they turn left, and their colors.
 
     Each part is convex or nearly so, which its shadow makes use of.
     """
@@ -44,7 +44,7 @@ class Body:
     ) -> None:
         """Join level elliptic rings around `centers (n, 3)` with radii `ru` along x and `rv` along y by quads.
 
-        `color` is one colour or `(n - 1, segments, 3)`; segment 0 starts at +x and turns towards +y.
+        `color` is one color or `(n - 1, segments, 3)`; segment 0 starts at +x and turns towards +y.
         `square` below 1 pulls the ellipse towards a box.
         """
         centers = np.asarray(centers, float)
@@ -83,12 +83,12 @@ class Body:
         self._join(ring, np.broadcast_to(colors[:, None, None], shape), 0.018)
 
     def _join(self, ring: Array, colors: Array, grain: float) -> None:
-        """Add parts from rings `(parts, rings, segments, 3)` and colours `(parts, rings - 1, segments, 3)`."""
+        """Add parts from rings `(parts, rings, segments, 3)` and colors `(parts, rings - 1, segments, 3)`."""
         after = np.roll(ring, -1, axis=2)
         quads = np.stack([ring[:, :-1], after[:, :-1], after[:, 1:], ring[:, 1:]], axis=3)
         if ring[0, -1, 0, 2] < ring[0, 0, 0, 2] and len(ring) == 1:
             quads = quads[:, :, :, ::-1]  # rings listed downwards turn the other way
-        # Cloth is never one flat colour: folds and wear, the same in every pose.
+        # Cloth is never one flat color: folds and wear, the same in every pose.
         noise = 1.0 + grain * self._rng.standard_normal((*colors.shape[:3], 1))
         self.quads.append(quads.reshape(len(ring), -1, 4, 3))
         self.colors.append((colors * noise).reshape(len(ring), -1, 3))
@@ -101,7 +101,7 @@ def _turn(vector: Array, pitch: float) -> Array:
 
 
 def _pattern(look: Appearance, rings: int, segments: int, color: Color) -> Array:
-    """Return the colours `(rings, segments, 3)` of the top, ring 0 at the hips."""
+    """Return the colors `(rings, segments, 3)` of the top, ring 0 at the hips."""
     cloth = np.tile(np.asarray(color, float), (rings, segments, 1))
     second = np.asarray(look.second_color, float)
     if look.pattern == "stripes":
@@ -117,7 +117,7 @@ def _pattern(look: Appearance, rings: int, segments: int, color: Color) -> Array
 
 
 def _legs(body: Body, look: Appearance, phase: float, stride: float, s: float) -> None:
-    """Add both legs with shoes; `s` scales metres to the person's height."""
+    """Add both legs with shoes; `s` scales meters to the person's height."""
     hip_x = (0.095 if look.feminine else 0.09) * s * look.build
     wide = s * (0.6 + 0.4 * look.build)
     long_legs = look.bottom in ("trousers", "leggings")

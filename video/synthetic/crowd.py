@@ -1,8 +1,8 @@
-"""Who walks where: routes of a crowd as a function of time, without state that grows with it.
+"""The routes of a rendered crowd as a function of time, without state that grows with it.
 
-A crowd has a fixed number of places. In each, one visit follows another: somebody enters the view, crosses
+A crowd has a fixed number of slots. In each, one visit follows another: somebody enters the view, crosses
 it, perhaps stops or turns back, and leaves; then, after a pause, the same person returns or another one comes.
-A visit depends on the seed, its place and its number alone, so any moment can be asked for in any order.
+A visit depends on the seed, its slot and its number alone, so moments can be computed in any order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fairmot.video.synthetic.pinhole import Camera
 from fairmot.video.synthetic.wardrobe import Appearance
 
 _RETURN_SHARE = 0.15  # of the visits that follow another
-_OUTSIDE = 1.8  # metres beyond the edge of the view where routes begin and end
+_OUTSIDE = 1.8  # meters beyond the edge of the view where routes begin and end
 _SAMPLES_PER_SECOND = 5
 _ROUTE_POINTS = 48
 
@@ -27,7 +27,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Walker:
-    """A person at one moment: place and heading on the ground (metres, radians) and gait (see `draw_figure`)."""
+    """A person at one moment: position and heading on the ground (meters, radians) and gait (see `draw_figure`)."""
 
     id: int
     look: Appearance
@@ -58,12 +58,12 @@ class _Visit:
         low = min(int(step), len(self.walked) - 2)
         speed = float(self.walked[low + 1] - self.walked[low])
         distance = float(self.walked[low]) + (step - low) * speed
-        place = min(int(np.searchsorted(self.lengths, distance, side="right")), len(self.lengths) - 1) - 1
-        begin, end = self.points[place], self.points[place + 1]
-        share = (distance - self.lengths[place]) / (self.lengths[place + 1] - self.lengths[place])
+        segment = min(int(np.searchsorted(self.lengths, distance, side="right")), len(self.lengths) - 1) - 1
+        begin, end = self.points[segment], self.points[segment + 1]
+        share = (distance - self.lengths[segment]) / (self.lengths[segment + 1] - self.lengths[segment])
         x, y = (begin + share * (end - begin)).tolist()
-        ahead = self.points[min(place + 2, len(self.points) - 1)] - self.points[max(place - 1, 0)]
-        cycle = 0.82 * self.look.height  # metres of two steps
+        ahead = self.points[min(segment + 2, len(self.points) - 1)] - self.points[max(segment - 1, 0)]
+        cycle = 0.82 * self.look.height  # meters of two steps
         brisk = speed * _SAMPLES_PER_SECOND / 0.8
         return Walker(
             self.id,
@@ -83,14 +83,14 @@ class Crowd:
 
     Args:
         camera: decides where the ground is in view.
-        people: number of places, about the number of people in view at any time.
+        people: number of slots, about the number of people in view at any time.
         seed: the same seed gives the same crowd.
     """
 
     def __init__(self, camera: Camera, people: int, seed: int) -> None:
         self._camera = camera
         self._seed = seed
-        # Per place: when each visit begins, and how many different people came before and with it.
+        # Per slot: when each visit begins, and how many different people came before and with it.
         self._begins: list[list[float]] = [[] for _ in range(people)]
         self._persons: list[list[int]] = [[] for _ in range(people)]
         self._recent: OrderedDict[tuple[int, int], _Visit] = OrderedDict()
@@ -98,45 +98,45 @@ class Crowd:
     def at(self, seconds: float) -> list[Walker]:
         """Return everybody who is on the way at this time, in view or just outside."""
         found = []
-        for place in range(len(self._begins)):
-            number = self._number(place, seconds)
-            visit = self._visit(place, number)
-            since = seconds - self._begins[place][number]
+        for slot in range(len(self._begins)):
+            number = self._number(slot, seconds)
+            visit = self._visit(slot, number)
+            since = seconds - self._begins[slot][number]
             if 0.0 <= since <= visit.duration:
                 found.append(visit.at(since))
         return found
 
-    def _number(self, place: int, seconds: float) -> int:
-        """Return the number of the last visit to `place` that begins at or before this time."""
-        begins, persons = self._begins[place], self._persons[place]
+    def _number(self, slot: int, seconds: float) -> int:
+        """Return the number of the last visit to `slot` that begins at or before this time."""
+        begins, persons = self._begins[slot], self._persons[slot]
         if not begins:
             persons.append(0)
-            # The picture is populated from the start, so the first visits began before it.
-            share = np.random.default_rng([self._seed, place, 1]).uniform(0.1, 0.75)
-            begins.append(-float(share) * self._visit(place, 0).duration)
+            # The image is populated from the start, so the first visits began before it.
+            share = np.random.default_rng([self._seed, slot, 1]).uniform(0.1, 0.75)
+            begins.append(-float(share) * self._visit(slot, 0).duration)
         while begins[-1] <= seconds:
             number = len(begins)
-            rng = np.random.default_rng([self._seed, place, number, 2])
+            rng = np.random.default_rng([self._seed, slot, number, 2])
             returns = bool(rng.random() < _RETURN_SHARE)
             pause = rng.uniform(1.0, 5.0) if returns else rng.uniform(0.2, 3.0)
-            end = begins[-1] + self._visit(place, number - 1).duration
+            end = begins[-1] + self._visit(slot, number - 1).duration
             persons.append(persons[-1] + (0 if returns else 1))
             begins.append(end + float(pause))
         return max(bisect_right(begins, seconds) - 1, 0)
 
-    def _visit(self, place: int, number: int) -> _Visit:
-        key = (place, number)
+    def _visit(self, slot: int, number: int) -> _Visit:
+        key = (slot, number)
         if key not in self._recent:
-            self._recent[key] = self._make(place, number)
+            self._recent[key] = self._make(slot, number)
             while len(self._recent) > 3 * len(self._begins):
                 self._recent.popitem(last=False)
         self._recent.move_to_end(key)
         return self._recent[key]
 
-    def _make(self, place: int, number: int) -> _Visit:
-        id_ = 1 + place + len(self._begins) * self._persons[place][number]
+    def _make(self, slot: int, number: int) -> _Visit:
+        id_ = 1 + slot + len(self._begins) * self._persons[slot][number]
         look = Appearance.random(self._seed * 1_000_003 + id_)
-        rng = np.random.default_rng([self._seed, place, number, 3])
+        rng = np.random.default_rng([self._seed, slot, number, 3])
         points, may_stop = self._route(rng)
         lengths = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
         pace = rng.uniform(1.05, 1.55) * (0.6 + 0.4 * look.height / 1.72)
@@ -162,7 +162,7 @@ class Crowd:
             return camera.half_width(distance) + _OUTSIDE
 
         if kind in (2,) and below is not None:
-            # Between the lower edge of the picture and one of its sides.
+            # Between the lower edge of the image and one of its sides.
             x = rng.uniform(-0.7, 0.7) * camera.half_width(near)
             high = max(float(y[0]), 0.5 * (near + far))
             controls = [(x, below), (x, 0.4 * near + 0.6 * high), (side * 0.4 * edge(high), high),

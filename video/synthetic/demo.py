@@ -31,7 +31,7 @@ class DemoSource(Source):
         stride: yield every n-th frame.
 
     Raises:
-        SourceError: if an option is unknown or its value makes no sense.
+        SourceError: if an option is unknown or its value is invalid.
         ConfigError: if `start`, `count` or `stride` is below 1 or `start` is beyond the end.
     """
 

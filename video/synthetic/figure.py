@@ -24,7 +24,7 @@ _SHADOW_SCALE = 0.5  # shadows are soft, so half the resolution is enough
 
 @dataclass(frozen=True)
 class Light:
-    """Where light comes from, in the camera's ground axes (right, away from the camera, up).
+    """The direction and strength of light, in the camera's ground axes (right, away from the camera, up).
 
     Attributes:
         direction: unit vector towards the light.
@@ -42,12 +42,12 @@ class Sprite:
     """A person as pixels, cropped to what is visible.
 
     Attributes:
-        pixels: `(h, w, 4)` uint8, blue, green, red, alpha; colours are multiplied by alpha.
+        pixels: `(h, w, 4)` uint8, blue, green, red, alpha; colors are multiplied by alpha.
         anchor: ground point below the hips in sprite pixels (x, y) from the top left corner.
-        scale: pixels per metre.
+        scale: pixels per meter.
         shadow: `(h, w)` uint8, how much of the direct light is taken from the ground.
         shadow_anchor: the ground point in shadow pixels.
-        shadow_scale: shadow pixels per metre.
+        shadow_scale: shadow pixels per meter.
     """
 
     pixels: ByteArray
@@ -71,7 +71,7 @@ def _cross(a: Array, b: Array) -> Array:
 
 
 def _project(points: Array, heading: float, elevation: float) -> tuple[Array, Array, Array]:
-    """Return points in view axes: right, up on the screen, towards the camera (metres)."""
+    """Return points in view axes: right, up on the screen, towards the camera (meters)."""
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     right = x * np.sin(heading) + y * np.cos(heading)
     away = -x * np.cos(heading) + y * np.sin(heading)
@@ -92,11 +92,11 @@ def draw_figure(
 
     Args:
         look: who it is.
-        heading: walking direction in radians: 0 to the right of the picture, pi/2 away from the camera.
+        heading: walking direction in radians: 0 to the right of the image, pi/2 away from the camera.
         elevation: angle in radians under which the camera looks down on the person.
         phase: place in the gait cycle in radians; the left leg is furthest forward at pi/2.
         stride: length of the steps, 0 standing to 1 walking.
-        scale: pixels per metre.
+        scale: pixels per meter.
         light: where light comes from.
 
     Returns:

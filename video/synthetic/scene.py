@@ -11,17 +11,17 @@ import cv2
 import numpy as np
 
 from fairmot.core.records import ByteArray, FloatArray, IntArray
-from fairmot.video.synthetic.backdrop import cover, draw_backdrop
+from fairmot.video.synthetic.backdrop import cover, cover_within, draw_backdrop
 from fairmot.video.synthetic.crowd import Crowd, Walker
 from fairmot.video.synthetic.figure import Light, Sprite, draw_figure
 from fairmot.video.synthetic.pinhole import Camera
 
 _SPRITE_BYTES = 160 * 2**20
 _CROWDED = 60
-# How finely views are told apart: headings and gait phases per turn, degrees of elevation, and the resolution
+# How finely views are distinguished: headings and gait phases per turn, degrees of elevation, and the resolution
 # of sprites relative to what is shown. A crowd gets less, as its sprites would not fit the cache otherwise.
 _FINE, _COARSE = (20, 12, 10.0, 1.0), (12, 8, 15.0, 0.65)
-_SCALES = (24.0, 48.0, 80.0, 128.0, 192.0, 256.0)  # pixels per metre at which sprites are kept
+_SCALES = (24.0, 48.0, 80.0, 128.0, 192.0, 256.0)  # pixels per meter at which sprites are kept
 _IGNORED_BELOW = 0.15  # visibility under which a row is flagged as not to be scored
 
 _SpriteKey = tuple[int, int, float, int, float, float]
@@ -29,10 +29,10 @@ _SpriteKey = tuple[int, int, float, int, float, float]
 
 @dataclass(frozen=True)
 class Optics:
-    """What camera and weather do to the picture.
+    """The effects of camera and weather on the image.
 
     Attributes:
-        noise: standard deviation of the sensor noise in grey levels.
+        noise: standard deviation of the sensor noise in gray levels.
         blur: standard deviation of the lens blur in pixels, 0 for none.
         gain: factor on brightness in blue, green and red.
         gamma: exponent on brightness; above 1 darkens the middle tones.
@@ -87,8 +87,8 @@ class Scene:
         seed: the same seed gives the same scene.
         camera: the view; by default from 4.5 m above the ground.
         light: where light comes from.
-        optics: noise, blur and tones of the picture.
-        background: BGR picture to use instead of the drawn street; it is resized to `size`.
+        optics: noise, blur and tones of the image.
+        background: BGR image to use instead of the drawn street; it is resized to `size`.
 
     Raises:
         ValueError: if there are no frames, fewer than 0 people, or the size is below 64 x 64 pixels.
@@ -120,10 +120,10 @@ class Scene:
         self.optics = optics or Optics()
         self._crowd = Crowd(self.camera, people, seed)
         if background is None:
-            self._background, self._things = draw_backdrop(self.camera, seed, self.light)
+            self._background, self._occluders = draw_backdrop(self.camera, seed, self.light)
         else:
             self._background = np.asarray(cv2.resize(background, self.size, interpolation=cv2.INTER_AREA), np.uint8)
-            self._things = []
+            self._occluders = []
         rng = np.random.default_rng([seed, 11])
         width, height = self.size
         noise = rng.normal(0.0, self.optics.noise, (height + 64, width + 64, 1)).round()
@@ -182,24 +182,26 @@ class Scene:
     def render(self, index: int) -> ByteArray:
         """Return frame `index` (from 1) as `(height, width, 3)` uint8 in BGR; the caller owns it."""
         placed = self._place(index)
-        picture = self._background.copy()
+        image = self._background.copy()
         for one in placed:
-            self._shade(picture, one)
-        things = list(self._things)
+            self._shade(image, one)
+        occluders = list(self._occluders)
         for one in placed:
-            while things and things[0].depth > one.depth:
-                things.pop(0)
-            cover(picture, one.pixels, one.left, one.top)
-            for thing in things:
-                _cover_again(picture, one, thing.pixels, thing.left, thing.top)
-        return self._expose(picture, index)
+            while occluders and occluders[0].depth > one.depth:
+                occluders.pop(0)
+            cover(image, one.pixels, one.left, one.top)
+            high, wide = one.pixels.shape[:2]
+            box = one.left, one.top, one.left + wide, one.top + high
+            for occluder in occluders:  # what is nearer than the person
+                cover_within(image, occluder.pixels, occluder.left, occluder.top, box)
+        return self._expose(image, index)
 
     def ground_truth(self, index: int) -> SceneBoxes:
         """Return who is in frame `index`, where, and how much of them is visible."""
         width, height = self.size
         placed = self._place(index)
         owner = np.zeros((height, width), np.uint16)
-        things = list(self._things)
+        occluders = list(self._occluders)
 
         def claim(pixels: ByteArray, left: int, top: int, number: int) -> None:
             x0, y0, x1, y1 = max(left, 0), max(top, 0), left + pixels.shape[1], top + pixels.shape[0]
@@ -209,12 +211,12 @@ class Scene:
                 area[part > 127] = number
 
         for number, one in enumerate(placed, 1):
-            while things and things[0].depth > one.depth:
-                thing = things.pop(0)
-                claim(thing.pixels, thing.left, thing.top, 0)
+            while occluders and occluders[0].depth > one.depth:
+                occluder = occluders.pop(0)
+                claim(occluder.pixels, occluder.left, occluder.top, 0)
             claim(one.pixels, one.left, one.top, number)
-        for thing in things:
-            claim(thing.pixels, thing.left, thing.top, 0)
+        for occluder in occluders:
+            claim(occluder.pixels, occluder.left, occluder.top, 0)
 
         boxes, visible = [], []
         for number, one in enumerate(placed, 1):
@@ -309,7 +311,7 @@ class Scene:
             self._sprite_bytes -= self._sprites.popitem(last=False)[1].nbytes
         return sprite, kept_elevation
 
-    def _shade(self, picture: ByteArray, one: _Placed) -> None:
+    def _shade(self, image: ByteArray, one: _Placed) -> None:
         """Darken the ground under a person, in place."""
         shadow = one.sprite.shadow
         zoom = one.zoom[0] * one.sprite.scale / one.sprite.shadow_scale
@@ -317,35 +319,26 @@ class Scene:
         left = round(one.foot[0] - one.sprite.shadow_anchor[0] * zoom)
         top = round(one.foot[1] - one.sprite.shadow_anchor[1] * zoom)
         x0, y0 = max(left, 0), max(top, 0)
-        under = picture[y0 : max(top + high, 0), x0 : max(left + wide, 0)]
+        under = image[y0 : max(top + high, 0), x0 : max(left + wide, 0)]
         if under.size:
             mask = cv2.bitwise_not(cv2.resize(shadow, (wide, high), interpolation=cv2.INTER_LINEAR))
             mask = mask[y0 - top : y0 - top + under.shape[0], x0 - left : x0 - left + under.shape[1]]
             cv2.multiply(under, cv2.merge([mask] * 3), under, 1.0 / 255.0)
 
-    def _expose(self, picture: ByteArray, index: int) -> ByteArray:
+    def _expose(self, image: ByteArray, index: int) -> ByteArray:
         """Apply blur, tones and the noise of frame `index`."""
         optics = self.optics
         if optics.blur > 0.2:
             window = (3, 3) if optics.blur < 0.8 else (5, 5)
-            cv2.GaussianBlur(picture, window, optics.blur, picture)
+            cv2.GaussianBlur(image, window, optics.blur, image)
         rng = np.random.default_rng([self.seed, index, 17])
         # Automatic exposure wavers a little.
         flicker = 1.0 + 0.006 * float(np.sin(0.13 * index)) + rng.normal(0.0, 0.002)
         tones = (np.arange(256) / 255.0) ** optics.gamma * 255.0 * flicker
         table = np.clip(tones[:, None] * np.array(optics.gain), 0, 255).round().astype(np.uint8).reshape(1, 256, 3)
-        cv2.LUT(picture, table, picture)
+        cv2.LUT(image, table, image)
         x, y = rng.integers(0, 64, 2).tolist()
         width, height = self.size
-        cv2.add(picture, self._brighter[y : y + height, x : x + width], picture)
-        cv2.subtract(picture, self._darker[y : y + height, x : x + width], picture)
-        return picture
-
-
-def _cover_again(picture: ByteArray, one: _Placed, pixels: ByteArray, left: int, top: int) -> None:
-    """Put the part of a nearer thing that lies over a person back on top of the person."""
-    high, wide = one.pixels.shape[:2]
-    x0, y0 = max(left, one.left), max(top, one.top)
-    x1, y1 = min(left + pixels.shape[1], one.left + wide), min(top + pixels.shape[0], one.top + high)
-    if x0 < x1 and y0 < y1:
-        cover(picture, pixels[y0 - top : y1 - top, x0 - left : x1 - left], x0, y0)
+        cv2.add(image, self._brighter[y : y + height, x : x + width], image)
+        cv2.subtract(image, self._darker[y : y + height, x : x + width], image)
+        return image

@@ -1,4 +1,4 @@
-"""What a rendered person looks like: body, hair, clothes and bags, all drawn from one seed."""
+"""The appearance of a rendered person: body, hair, clothes and bags, all drawn from one seed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Pattern = Literal["plain", "stripes", "blocks", "checks", "print"]
 
 @dataclass(frozen=True)
 class Appearance:
-    """One person's looks; lengths in metres, colours in BGR.
+    """One person's looks; lengths in meters, colors in BGR.
 
     Attributes:
         height: body height.
@@ -132,11 +132,11 @@ class Appearance:
 
 
 def _cloth(rng: np.random.Generator, vivid: float = 0.3) -> Color:
-    """Return a colour of cloth: vivid with probability `vivid`, else dark, grey, white or an earth tone."""
+    """Return a color of cloth: vivid with probability `vivid`, else dark, gray, white or an earth tone."""
     if rng.random() < vivid:
         red, green, blue = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.35, 0.8), rng.uniform(0.3, 0.78))
     else:
-        # Most clothes in a street are black, navy, grey, white or brown.
+        # Most clothes in a street are black, navy, gray, white or brown.
         hue, saturation, value = [
             (0.0, 0.03, rng.uniform(0.10, 0.2)),
             (0.62, rng.uniform(0.3, 0.6), rng.uniform(0.15, 0.32)),

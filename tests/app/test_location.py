@@ -1,15 +1,12 @@
-"""What reports say of a source."""
+"""Locations of sources: complete, distinct, without secrets."""
 
 from __future__ import annotations
 
-import errno
-import json
 from pathlib import Path
 
 import pytest
 
-from fairmot.app.report import location_of, write_json
-from fairmot.core import OutputError
+from fairmot.app.location import location_of
 
 
 @pytest.mark.parametrize(
@@ -24,7 +21,7 @@ from fairmot.core import OutputError
         ("0", "0"),
     ],
 )
-def test_location_tells_no_secrets(source: str, location: str) -> None:
+def test_a_location_holds_no_secrets(source: str, location: str) -> None:
     assert location_of(source) == location
 
 
@@ -60,28 +57,3 @@ def test_queries_tell_streams_apart_without_showing_them(one: str, other: str, s
 @pytest.mark.parametrize("source", ["x" * 5000, "a\0b", "rtsp://h/" + "x" * 5000])
 def test_names_that_are_no_paths(source: str) -> None:
     assert location_of(source) == source
-
-
-def test_a_report_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_json(tmp_path / "run.json", {"status": "running"})
-    monkeypatch.setattr("fairmot.app.report.os.fsync", full)
-    monkeypatch.setattr("fairmot.app.report._rewrite", lambda *_: False)
-    with pytest.raises(OutputError, match=r"run\.json cannot be written \(no space left on device\)"):
-        write_json(tmp_path / "run.json", {"status": "complete"})
-    assert json.loads((tmp_path / "run.json").read_text()) == {"status": "running"}
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
-
-
-def test_a_full_disk_has_room_for_the_blocks_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_json(tmp_path / "run.json", {"status": "running", "message": "x" * 1000})
-    monkeypatch.setattr("fairmot.app.report.os.fsync", full)
-    write_json(tmp_path / "run.json", {"status": "failed"})
-    assert json.loads((tmp_path / "run.json").read_text()) == {"status": "failed"}
-    with pytest.raises(OutputError, match="no space left"):
-        write_json(tmp_path / "run.json", {"message": "x" * 100_000})
-    assert json.loads((tmp_path / "run.json").read_text()) == {"status": "failed"}
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
-
-
-def full(*_: object) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")

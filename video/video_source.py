@@ -1,4 +1,4 @@
-"""Frames from anything FFmpeg reads: video files and network streams, through PyAV."""
+"""Frames from video files and network streams, through PyAV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fairmot.video import pyav
 from fairmot.video.clock import PresentationClock
 from fairmot.video.completeness import Completeness
 from fairmot.video.containers import decoder_options, open_file, open_url, reason_of
-from fairmot.video.conversion import PictureConverter
+from fairmot.video.conversion import FrameConverter
 from fairmot.video.orientation import from_display_matrix
 from fairmot.video.selection import choose_video_stream, frame_rate, pixel_aspect
 from fairmot.video.source import Source
@@ -48,17 +48,17 @@ class VideoSource(Source):
     Of several video streams the one is read that players show (see `selection.choose_video_stream`).
     The display matrix (rotation by quarter turns and mirroring, also from the EXIF data of JPEG frames) is
     applied, so `width` and `height` are those seen on a screen. Pixels that are not square are not
-    resampled: frames stay as stored, and `pixel_aspect` tells how wide to show them. Frames that change
+    resampled: frames stay as stored, and `pixel_aspect` is for showing them. Frames that change
     size later are resized to the first one's, as FFmpeg does.
 
     A stream is live (see `Source`) if its protocol is (rtsp and the like) or if it has no duration.
-    The end of a live stream, and damage in a file, are told by `damaged`; a stream that breaks off or does
+    The end of a live stream, and damage in a file, are reported by `damaged`; a stream that breaks off or does
     not answer for 10 seconds is a `SourceError`.
 
     Args:
         location: path of a file, or a URL of a scheme in `urls.PROTOCOLS` or `file`.
-        pixel_format: `yuv420p` hands over 8-bit 4:2:0 planes of even size that are stored upright as
-            they are; all other frames are BGR.
+        pixel_format: with `yuv420p` 8-bit 4:2:0 planes of even size that are stored upright stay as they are; all
+            other frames are BGR.
         max_pixels: most pixels of a frame (width times height).
 
     Raises:
@@ -85,17 +85,17 @@ class VideoSource(Source):
             codec.options = decoder_options(max_pixels)
             # Decoding frames in parallel delays each by the number of threads.
             self._stream.thread_type = "SLICE" if live else "AUTO"
-            pictures = self._pictures()
-            number, first = next(pictures, (0, None))
+            decoded = self._decode()
+            number, first = next(decoded, (0, None))
             if first is None:
-                raise SourceError(self._why_no_frame())
-            self._numbered_pictures: Iterator[tuple[int, av.VideoFrame]] = itertools.chain([(number, first)], pictures)
+                raise SourceError(self._no_frame_message())
+            self._numbered: Iterator[tuple[int, av.VideoFrame]] = itertools.chain([(number, first)], decoded)
             rate = frame_rate(self._stream, None if live else lambda: self._first_intervals(first))
         except BaseException:
             self._container.close()
             raise
         orientation = from_display_matrix(pyav.display_matrix(first))
-        self._converter = PictureConverter((first.width, first.height), orientation, planes=pixel_format == "yuv420p")
+        self._converter = FrameConverter((first.width, first.height), orientation, planes=pixel_format == "yuv420p")
         aspect = pixel_aspect(self._stream)
         known = self._completeness.stated_frames if not live else 0
         super().__init__(
@@ -107,14 +107,14 @@ class VideoSource(Source):
             pixel_aspect=1 / aspect if orientation.transposed else aspect,
         )
 
-    def _why_no_frame(self) -> str:
-        """Return a sentence that says why there is no frame."""
+    def _no_frame_message(self) -> str:
+        """Return the message for a stream without a frame."""
         if self._refusals:
             return self._too_large("holds no video frame that can be decoded: its frames have")
         return f"{self._label} holds no video frame that can be decoded; check that it is complete and not encrypted."
 
     def _too_large(self, begin: str) -> str:
-        """Return a sentence about frames that the decoder refused without telling their size."""
+        """Return the message for frames that the decoder refused without reporting their size."""
         return (
             f"{self._label} {begin} more than the {self._max_pixels:,} pixels that are accepted, or a damaged header; "
             "raise --max-pixels to read larger ones."
@@ -135,13 +135,13 @@ class VideoSource(Source):
     def _first_intervals(self, first: av.VideoFrame) -> list[float]:
         """Return the seconds between the first frames, which are decoded for it and kept."""
         count = max(3, min(_RATE_FRAMES, _RATE_BYTES // (2 * first.width * first.height)))
-        pictures = self._numbered_pictures
+        decoded = self._numbered
         kept: list[tuple[int, av.VideoFrame]] = []
         failure: SourceError | None = None
         try:
-            for picture in itertools.islice(pictures, count):
-                kept.append(picture)
-        except SourceError as error:  # told when reading gets there
+            for each in itertools.islice(decoded, count):
+                kept.append(each)
+        except SourceError as error:  # raised when reading gets there
             failure = error
 
         def with_the_kept() -> Iterator[tuple[int, av.VideoFrame]]:
@@ -149,39 +149,39 @@ class VideoSource(Source):
                 yield kept.pop(0)
             if failure is not None:
                 raise failure
-            yield from pictures
+            yield from decoded
 
-        stamps = [self._presentation_time(picture) for _, picture in kept]
-        self._numbered_pictures = with_the_kept()
+        stamps = [self._presentation_time(frame) for _, frame in kept]
+        self._numbered = with_the_kept()
         known = [stamp for stamp in stamps if stamp is not None]
         return [later - earlier for earlier, later in itertools.pairwise(known)]
 
-    def _pictures(self) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yield decoded pictures with their numbers until the end or the first break in the container."""
+    def _decode(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yield decoded frames with their numbers until the end or the first break in the container."""
         number = 0
         codec = self._stream.codec_context
         for packet in self._read_packets():
             try:
-                pictures = packet.decode() if packet is not None else codec.decode(None)
+                frames = packet.decode() if packet is not None else codec.decode(None)
             except pyav.DECODE_ERRORS as error:
                 self._note_refusal(number)
-                # Streams are often joined between key frames: errors before the first picture are no damage.
+                # Streams are often joined between key frames: errors before the first frame are no damage.
                 if number:
                     log.debug("%s: a packet after frame %d: %s", self._label, number, reason_of(error))
                     self._errors += 1
                     number += 1
                 continue
-            for picture in pictures:
+            for frame in frames:
                 self._refusals = 0
-                self._check_size(picture.width, picture.height)
+                self._check_size(frame.width, frame.height)
                 number += 1
-                self._errors += bool(picture.is_corrupt)
-                yield number, cast(av.VideoFrame, picture)
+                self._errors += bool(frame.is_corrupt)
+                yield number, cast(av.VideoFrame, frame)
         if number and self._refusals:
             raise SourceError(self._too_large(f"has, after frame {number - self._refusals}, frames of"))
 
     def _note_refusal(self, number: int) -> None:
-        """See whether a packet failed because its frames are larger than `max_pixels`.
+        """Check whether a packet failed because its frames are larger than `max_pixels`.
 
         Args:
             number: number of the last frame.
@@ -215,18 +215,18 @@ class VideoSource(Source):
     def _frames(self) -> Iterator[Frame]:
         clock = PresentationClock(self.frame_rate)
         number, time, stamp = 0, 0.0, None
-        for number, picture in self._numbered_pictures:
-            stamp = self._presentation_time(picture)
+        for number, decoded in self._numbered:
+            stamp = self._presentation_time(decoded)
             time = clock.time_of(number, stamp)
             if self._wanted(number):
-                yield self._frame(number, time, picture)
+                yield self._frame(number, time, decoded)
         self._note_damage(number, max(time, stamp or 0.0))
 
-    def _presentation_time(self, picture: av.VideoFrame) -> float | None:
-        """Return seconds by the clock of the stream, if it gives any."""
-        # AVI knows decoding times only; what FFmpeg calls presentation times jumps back at B-frames there.
-        ticks = picture.dts if self._container.format.name == "avi" and picture.dts is not None else picture.pts
-        return None if ticks is None or not picture.time_base else float(ticks * picture.time_base)
+    def _presentation_time(self, decoded: av.VideoFrame) -> float | None:
+        """Return seconds by the clock of the stream, None if it has none."""
+        # AVI has decoding times only; what FFmpeg calls presentation times jumps back at B-frames there.
+        ticks = decoded.dts if self._container.format.name == "avi" and decoded.dts is not None else decoded.pts
+        return None if ticks is None or not decoded.time_base else float(ticks * decoded.time_base)
 
     def _note_damage(self, number: int, reached: float) -> None:
         """Set `damaged`, and warn, if the source ended before its end or parts could not be decoded."""
@@ -241,16 +241,16 @@ class VideoSource(Source):
         if self.damaged:
             log.warning("%s", self.damaged)
 
-    def _frame(self, number: int, time: float, picture: av.VideoFrame) -> Frame:
-        """Return a decoded picture as a frame."""
-        size = picture.width, picture.height
+    def _frame(self, number: int, time: float, decoded: av.VideoFrame) -> Frame:
+        """Return a decoded frame as a `Frame`."""
+        size = decoded.width, decoded.height
         if size != self._converter.size:
             self._report_resize(number, self._converter.orientation.size(*size))
         try:
-            return self._converter.frame(number, time, picture, self.allocate)
+            return self._converter.frame(number, time, decoded, self.allocate)
         except pyav.DECODE_ERRORS as error:
             raise SourceError(
-                f"{self._label} has pixels of the format {picture.format.name}, which cannot be converted; "
+                f"{self._label} has pixels of the format {decoded.format.name}, which cannot be converted; "
                 "convert it, for example to H.264."
             ) from error
 

@@ -21,7 +21,7 @@ import fairmot.video.containers
 from fairmot.core import ConfigError, Frame, SourceError
 from fairmot.video import open_source
 from fairmot.video.capture import CameraSource
-from fairmot.video.stream import VideoSource
+from fairmot.video.video_source import VideoSource
 
 
 def read_all(path: Path | str, **options: object) -> list[Frame]:
@@ -57,11 +57,11 @@ def test_selected_frames_keep_number_time_and_content(
     assert [frame.timestamp for frame in frames] == pytest.approx([(number - 1) / 25 for number in expected])
 
 
-def test_planes_convert_to_the_same_picture_as_the_source_converts(tmp_path: Path) -> None:
+def test_planes_convert_to_the_same_image_as_the_source_converts(tmp_path: Path) -> None:
     path = clips.write_noise_video(tmp_path / "a.mp4", 5)
-    for planes, picture in zip(read_all(path, pixel_format="yuv420p"), read_all(path), strict=True):
+    for planes, image in zip(read_all(path, pixel_format="yuv420p"), read_all(path), strict=True):
         assert planes.pixels.shape == (clips.SIZE[1] * 3 // 2, clips.SIZE[0])
-        np.testing.assert_array_equal(planes.bgr, picture.pixels)
+        np.testing.assert_array_equal(planes.bgr, image.pixels)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_matrix_and_range_come_from_the_stream(
     assert (frame.pixel_format, frame.color_space, frame.full_range) == ("yuv420p", space, full)
 
 
-def test_colours_are_right_whatever_the_matrix(tmp_path: Path) -> None:
+def test_colors_are_right_whatever_the_matrix(tmp_path: Path) -> None:
     image = np.zeros((64, 96, 3), np.uint8)
     image[:] = (40, 180, 220)
     for codec, pix_fmt in (("ffv1", "bgr0"), ("ffv1", "yuv444p"), ("ffv1", "gray"), ("mjpeg", "yuvj420p")):
@@ -230,7 +230,7 @@ def make_misspelt(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("make", "message"),
     [
         (lambda folder: str(folder / "none.mp4"), "There is no file or folder .*none.mp4"),
         (make_misspelt, 'Did you mean "street.mp4"'),
@@ -247,11 +247,11 @@ def make_misspelt(folder: Path) -> str:
         (lambda folder: "nonsense://host/a", "nonsense://host/a cannot be opened"),
     ],
 )
-def test_bad_sources_give_one_sentence(
-    tmp_path: Path, make: Callable[[Path], str], sentence: str, capfd: pytest.CaptureFixture[str]
+def test_bad_sources_raise_one_message(
+    tmp_path: Path, make: Callable[[Path], str], message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     spec = make(tmp_path)
-    with pytest.raises(SourceError, match=sentence) as caught:
+    with pytest.raises(SourceError, match=message) as caught:
         open_source(spec)
     message = str(caught.value)
     assert "\n" not in message
@@ -296,17 +296,17 @@ def test_a_file_name_with_a_colon_is_a_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_missing_camera_gives_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SourceError, match=r"no camera 97|camera 97 gives no picture"):
+    with pytest.raises(SourceError, match=r"no camera 97|camera 97 delivers no image"):
         open_source("97")
 
 
 def test_camera_that_disappears_is_an_error_after_its_frames(tmp_path: Path) -> None:
-    # OpenCV reads a file where a camera's path is expected: a device that stops after 30 pictures.
+    # OpenCV reads a file where a camera's path is expected: a device that stops after 30 images.
     path = clips.write_flat_video(tmp_path / "device.avi", 30, codec="mpeg4")
     with CameraSource(str(path)) as source:
         assert (source.is_live, source.frame_count, source.size) == (True, None, clips.SIZE)
         numbers: list[int] = []
-        with pytest.raises(SourceError, match="stopped giving pictures after frame 29"):
+        with pytest.raises(SourceError, match="stopped delivering images after frame 29"):
             numbers.extend(frame.index for frame in source)
     assert numbers[-1] == 29
     assert numbers == sorted(set(numbers))

@@ -1,0 +1,236 @@
+"""One run: a source tracked into its folder, from the first report to the last."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fairmot.app.options import Options
+from fairmot.app.pipeline import track_frames
+from fairmot.app.report import RunReport
+from fairmot.app.run_folder import RUN, RunFolder
+from fairmot.app.terminal import Terminal
+from fairmot.cli.commands.associate import write_results
+from fairmot.cli.signals import StopSignals
+from fairmot.core import Frame, OutputError, SourceError, StageClock, Tracks
+from fairmot.core.faults import explained, traceback_of
+from fairmot.core.text import without_secrets
+from fairmot.engine import Engine
+from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.detection_file import StreamWriter
+from fairmot.tracker.gmc.flow import CameraMotion
+from fairmot.tracker.interpolation import interpolate
+from fairmot.tracker.motchallenge import read_results
+from fairmot.video import JSONLSink, MOTSink, Sink, Source, VideoSink, WindowSink
+
+_SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The ending of a run.
+
+    Attributes:
+        status, message, traceback: see `RunReport`.
+        exit_code: 0 if the source was tracked as asked.
+    """
+
+    status: str
+    message: str | None = None
+    traceback: str | None = None
+    exit_code: int = 0
+
+
+class Run:
+    """One run over an open source.
+
+    Args:
+        source: open, its frames selected.
+        folder: claimed for the source.
+        options: of the command.
+        engine: open.
+        clock: the one that the engine adds to.
+        terminal: for messages.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        folder: RunFolder,
+        options: Options,
+        engine: Engine,
+        clock: StageClock,
+        terminal: Terminal,
+    ) -> None:
+        self._source = source
+        self._folder = folder
+        self._options = options
+        self._engine = engine
+        self._clock = clock
+        self._terminal = terminal
+
+    def execute(self, location: str, inputs: Mapping[str, Any]) -> tuple[RunReport, int]:
+        """Track the source into its folder, and return the report and the exit code.
+
+        An error in the middle does not raise, whatever it is: what was tracked is kept, and the error is printed and
+        reported.
+
+        Args:
+            location: of the source.
+            inputs: of the run, see `fairmot.app.report.inputs_of`.
+
+        Raises:
+            OutputError: if nothing can be written into the folder.
+        """
+        started = RunReport(location, datetime.now().astimezone().isoformat(timespec="seconds"))
+        self._folder.write_report(started, inputs)
+        with StopSignals(self._source.close) as signals:
+            tally = _Tally(self._clock, keep_numbers=self._options.interpolate)
+            stopped, error = self._track(tally)
+            ending = self._failure(error) if error is not None else self._ending(tally, stopped, signals.received)
+            report = tally.report(started, ending)
+            try:
+                self._folder.write_report(report, inputs)
+            except OutputError as error:
+                if report.status != "failed":  # else the disk is full, which has been printed
+                    ending = self._failure(error)
+                    report = replace(report, status=ending.status, message=ending.message, traceback=ending.traceback)
+            if report.frames:
+                self._terminal.line(report.summary(self._source.name, self._folder.path))
+        return report, ending.exit_code
+
+    def _track(self, tally: _Tally) -> tuple[bool, Exception | None]:
+        """Track all frames; return whether the user asked to stop from the window, and what broke the run off."""
+        stopped, error = False, None
+        try:
+            self._folder.clear()
+            with ExitStack() as stack:
+                try:
+                    stopped = self._loop(stack, tally)
+                except Exception as caught:  # kept, since closing the files may fail as well
+                    error = caught
+            if self._options.interpolate and error is None:
+                _fill_gaps(self._folder.tracks, tally.numbers)
+        except Exception as caught:
+            error = error or caught
+        return stopped, error
+
+    def _failure(self, error: Exception) -> Ending:
+        """Print what broke the run off."""
+        shown = explained(error, self._source.name, str(self._folder.path / RUN))
+        self._terminal.error(shown)
+        traceback = traceback_of(error) if shown is not error else None
+        return Ending("failed", without_secrets(str(shown)), traceback, shown.exit_code)
+
+    def _ending(self, tally: _Tally, stopped: bool, received: int | None) -> Ending:
+        """Return how a run without an error ended; warn if a signal ended it."""
+        if received is not None:
+            name = signal.Signals(received).name
+            message = f"Stopped by {name} after frame {tally.last}; what was tracked is kept."
+            self._terminal.warning(message)
+            return Ending("interrupted", message, exit_code=_SIGNAL_EXIT_CODE + received)
+        if self._source.damaged is not None:  # the source has logged that as a warning
+            return Ending("damaged", self._source.damaged, exit_code=SourceError.exit_code)
+        return Ending("stopped" if stopped else "complete")
+
+    def _loop(self, stack: ExitStack, tally: _Tally) -> bool:
+        """Track all frames; the stack closes the files. Return whether the user asked to stop from the window."""
+        source, options, folder = self._source, self._options, self._folder
+        rate = source.frame_rate / options.stride
+        sinks = self._open_sinks(stack, rate)
+        writer = None
+        if folder.detections is not None:
+            writer = stack.enter_context(StreamWriter(folder.detections, rate, source.size))
+        progress = stack.enter_context(self._terminal.progress(source.name, source.frame_count))
+
+        def count(frame: Frame, tracks: Tracks) -> None:
+            tally.add(frame, tracks)
+            progress(frame, tracks)
+
+        return track_frames(
+            source,
+            self._engine,
+            FairMOTTracker(rate, options.tracker),
+            sinks,
+            clock=self._clock,
+            gmc=CameraMotion() if options.camera_motion else None,
+            writer=writer,
+            report=count,
+        )
+
+    def _open_sinks(self, stack: ExitStack, rate: float) -> list[Sink]:
+        """Open the sinks, first those that may not be possible here; the stack closes them."""
+        source, folder = self._source, self._folder
+        sinks: list[Sink] = []
+        if self._options.show:
+            sinks.append(stack.enter_context(WindowSink(source.name)))
+        if folder.video is not None:
+            aspect, is_live = source.pixel_aspect, source.is_live
+            video = VideoSink(folder.video, source.size, rate, pixel_aspect=aspect, low_delay=is_live)
+            sinks.append(stack.enter_context(video))
+        texts = [MOTSink(folder.tracks), JSONLSink(folder.tracks_json)]
+        return [*map(stack.enter_context, texts), *sinks]
+
+
+class _Tally:
+    """Counts and times the frames of a run.
+
+    Args:
+        clock: of the stages, which may hold the time of earlier runs.
+        keep_numbers: whether to keep the number of every frame; not for a camera that runs for months.
+    """
+
+    def __init__(self, clock: StageClock, keep_numbers: bool) -> None:
+        self.last: int | None = None
+        self.numbers: list[int] = []
+        self._first: int | None = None
+        self._frames = 0
+        self._ids: set[int] = set()
+        self._keep_numbers = keep_numbers
+        self._clock = clock
+        self._before = clock.milliseconds()
+        self._began = time.perf_counter()
+
+    def add(self, frame: Frame, tracks: Tracks) -> None:
+        self._frames += 1
+        self._first = frame.index if self._first is None else self._first
+        self.last = frame.index
+        self._ids.update(tracks.ids.tolist())
+        if self._keep_numbers:
+            self.numbers.append(frame.index)
+
+    def report(self, started: RunReport, ending: Ending) -> RunReport:
+        """Return the report of the run up to now."""
+        spent = self._clock.milliseconds()
+        frames = max(self._frames, 1)
+        return RunReport(
+            started.location,
+            started.started,
+            status=ending.status,
+            message=ending.message,
+            traceback=ending.traceback,
+            frames=self._frames,
+            first_frame=self._first,
+            last_frame=self.last,
+            identities=len(self._ids),
+            wall_seconds=time.perf_counter() - self._began,
+            milliseconds={stage: (total - self._before.get(stage, 0.0)) / frames for stage, total in spent.items()},
+        )
+
+
+def _fill_gaps(path: Path, frames: list[int]) -> None:
+    """Interpolate the tracks in a MOTChallenge text, in the frames that were processed.
+
+    Raises:
+        OutputError: if it cannot be replaced; it stays as it was.
+    """
+    boxes = interpolate(read_results(path))
+    write_results(boxes[np.isin(boxes.frames, frames)], path)
