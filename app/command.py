@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fairmot.app.folders import check_stream_file
+from fairmot.app.folders import check_detection_file
 from fairmot.app.options import Options, parse
 from fairmot.app.scoring import Scored, table_of, write_combined
 from fairmot.app.session import Session
@@ -59,7 +59,7 @@ def _track_all(options: Options, session: Session, terminal: Terminal) -> int:
             terminal.error(fault)
             exit_code = exit_code or fault.exit_code
     if options.save_detections is not None:
-        check_stream_file(options.save_detections, len(specs))
+        check_detection_file(options.save_detections, len(specs))
     scored: dict[str, Scored] = {}
     for spec in specs:
         try:

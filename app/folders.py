@@ -168,7 +168,7 @@ class ResultFolders:
         return found
 
 
-def check_stream_file(given: str, source_count: int) -> None:
+def check_detection_file(given: str, source_count: int) -> None:
     """Raise unless `given`, what `--save-detections` says, has room for the detections of all sources.
 
     Raises:
@@ -178,7 +178,7 @@ def check_stream_file(given: str, source_count: int) -> None:
         raise ConfigError(f"There are {source_count} sources; let --save-detections be a folder, not {given}.")
 
 
-def stream_file(given: str, name: str) -> Path:
+def detection_file(given: str, name: str) -> Path:
     """Return the file for the detections of a source.
 
     Args:

@@ -10,7 +10,7 @@ from fairmot.core import Detections, Frame, StageClock, Tracks
 from fairmot.core.records import ByteArray
 from fairmot.engine import Engine
 from fairmot.tracker import FairMOTTracker
-from fairmot.tracker.detection_file import StreamWriter
+from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.gmc.flow import CameraMotion
 from fairmot.video import Sink, Source
 
@@ -23,7 +23,7 @@ def track_frames(
     *,
     clock: StageClock,
     camera: CameraMotion | None = None,
-    stream: StreamWriter | None = None,
+    stream: DetectionWriter | None = None,
     report: Callable[[Frame, Tracks], object] = lambda frame, tracks: None,
 ) -> bool:
     """Track the people of a source until it ends, is closed by another thread, or a sink asks to stop.

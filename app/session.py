@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fairmot.app.folders import TRACKS, TRACKS_JSON, VIDEO, ResultFolders, RunFolder, stream_file
+from fairmot.app.folders import TRACKS, TRACKS_JSON, VIDEO, ResultFolders, RunFolder, detection_file
 from fairmot.app.options import Options
 from fairmot.app.pipeline import track_frames
 from fairmot.app.report import RUN, RunReport, inputs_of, location_of
@@ -24,13 +24,13 @@ from fairmot.cli.commands.associate import write_results
 from fairmot.cli.signals import StopSignals
 from fairmot.core import Frame, OutputError, SourceError, StageClock, Tracks
 from fairmot.core.faults import explained, traceback_of
+from fairmot.core.motchallenge import read_results
 from fairmot.core.text import without_secrets
 from fairmot.engine import Engine
 from fairmot.tracker import FairMOTTracker
-from fairmot.tracker.detection_file import StreamWriter
+from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.gmc.flow import CameraMotion
 from fairmot.tracker.interpolation import interpolate
-from fairmot.tracker.motchallenge import read_results
 from fairmot.video import JSONLSink, MOTSink, Sink, Source, VideoSink, WindowSink, open_source
 from fairmot.video.sink import create_file
 
@@ -115,7 +115,7 @@ class Session:
     def _files(self, claimed: RunFolder) -> _Files:
         """Return where the results of a source go."""
         options, folder = self._options, claimed.path
-        stream = None if options.save_detections is None else stream_file(options.save_detections, folder.name)
+        stream = None if options.save_detections is None else detection_file(options.save_detections, folder.name)
         return _Files(claimed, folder / VIDEO if options.video else None, stream)
 
     def _track(self, source: Source, files: _Files, report: RunReport, inputs: Mapping[str, Any]) -> int:
@@ -192,7 +192,7 @@ class Session:
         sinks = self._open_sinks(stack, source, files)
         stream = None
         if files.stream is not None:
-            stream = stack.enter_context(StreamWriter(files.stream, rate, source.size))
+            stream = stack.enter_context(DetectionWriter(files.stream, rate, source.size))
         progress = stack.enter_context(self._terminal.progress(source.name, source.frame_count))
 
         def count(frame: Frame, tracks: Tracks) -> None:

@@ -15,10 +15,6 @@ IndexArray = npt.NDArray[np.intp]
 # From here on, finding the pairs that overlap is quicker than computing all (measured on one core, 2,000 to 8,000).
 _MANY_PAIRS = 4096
 
-# Most boxes of one frame. All pairs of so many are 25 million: 200 MB for each matrix of distances, costs or overlaps,
-# and seconds for an assignment. The most crowded sequences have some 250 people in a frame (MOT20).
-MOST_BOXES = 5_000
-
 _PIXEL = np.array([[0.0], [0.0], [1.0], [1.0]])
 
 

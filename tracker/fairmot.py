@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fairmot.core.errors import ConfigError, UserError
+from fairmot.core.limits import MAX_BOXES
 from fairmot.core.records import Detections, Tracks
 from fairmot.tracker.assignment import Assign, IndexArray, assign, assign_in_square
 from fairmot.tracker.clock import HALF_A_FRAME, Clock
 from fairmot.tracker.costs import (
-    MOST_BOXES,
     Array,
     FloatArray,
     IntArray,
@@ -42,7 +42,7 @@ _STAYED, _NEW, _REFOUND, _STILL_LOST, _JUST_LOST, _GONE = range(6)
 _AFTER_TRACKED = np.array([_STAYED, _JUST_LOST], np.int8)
 _AFTER_LOST = np.array([_REFOUND, _STILL_LOST], np.int8)
 
-_MOST_PAIRS = MOST_BOXES**2  # of tracks and detections
+_MOST_PAIRS = MAX_BOXES**2  # of tracks and detections
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +177,7 @@ class FairMOTTracker:
 
         Raises:
             UserError: if embeddings have another size than those before, or there are more detections than
-                `MOST_BOXES` or more pairs of tracks and detections than that squared.
+                `MAX_BOXES` or more pairs of tracks and detections than that squared.
         """
         self._frame += 1
         self._clock.advance(None if self.settings.reference_faults else timestamp)
@@ -233,9 +233,9 @@ class FairMOTTracker:
         return late
 
     def _require_bounds(self, tracks: int, detections: int) -> None:
-        if detections > MOST_BOXES or tracks * detections > _MOST_PAIRS:
+        if detections > MAX_BOXES or tracks * detections > _MOST_PAIRS:
             raise UserError(
-                f"Frame {self._frame} has {detections} detections for {tracks} tracks, and at most {MOST_BOXES} for as "
+                f"Frame {self._frame} has {detections} detections for {tracks} tracks, and at most {MAX_BOXES} for as "
                 "many can be told apart; raise the confidence thresholds."
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairmot.tracker.motchallenge import Boxes
+from fairmot.core.motchallenge import Boxes
 
 
 def interpolate(boxes: Boxes, longest_gap: int | None = None) -> Boxes:

@@ -17,11 +17,11 @@ from rich.measure import Measurement
 
 from fairmot.core.console import ArgumentParser, log_to_stderr
 from fairmot.core.files import write_whole
+from fairmot.core.motchallenge import read_ground_truth
 from fairmot.core.text import printable
 from fairmot.tracker.evaluation import BENCHMARKS, SPLITS, Scores, evaluate_sequence, find_sequences, score_table
 from fairmot.tracker.evaluation.overlap import DISTRACTORS, MATCH_IOU, benchmark_of
 from fairmot.tracker.evaluation.sequences import ScoredSequence
-from fairmot.tracker.motchallenge import read_ground_truth
 
 _DESCRIPTION = """\
 Score tracking results against ground truth: HOTA, CLEAR MOT and identity measures, for each sequence and for all

@@ -20,7 +20,7 @@ from fairmot.engine import EngineSettings, ModelInfo, open_engine
 from fairmot.engine.lookahead import run_ahead
 from fairmot.engine.onnxruntime import OnnxRuntimeEngine
 from fairmot.tracker import FairMOTTracker
-from fairmot.tracker.detection_file import StreamWriter, read_stream
+from fairmot.tracker.detection_file import DetectionWriter, read_detection_file
 from fairmot.tracker.gmc.flow import CameraMotion
 from fairmot.video import JSONLSink, Sink, Source, VideoSink, open_source
 
@@ -127,12 +127,12 @@ def test_time_is_that_of_the_frames(tmp_path: Path, weights: Path, pause: float,
     with (
         PausingSource(pause) as source,
         open_engine(weights, engine="onnxruntime") as engine,
-        StreamWriter(path, 25, material.SIZE) as stream,
+        DetectionWriter(path, 25, material.SIZE) as stream,
     ):
         track_frames(source, engine, FairMOTTracker(25), [sink], clock=StageClock(), stream=stream)
     assert (sink.ids[0] == sink.ids[-1]) is same
     assert len(sink.ids[-1]) == 2
-    boxes = track(read_stream(path), FairMOTTracker(25))
+    boxes = track(read_detection_file(path), FairMOTTracker(25))
     assert [set(boxes.ids[boxes.frames == number].tolist()) for number in range(1, 9)] == sink.ids
 
 

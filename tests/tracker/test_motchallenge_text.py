@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fairmot.core.errors import UserError
-from fairmot.tracker.costs import MOST_BOXES
-from fairmot.tracker.motchallenge import read_detections, read_ground_truth, read_results, read_sequence_info
+from fairmot.core.limits import MAX_BOXES
+from fairmot.core.motchallenge import read_detections, read_ground_truth, read_results
+from fairmot.core.sequence_info import read_sequence_info
 
 GOOD = "1,1,10,20,30,40,1\n"
 
@@ -118,9 +119,9 @@ def test_columns_may_differ_between_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize("read", [read_ground_truth, read_results, read_detections])
 def test_a_crowd_that_is_none(tmp_path: Path, read: Callable[[Path], object]) -> None:
     """Matrices of all pairs of 60,000 boxes would take 29 GB each."""
-    lines = [f"{frame},{identity},10,20,30,40,1\n" for frame in (2, 1) for identity in range(MOST_BOXES)]
+    lines = [f"{frame},{identity},10,20,30,40,1\n" for frame in (2, 1) for identity in range(MAX_BOXES)]
     read(write(tmp_path, "".join(lines)))
-    path = write(tmp_path, "".join([*lines, f"1,{MOST_BOXES},10,20,30,40,1\n"]))
+    path = write(tmp_path, "".join([*lines, f"1,{MAX_BOXES},10,20,30,40,1\n"]))
     with pytest.raises(UserError, match=rf"line {len(lines) + 1}: frame 1 has more than 5000 boxes; leave some out\."):
         read(path)
 

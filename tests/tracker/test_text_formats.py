@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fairmot.core.errors import UserError
+from fairmot.core.motchallenge import Boxes, read_detections, read_ground_truth, read_results
 from fairmot.tracker.evaluation import evaluate
-from fairmot.tracker.motchallenge import Boxes, read_detections, read_ground_truth, read_results
 
 Change = Callable[[str], str]
 
@@ -162,7 +162,7 @@ def test_the_quick_way_takes_every_ordinary_form(tmp_path: Path, monkeypatch: py
     def slow(*_: object) -> None:
         raise AssertionError("read line by line")
 
-    monkeypatch.setattr("fairmot.tracker.motchallenge._row", slow)
+    monkeypatch.setattr("fairmot.core.motchallenge_table._row", slow)
     for name, change in READ.items():
         if name not in ("quotes", "slashes"):
             (tmp_path / "a.txt").write_text("\n".join(change(row + TAILS["results"]) for row in ROWS))

@@ -12,7 +12,7 @@ from fairmot.cli.commands.associate import track
 from fairmot.core.records import Detections, Tracks
 from fairmot.tracker import FairMOTTracker, TrackerSettings
 from fairmot.tracker.clock import Clock
-from fairmot.tracker.detection_file import StreamWriter, read_stream
+from fairmot.tracker.detection_file import DetectionWriter, read_detection_file
 from fairmot.tracker.presets import PRESETS
 
 NOBODY = Detections.empty()
@@ -175,7 +175,7 @@ def test_the_association_of_the_file_is_that_of_the_run(tmp_path: Path, seed: in
     steps = random.choice([0.04, 0.04, 0.04, 0.12, 0.5, 1.5, 400.0], 300, p=[0.3, 0.3, 0.2, 0.1, 0.07, 0.02, 0.01])
     times = np.cumsum(steps).tolist()
     tracker, path, expected = FairMOTTracker(25), tmp_path / "a.npz", []
-    writer = StreamWriter(path, 25, (1000, 1000))
+    writer = DetectionWriter(path, 25, (1000, 1000))
     for number, (found, seconds) in enumerate(zip(crowds(300, seed), times, strict=True)):
         found = Detections.empty(16) if number % 100 > 60 else found
         writer.add(3 + 2 * number, found, seconds)
@@ -184,8 +184,8 @@ def test_the_association_of_the_file_is_that_of_the_run(tmp_path: Path, seed: in
     for close in (False, True):
         if close:
             writer.close()
-        boxes = track(read_stream(path), FairMOTTracker(25))
+        boxes = track(read_detection_file(path), FairMOTTracker(25))
         again = zip(boxes.frames.tolist(), boxes.ids.tolist(), boxes.tlwh.tolist(), strict=True)
         assert [(frame, identity, box) for frame, identity, box in again] == expected
-    counted = track(read_stream(path), FairMOTTracker(25), use_timestamps=False)
+    counted = track(read_detection_file(path), FairMOTTracker(25), use_timestamps=False)
     assert counted.ids.tolist() != [identity for _, identity, _ in expected]

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from fairmot.core.errors import UserError
+from fairmot.core.motchallenge import Boxes, read_ground_truth, read_results
 from fairmot.tracker.evaluation.clear import count_clear
 from fairmot.tracker.evaluation.hota import count_hota
 from fairmot.tracker.evaluation.overlap import Benchmark, benchmark_of, chosen_frames, overlaps_of
 from fairmot.tracker.evaluation.scores import Scores
 from fairmot.tracker.evaluation.sequences import ScoredSequence, Split
-from fairmot.tracker.motchallenge import Boxes, read_ground_truth, read_results
 
 log = logging.getLogger(__name__)
 

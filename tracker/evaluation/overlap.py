@@ -19,12 +19,11 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from fairmot.core.errors import UserError
-from fairmot.tracker.motchallenge import LARGEST_CLASS, LEAST_CLASS, Boxes
+from fairmot.core.motchallenge import LARGEST_CLASS, LEAST_CLASS, PEDESTRIAN, Boxes
 
 Benchmark = Literal["mot17", "mot15"]
 BENCHMARKS: tuple[Benchmark, ...] = get_args(Benchmark)
 MATCH_IOU = 0.5
-PEDESTRIAN = 1
 DISTRACTORS = (2, 7, 8, 12)  # person on a vehicle, static person, distractor, reflection
 # Largest sequence that is scored. MOT20-05, the largest of the benchmarks, has 1,200 people and 130 million pairs.
 _MOST_IDENTITIES = 10_000  # on both sides; motmetrics needs 4 GB for a matrix of all of them with each other

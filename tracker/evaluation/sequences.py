@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from fairmot.core.errors import UserError, suggestion
-from fairmot.tracker.motchallenge import read_sequence_info
+from fairmot.core.sequence_info import read_sequence_info
 
 Split = Literal["full", "val-half"]
 SPLITS: tuple[Split, ...] = get_args(Split)
