@@ -11,7 +11,7 @@ from fairmot.core.records import ByteArray
 from fairmot.engine import Engine
 from fairmot.tracker import FairMOTTracker
 from fairmot.tracker.detection_file import DetectionWriter
-from fairmot.tracker.gmc.flow import CameraMotion
+from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.video import Sink, Source
 
 
@@ -22,7 +22,7 @@ def track_frames(
     sinks: Sequence[Sink],
     *,
     clock: StageClock,
-    camera: CameraMotion | None = None,
+    camera: OpticalFlowGMC | None = None,
     stream: DetectionWriter | None = None,
     report: Callable[[Frame, Tracks], object] = lambda frame, tracks: None,
 ) -> bool:

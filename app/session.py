@@ -29,7 +29,7 @@ from fairmot.core.text import without_secrets
 from fairmot.engine import Engine
 from fairmot.tracker import FairMOTTracker
 from fairmot.tracker.detection_file import DetectionWriter
-from fairmot.tracker.gmc.flow import CameraMotion
+from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.tracker.interpolation import interpolate
 from fairmot.video import JSONLSink, MOTSink, Sink, Source, VideoSink, WindowSink, open_source
 from fairmot.video.sink import create_file
@@ -205,7 +205,7 @@ class Session:
             FairMOTTracker(rate, options.tracker),
             sinks,
             clock=self._clock,
-            camera=CameraMotion() if options.camera_motion else None,
+            camera=OpticalFlowGMC() if options.camera_motion else None,
             stream=stream,
             report=count,
         )

@@ -40,7 +40,7 @@ BOXES = [
     ("+ overlap times overlap of the heights, margin 0.1", {"overlap": "height_iou", "box_margin": 0.1}),
     ("+ score fusion", {"score_fusion": True}),
     ("+ unconfirmed tracks are predicted", {"predict_unconfirmed": True}),
-    ("+ camera drift", {"follow_camera": True}),
+    ("+ GMC from detections", {"follow_camera": True}),
 ]
 APPEARANCE = [
     ("+ overlap in the appearance cost", {"appearance_cost": "overlap", "motion_weight": 0.4, "appearance_limit": 0.6}),

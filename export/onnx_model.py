@@ -17,7 +17,8 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from fairmot.core.errors import ModelError, OutputError
+from fairmot.core.errors import ModelError
+from fairmot.core.files import write_whole
 from fairmot.export.networks import SIZE_MULTIPLE, STRIDE, Network
 from fairmot.export.networks.deform_conv import DeformConv2d
 
@@ -222,12 +223,9 @@ def store_half(model: onnx.ModelProto) -> None:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write the model.
+    """Write the model; the file appears whole or not at all.
 
     Raises:
         OutputError: if the file cannot be written.
     """
-    try:
-        onnx.save(model, path)
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror}.") from error
+    write_whole(path, model.SerializeToString())

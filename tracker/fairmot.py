@@ -30,7 +30,13 @@ from fairmot.tracker.costs import (
 from fairmot.tracker.kalman import POSITION
 from fairmot.tracker.settings import TrackerSettings
 from fairmot.tracker.store import TrackStore
-from fairmot.tracker.strategies import appearance_cost, box_distance, camera_drift, kalman_filter, score_fusion
+from fairmot.tracker.strategies import (
+    appearance_cost,
+    box_distance,
+    gmc_from_detections,
+    kalman_filter,
+    score_fusion,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +141,7 @@ class FairMOTTracker:
         self._fuse_scores = score_fusion(self.settings)
         self._appearance_cost = appearance_cost(self.settings)
         self._assign: Assign = assign_in_square if self.settings.reference_faults else assign
-        self._drift = camera_drift(self.settings)
+        self._camera_shift = gmc_from_detections(self.settings)
         self._warned = False
         self.reset()
 
@@ -209,11 +215,11 @@ class FairMOTTracker:
         return self._report(self._settle(lost, gone))
 
     def move(self, transform: Array) -> None:
-        """Tell that the camera moved since the last frame; call it before `update`, as often as it is known.
+        """Transform all tracks by the camera's motion since the last frame (GMC); call it before `update`.
 
         Args:
             transform: `(2, 3)`, the matrix that maps x, y, 1 of the last frame to x, y of this one, in source pixels,
-                as `fairmot.tracker.gmc.flow.CameraMotion` answers.
+                as `fairmot.tracker.gmc.flow.OpticalFlowGMC` returns it.
         """
         self._kalman.move(self._store.kalman[:, :, : self._store.count], np.asarray(transform, np.float64))
 
@@ -295,7 +301,7 @@ class FairMOTTracker:
             confirmed = store.confirmed[: store.count].nonzero()[0]
             states[:, :, confirmed] = self._kalman.predict(states.take(confirmed, axis=2), lost[confirmed])
         boxes = self._kalman.boxes(states[POSITION])
-        shift = self._drift(boxes[:, : store.tracked], seen.tlbr)
+        shift = self._camera_shift(boxes[:, : store.tracked], seen.tlbr)
         if shift is not None:
             states[POSITION, :2] += shift
             boxes += np.concatenate((shift, shift))

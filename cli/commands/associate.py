@@ -17,11 +17,11 @@ from jsonargparse import ArgumentParser
 
 from fairmot.core.console import log_to_stderr
 from fairmot.core.errors import ConfigError, UserError, shown, suggestion
-from fairmot.core.files import write_whole
+from fairmot.core.files import check_writable, write_whole
 from fairmot.core.motchallenge import Boxes, result_text
 from fairmot.core.text import printable
 from fairmot.core.yaml_files import read_yaml, require_bounds
-from fairmot.tracker.detection_file import DetectionFile, find_detection_files, read_detection_file
+from fairmot.tracker.detection_file import DetectionFile, find_detection_files, name_of, read_detection_file
 from fairmot.tracker.fairmot import FairMOTTracker
 from fairmot.tracker.interpolation import interpolate
 from fairmot.tracker.presets import PRESETS, preset
@@ -50,8 +50,10 @@ def main(arguments: Sequence[str], say: Callable[[str], None]) -> int:
     """
     values, settings = parse(arguments)
     paths = [path for given in values["detections"] for path in find_detection_files(given)]
+    outputs = output_paths(Path(values["output"]), [name_of(path) for path in paths])
+    for output in outputs:
+        check_writable(output)
     files = [read_detection_file(path) for path in paths]
-    outputs = output_paths(Path(values["output"]), [stored.name for stored in files])
     for stored, output in zip(files, outputs, strict=True):
         rate = values["frame_rate"] or stored.frame_rate
         if rate is None:

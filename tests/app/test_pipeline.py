@@ -21,7 +21,7 @@ from fairmot.engine.lookahead import run_ahead
 from fairmot.engine.onnxruntime import OnnxRuntimeEngine
 from fairmot.tracker import FairMOTTracker
 from fairmot.tracker.detection_file import DetectionWriter, read_detection_file
-from fairmot.tracker.gmc.flow import CameraMotion
+from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.video import JSONLSink, Sink, Source, VideoSink, open_source
 
 
@@ -187,7 +187,7 @@ def test_the_camera_is_seen_in_any_pixels(tmp_path: Path, weights: Path, pixel_f
     views = [np.repeat(wall[:, 100 - 4 * number : 292 - 4 * number, None], 3, axis=2) for number in range(4)]
     clip = material.write_video(tmp_path / "turn.mp4", map(np.ascontiguousarray, views))
     with open_source(str(clip), pixel_format=pixel_format) as source, open_engine(weights, size=(192, 128)) as engine:
-        track_frames(source, engine, Listener(25), [], clock=StageClock(), camera=CameraMotion())
+        track_frames(source, engine, Listener(25), [], clock=StageClock(), camera=OpticalFlowGMC())
     assert len(moves) == 4
     np.testing.assert_array_equal(moves[0], np.eye(2, 3))
     for transform in moves[1:]:

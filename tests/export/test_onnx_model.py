@@ -153,7 +153,7 @@ def test_command(network, picture, tmp_path, capsys):
         (["--size", "100x64"], "multiples of 32"),
         (["--classes", "person"], "has 2 classes but --classes names 1"),
         (["--frame", "none.png"], "not an image"),
-        (["-o", "/nowhere/out.onnx"], "Cannot write"),
+        (["-o", "/proc/nowhere/out.onnx"], "Cannot write"),
         (["--arch", "res_18"], "It fits resdcn_18"),
     ],
 )
