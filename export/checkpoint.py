@@ -161,7 +161,7 @@ def load_network(path: Path, architecture: str | None = None) -> tuple[str, Netw
 
     Args:
         path: the checkpoint.
-        architecture: a name in `ARCHITECTURES`; None means recognise it by keys and shapes.
+        architecture: a name in `ARCHITECTURES`; None means recognize it by keys and shapes.
 
     Returns:
         The architecture's name and the network in evaluation mode.

@@ -77,7 +77,7 @@ def tied_peaks(
 ) -> npt.NDArray[np.bool_]:
     """Return the cells that are peaks in one of two heatmaps only because rounding decided so.
 
-    Each heatmap is within a tolerance of what it should be, so two neighbours that should differ by less may both be
+    Each heatmap is within a tolerance of what it should be, so two neighbors that should differ by less may both be
     the peak, or either.
 
     Args:
@@ -85,7 +85,7 @@ def tied_peaks(
         reference: what it is compared with, likewise.
         heat: what both should be before the suppression of what is not a peak; None for raw heads, which suppress
             nothing and have no ties.
-        tolerance: by less than it a tied cell is below the greatest of its 3x3 neighbourhood, or above all the others.
+        tolerance: by less than it a tied cell is below the greatest of its 3x3 neighborhood, or above all the others.
     """
     if heat is None:
         return np.zeros(reference.shape, np.bool_)

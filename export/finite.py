@@ -51,7 +51,7 @@ def require_finite_heads(network: Network, images: Tensor, path: Path) -> Mappin
 
     Args:
         network: in evaluation mode.
-        images: `(n, 3, h, w)` float32, normalised.
+        images: `(n, 3, h, w)` float32, normalized.
         path: the checkpoint or model, for the message.
 
     Returns:

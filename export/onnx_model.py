@@ -112,7 +112,7 @@ def to_onnx(
         architecture: its name, for the metadata.
         size: default input `(width, height)` in pixels, for the metadata.
         class_names: one name per heatmap channel.
-        raw: leave out sigmoid, peak suppression and embedding normalisation.
+        raw: leave out sigmoid, peak suppression and embedding normalization.
         half_storage: store weights as float16, cast to float32 when the file is loaded.
 
     Returns:

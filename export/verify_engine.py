@@ -1,10 +1,10 @@
 """Compare a TensorRT plan with its model in float32: `fairmot verify MODEL.onnx --engine PLAN --frame IMAGE`.
 
-Both get the same normalised images: the frame and shifted and mirrored copies of it. The reference is ONNX Runtime, or
+Both get the same normalized images: the frame and shifted and mirrored copies of it. The reference is ONNX Runtime, or
 PyTorch if a checkpoint is given. A plan is accepted if every output's relative error, ||out - ref|| / ||ref||, is at
 most 1e-4 in float32 and 5e-3 in half precision, all detections match, embeddings have a cosine of at least 0.999, and
 the outputs of its batch sizes are as near to each other. Build with `--batch 1,8` to see how batches differ.
-Where rounding decides which of neighbouring cells is a peak of the heatmap, these cells are left out and counted.
+Where rounding decides which of neighboring cells is a peak of the heatmap, these cells are left out and counted.
 """
 
 from __future__ import annotations

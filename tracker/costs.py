@@ -19,7 +19,7 @@ _PIXEL = np.array([[0.0], [0.0], [1.0], [1.0]])
 
 
 def xyah_from_tlbr(tlbr: Array) -> Array:
-    """Return centre x, centre y, width / height and height, `(4, n)`, of boxes `(4, n)`."""
+    """Return center x, center y, width / height and height, `(4, n)`, of boxes `(4, n)`."""
     xyah = np.empty_like(tlbr)
     np.add(tlbr[:2], tlbr[2:], out=xyah[:2])
     xyah[:2] /= 2.0
@@ -29,7 +29,7 @@ def xyah_from_tlbr(tlbr: Array) -> Array:
 
 
 def tlbr_from_xyah(xyah: Array) -> Array:
-    """Return boxes `(4, n)` of centre x, centre y, width / height and height `(4, n)`."""
+    """Return boxes `(4, n)` of center x, center y, width / height and height `(4, n)`."""
     tlbr = np.empty_like(xyah)
     half = xyah[2:] / 2.0
     half[0] *= xyah[3]
@@ -51,7 +51,7 @@ def height_iou_distance(a: Array, b: Array, margin: float) -> Array:
     """Return 1 - IoU x IoU of the heights, `(n, m)`, of boxes `(4, n)` and `(4, m)` that are first made larger.
 
     People stand on the ground, so the height of a box tells how far away its person is: two people in one place of
-    the picture who are not in one place of the world differ in the bottom edge and the height (Hybrid-SORT, Yang et
+    the image who are not in one place of the world differ in the bottom edge and the height (Hybrid-SORT, Yang et
     al., 2024, height-modulated IoU). A margin lets boxes match that a fast step or a jolt of the camera has moved
     apart (C-BIoU, Yang et al., 2023, buffered IoU).
 
@@ -205,7 +205,7 @@ def forbid_other_classes(cost: Array, a: IntArray, b: IntArray) -> Array:
     return cost
 
 
-def normalised(rows: FloatArray) -> FloatArray:
+def normalized(rows: FloatArray) -> FloatArray:
     """Return `rows` `(n, d)` with length 1; rows that have no finite length or none at all become 0."""
     length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     usable = np.isfinite(length) & (length > 0)

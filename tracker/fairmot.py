@@ -25,7 +25,7 @@ from fairmot.tracker.costs import (
     IntArray,
     forbid_other_classes,
     near_duplicates,
-    normalised,
+    normalized,
 )
 from fairmot.tracker.kalman import POSITION
 from fairmot.tracker.settings import TrackerSettings
@@ -289,7 +289,7 @@ class FairMOTTracker:
                 f"Frame {self._frame} has embeddings of {size} numbers where earlier frames had {known}; "
                 "use detections of one model for one tracker."
             )
-        return normalised(embeddings)
+        return normalized(embeddings)
 
     def _predict(self, lost: Mask, seen: _Seen) -> tuple[Array, Array]:
         """Move all tracks to this frame; return their states `(5, 4, n)` and boxes `(4, n)`."""
@@ -363,7 +363,7 @@ class FairMOTTracker:
             blend = store.embeddings.take(rows, axis=0)
             blend *= momentum
             blend += (1 - momentum) * seen.embeddings.take(columns, axis=0)
-            store.embeddings[rows] = normalised(blend)
+            store.embeddings[rows] = normalized(blend)
         store.last_frame[rows] = self._frame
         store.last_seen[rows] = self._clock.now
         store.confirmed[rows] = True

@@ -4,7 +4,7 @@
 (`kalman_filter.py`) writes it with 8x8 matrices, but its motion, measurement and noise matrices never mix two of the
 four coordinates, and the initial covariance is diagonal. So the 8x8 covariance always consists of four independent 2x2
 blocks, and the filter is, exactly, four filters of one coordinate each. Here each block is three numbers, every step is
-elementwise over all tracks and coordinates, and no matrix is ever factorised.
+elementwise over all tracks and coordinates, and no matrix is ever factorized.
 
 `WidthKalmanFilter` has the width in place of the aspect ratio, as BoT-SORT (Aharon et al., 2022) proposes: a person who
 swings the arms changes the width, and a box that is cut off at the knees keeps it.
@@ -44,7 +44,7 @@ class KalmanFilter:
         velocity_weight: the same of their velocities.
     """
 
-    _sizes: slice = np.s_[3:]  # coordinates that grow with the picture, besides the centre
+    _sizes: slice = np.s_[3:]  # coordinates that grow with the image, besides the center
 
     def __init__(self, position_weight: float = 1 / 20, velocity_weight: float = 1 / 160) -> None:
         self._initial = self._variances(2 * position_weight, 10 * velocity_weight, ASPECT_STD, ASPECT_VELOCITY_STD)
@@ -107,9 +107,9 @@ class KalmanFilter:
         return projected
 
     def move(self, states: States, transform: Array) -> None:
-        """Carry `states` `(5, 4, n)` over into a picture that the camera's movement has shifted, turned or scaled.
+        """Carry `states` `(5, 4, n)` over into an image that the camera's movement has shifted, turned or scaled.
 
-        The centre is as uncertain in x as in y, so that turning leaves its variances as they are.
+        The center is as uncertain in x as in y, so that turning leaves its variances as they are.
 
         Args:
             states: changed in place.

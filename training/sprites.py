@@ -1,4 +1,4 @@
-"""People cut out of photographs, and the changes that make one of them look different in every picture."""
+"""People cut out of photographs, and random changes of their appearance."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fairmot.core.ranges import require, require_order
 
 @dataclass(frozen=True)
 class CrowdSettings:
-    """How people are pasted over pictures. The defaults are what the bundled weights were made with.
+    """Settings of the people pasted over images. The defaults are what the bundled weights were made with.
 
     Attributes:
-        soft_edge: range of the width over which a person's border fades inwards, px of the composed picture;
+        soft_edge: range of the width over which a person's border fades inwards, px of the composed image;
             at most a 25th of the person's height.
-        colour_match: largest part, 0 to 1, of the way that a person's colours are moved to those of the place
-            (mean and spread of lightness and chroma); 0: half of the people get the brightness of the picture.
+        color_match: largest fraction, 0 to 1, by which a person's colors are moved to those of the surroundings
+            (mean and spread of lightness and chroma); 0: half of the people get the brightness of the image.
         rotation: largest lean of a person, radians.
-        perspective: largest inset of a corner of a person's picture, as a part of its width and height, up to 0.5.
+        perspective: largest inset of a corner of a person's cut-out, as a fraction of its width and height, up to 0.5.
         appearance: largest change of a person's contrast and saturation, as a logarithm.
 
     Raises:
@@ -32,7 +32,7 @@ class CrowdSettings:
     """
 
     soft_edge: tuple[float, float] = (0.0, 0.0)
-    colour_match: float = 0.0
+    color_match: float = 0.0
     rotation: float = 0.0
     perspective: float = 0.0
     appearance: float = 0.0
@@ -41,7 +41,7 @@ class CrowdSettings:
         prefix = "settings.crowd."
         require(self, prefix, "soft_edge appearance")
         require_order(self, prefix, "soft_edge")
-        require(self, prefix, "colour_match", 0, 1)
+        require(self, prefix, "color_match", 0, 1)
         require(self, prefix, "rotation", 0, math.pi)
         require(self, prefix, "perspective", 0, 0.5)
 
@@ -55,7 +55,7 @@ class Cutout:
 
 
 def require_cutouts(root: Path) -> None:
-    """Say that cut-outs are missing before processes are started that would each fail.
+    """Check that there are cut-outs, before processes are started that would each fail.
 
     Raises:
         SourceError: if there are none.
@@ -93,7 +93,7 @@ def load_cutouts(root: Path) -> list[Cutout]:
 
 
 def jitter(image: npt.NDArray[np.uint8], generator: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Change pose and colours a little: shear, width, contrast, tint."""
+    """Change pose and colors slightly: shear, width, contrast, tint."""
     height, width = image.shape[:2]
     stretch, shear = np.exp(generator.uniform(-0.15, 0.15)), generator.uniform(-0.08, 0.08)
     matrix = np.array([[stretch, shear, max(0.0, -shear * height)], [0, 1, 0]])
@@ -109,7 +109,7 @@ def jitter(image: npt.NDArray[np.uint8], generator: np.random.Generator) -> npt.
 def posed(
     image: npt.NDArray[np.uint8], settings: CrowdSettings, generator: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """Return a cut-out `(h, w, 4)` leant and seen from elsewhere, trimmed to its opaque pixels."""
+    """Return a cut-out `(h, w, 4)` rotated and in another perspective, trimmed to its opaque pixels."""
     if not settings.rotation and not settings.perspective:
         return image
     height, width = image.shape[:2]
@@ -128,7 +128,7 @@ def posed(
     return warped[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
 
 
-def recoloured(
+def recolored(
     image: npt.NDArray[np.uint8], settings: CrowdSettings, generator: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
     """Return a cut-out `(h, w, 4)` with other contrast and saturation."""
@@ -139,21 +139,21 @@ def recoloured(
     color = image[..., :3].astype(np.float32)
     middle = color[opaque].mean()
     color = (color - middle) * contrast + middle
-    grey = color.mean(-1, keepdims=True)
-    color = np.clip(grey + (color - grey) * saturation, 0, 255)
+    gray = color.mean(-1, keepdims=True)
+    color = np.clip(gray + (color - gray) * saturation, 0, 255)
     return np.dstack((color.astype(np.uint8), image[..., 3]))
 
 
 def matched(image: npt.NDArray[np.uint8], place: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.uint8]:
-    """Return a cut-out `(h, w, 4)` with colours moved towards those of a place.
+    """Return a cut-out `(h, w, 4)` with colors moved toward those of its surroundings.
 
     Mean and standard deviation of each CIELAB channel (Reinhard et al., "Color Transfer between Images", 2001), the
     change of the deviation limited, since a plain wall must not make people plain.
 
     Args:
         image: the cut-out.
-        place: `(h, w, 3)` BGR in 0 to 255, what lies around.
-        amount: part of the way, 0 to 1.
+        place: `(h, w, 3)` BGR in 0 to 255, the surroundings.
+        amount: fraction of the difference, 0 to 1.
     """
     opaque = image[..., 3] > 127
     if not opaque.any() or not place.size:
@@ -168,7 +168,7 @@ def matched(image: npt.NDArray[np.uint8], place: npt.NDArray[np.float32], amount
 
 
 def softened(alpha: npt.NDArray[np.uint8], width: float) -> npt.NDArray[np.uint8]:
-    """Let a mask `(h, w)` fade linearly over `width` px inside its border, so that nothing outside of it shows."""
+    """Fade a mask `(h, w)` linearly over `width` px inside its border, so that nothing outside of it is visible."""
     if width <= 0:
         return alpha
     inside = cv2.copyMakeBorder((alpha > 127).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)

@@ -37,7 +37,7 @@ def test_height_iou_by_hand() -> None:
     b = np.array([[10.0, 20, 30, 60], [100, 0, 120, 40], [0, 0, 20, 40]]).T
     expected = [[1 - 200 / 1400 * 20 / 60, 1.0, 0.0]]
     np.testing.assert_allclose(height_iou_distance(a, b, 0.0), expected)
-    # A margin of 0.25 makes them 30 x 60 at the same centres: areas 20 x 40 of 2 x 1800 - 800, heights 40 of 80.
+    # A margin of 0.25 makes them 30 x 60 at the same centers: areas 20 x 40 of 2 x 1800 - 800, heights 40 of 80.
     np.testing.assert_allclose(height_iou_distance(a, b, 0.25)[0, 0], 1 - 800 / 2800 * 40 / 80)
 
 

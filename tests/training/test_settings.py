@@ -52,7 +52,7 @@ from fairmot.training.sprites import CrowdSettings
         (PhotometricSettings, "jpeg", 2.0, "settings.augment.photometric.jpeg must be between 0 and 1, not 2.0"),
         (PhotometricSettings, "jpeg_quality", (0.0, 50.0), "settings.augment.photometric.jpeg_quality must be"),
         (CrowdSettings, "soft_edge", (2.0, 1.0), "settings.crowd.soft_edge must begin"),
-        (CrowdSettings, "colour_match", 2.0, "settings.crowd.colour_match must be"),
+        (CrowdSettings, "color_match", 2.0, "settings.crowd.color_match must be"),
         (CrowdSettings, "rotation", -1.0, "settings.crowd.rotation must be"),
         (CrowdSettings, "perspective", 0.6, "settings.crowd.perspective must be"),
         (CrowdSettings, "appearance", -1.0, "settings.crowd.appearance must be"),
@@ -66,7 +66,7 @@ def test_values_out_of_range(kind, name, value, message):
 @pytest.mark.parametrize(
     ("count", "made"), [("crowds", "crowd"), ("pasted", "pasted"), ("scenes", "scene"), ("sheets", "market1501")]
 )
-def test_made_sets_have_pictures(count, made):
+def test_made_sets_have_images(count, made):
     TrainSettings(sets={"mine": 1.0}, **{count: 0})
     with pytest.raises(ConfigError, match=f"settings.{count} must be at least 1"):
         TrainSettings(sets={made: 1.0}, **{count: 0})

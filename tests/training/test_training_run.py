@@ -103,6 +103,23 @@ def test_resume_refuses_other_settings(tmp_path):
     make_trainer(tmp_path, 4, workers=1).resume(tmp_path / "last.pth")
 
 
+@pytest.mark.parametrize("color_match", [0.0, 0.5])
+def test_resume_from_a_checkpoint_with_the_names_of_an_earlier_version(tmp_path, color_match):
+    make_trainer(tmp_path, 4).save()
+    state = torch.load(tmp_path / "last.pth", weights_only=True)
+    crowd = state["recipe"].pop("crowd")
+    del crowd["color_match"]
+    state["recipe"]["crowd"] = crowd | {"colour_match": color_match}
+    state["data"] = {"pictures": state["data"].pop("images"), **state["data"]}
+    torch.save(state, tmp_path / "old.pth")
+    trainer = make_trainer(tmp_path, 4)
+    if color_match:
+        with pytest.raises(ConfigError, match=r"was trained with crowd .*'color_match': 0\.5"):
+            trainer.resume(tmp_path / "old.pth")
+    else:
+        trainer.resume(tmp_path / "old.pth")
+
+
 @pytest.mark.parametrize("content", [None, b"text", {"epoch": 3, "state_dict": {}}, [1.0]])
 def test_resume_from_something_else(tmp_path, content):
     path = tmp_path / "other.pth"
@@ -144,7 +161,7 @@ def test_workers_do_not_change_what_is_loaded(own_data):
             assert np.array_equal(getattr(a, name), getattr(b, name))
 
 
-def test_processes_share_pictures(own_data):
+def test_processes_share_images(own_data):
     settings = TrainSettings(sets={"mine": 1.0}, workers=2, held_out=("mine/camera1",))
     shares = [load_samples(own_data, settings, rank, 2) for rank in range(2)]
     groups = [[(sample.group, sample.space) for sample in share] for share in shares]
@@ -160,7 +177,7 @@ def test_processes_share_pictures(own_data):
     [
         ({"sets": {}}, ConfigError, "Name what to train on"),
         ({"sets": {"none": 1.0}}, SourceError, "There are no images in"),
-        ({"sets": {"mine": 0.5, "crowd": 0.5}}, ConfigError, "Crowds need pictures without people"),
+        ({"sets": {"mine": 0.5, "crowd": 0.5}}, ConfigError, "Crowds need images without people"),
         ({"held_out": ("mine/camera3",)}, ConfigError, 'Did you mean "mine/camera'),
     ],
 )

@@ -105,7 +105,7 @@ def test_small_people_are_scored_apart():
     found.add(np.zeros((0, 4), "f"), np.zeros(0, "f"), people[1:], np.zeros((0, 4), "f"))
     summary = found.summary(320)
     assert summary["ap"] == pytest.approx(2 / 3)
-    assert summary["ap_small"] == summary["recall_small"] == 0.5  # the second picture's person was missed
+    assert summary["ap_small"] == summary["recall_small"] == 0.5  # the second image's person was missed
 
 
 def test_distant_people_are_scored_apart():
@@ -123,7 +123,7 @@ def test_distant_people_are_scored_apart():
 
 
 def two_classes():
-    """The blobs, the last two of each picture of another class."""
+    """The blobs, the last two of each image of another class."""
     store = blob_store()
     store.classes[:, 2:] = 1
     return store

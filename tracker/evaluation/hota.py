@@ -54,13 +54,13 @@ class HOTACounts:
         matches = np.array(self.matches, np.float64)
         detection = matches / np.maximum(gt_boxes + result_boxes - matches, 1)  # 2
         association = np.array(self.association) / np.maximum(matches, 1)  # 9
-        # Where nothing reaches a threshold, there is nothing badly localised either.
-        localisation = np.divide(self.overlap, matches, out=np.ones_like(matches), where=matches > 0)
+        # Where nothing reaches a threshold, there is nothing badly localized either.
+        localization = np.divide(self.overlap, matches, out=np.ones_like(matches), where=matches > 0)
         values = {
             "hota": np.sqrt(detection * association),  # 7
             "deta": detection,
             "assa": association,
-            "loca": localisation,
+            "loca": localization,
         }
         empty = {"hota", "deta", "assa", "loca"} if gt_boxes + result_boxes == 0 else set()
         if not self.matches[0]:
