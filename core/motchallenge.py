@@ -66,14 +66,14 @@ def read_ground_truth(path: Path | str) -> Boxes:
             more boxes than `MAX_BOXES`.
     """
     table = read_table(Path(path))
-    return _sorted(_boxes(table, _truth_classes(table)), table, single=True)
+    return _sorted(_boxes(table, _truth_classes(table)), table, unique=True)
 
 
 def read_results(path: Path | str) -> Boxes:
-    """Read the results of a tracker; an empty file is a tracker that found nobody.
+    """Read the results of a tracker; an empty file is a tracker that detected nobody.
 
     Raises:
-        UserError: as for `read_ground_truth`, or if a line is of another class than people, which nobody scores.
+        UserError: as for `read_ground_truth`, or if a line is of another class than people, which is not scored.
     """
     table = read_table(Path(path))
     others = np.flatnonzero(np.trunc(table.values[:, _CLASS]) > PEDESTRIAN)
@@ -82,7 +82,7 @@ def read_results(path: Path | str) -> Boxes:
             f"{table.where(others[0])}: the class must be {PEDESTRIAN} (people) or -1, not "
             f"{table.values[others[0], _CLASS]:g}; leave out what is of another class."
         )
-    return _sorted(_boxes(table, None), table, single=True)
+    return _sorted(_boxes(table, None), table, unique=True)
 
 
 def read_detections(path: Path | str) -> dict[int, Detections]:
@@ -92,7 +92,7 @@ def read_detections(path: Path | str) -> dict[int, Detections]:
         UserError: if the file cannot be read, a line is not a box, or a frame has more than `MAX_BOXES`.
     """
     table = read_table(Path(path))
-    boxes = _sorted(_boxes(table, None), table, single=False)
+    boxes = _sorted(_boxes(table, None), table, unique=False)
     frames, starts = np.unique(boxes.frames, return_index=True)
     found = {}
     for frame, rows in zip(frames.tolist(), np.split(np.arange(len(boxes)), starts[1:]), strict=False):
@@ -117,7 +117,7 @@ def result_text(boxes: Boxes) -> str:
 
 
 def _truth_classes(table: Table) -> npt.NDArray[np.int64] | None:
-    """Return the classes of ground truth, or none where it has no column of them."""
+    """Return the classes of ground truth, or none where it has no class column."""
     classes = table.values[:, _CLASS]
     if not len(classes) or np.isnan(classes).any():
         return None
@@ -128,18 +128,18 @@ def _truth_classes(table: Table) -> npt.NDArray[np.int64] | None:
 
 
 def _boxes(table: Table, class_ids: npt.NDArray[np.int64] | None) -> Boxes:
-    """Give the columns of a table their names."""
+    """Return the columns of a table as boxes."""
     values = table.values
     return Boxes(values[:, 0].astype(np.int64), values[:, 1].astype(np.int64), values[:, 2:6], values[:, 6], class_ids)
 
 
-def _sorted(boxes: Boxes, table: Table, single: bool) -> Boxes:
+def _sorted(boxes: Boxes, table: Table, unique: bool) -> Boxes:
     """Return the boxes of a table by rising frame.
 
     Args:
         boxes: in the order of the table.
-        table: what they were made of.
-        single: whether an identity may occur only once in a frame.
+        table: their source.
+        unique: whether an identity may occur only once in a frame.
     """
     order = np.argsort(boxes.frames, kind="stable")
     by_frame = boxes.frames[order]
@@ -149,12 +149,12 @@ def _sorted(boxes: Boxes, table: Table, single: bool) -> Boxes:
         raise UserError(
             f"{table.where(row)}: frame {boxes.frames[row]} has more than {MAX_BOXES} boxes; leave some out."
         )
-    if single:
-        _require_single_identities(boxes, table)
+    if unique:
+        _require_unique_identities(boxes, table)
     return boxes[order]
 
 
-def _require_single_identities(boxes: Boxes, table: Table) -> None:
+def _require_unique_identities(boxes: Boxes, table: Table) -> None:
     """Raise unless every identity occurs once in a frame."""
     order = np.lexsort((boxes.ids, boxes.frames))
     frames, ids = boxes.frames[order], boxes.ids[order]

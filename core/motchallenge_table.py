@@ -32,7 +32,7 @@ _NAMES = ("frame", "identity", "left", "top", "width", "height")
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The numbers of a file.
+    """The numbers of a MOTChallenge text file.
 
     Attributes:
         path: of the file.
@@ -54,8 +54,11 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a file.
 
-    NumPy parses a file without faults some ten times faster than Python; whatever it refuses, or whatever breaks a
-    rule, is read again line by line, which takes what TrackEval takes or names the fault.
+    NumPy parses a valid file some ten times faster than Python; a file that it refuses, or that breaks a rule, is read
+    again line by line, which accepts what TrackEval accepts, or raises an error that names the line.
+
+    Raises:
+        UserError: if the file cannot be read or a line is invalid.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -68,9 +71,9 @@ def read_table(path: Path) -> Table:
         return Table(path, np.zeros((0, KEPT_COLUMNS)), 0, [])
     numbers, lines = map(list, zip(*numbered, strict=True))
     dialect = _dialect(lines[0], f"{path}, line {numbers[0]}")
-    values = _quickly(lines, dialect.delimiter)
-    if values is None or not _is_sound(values):
-        values, columns = _by_line(numbered, dialect, path)
+    values = _parse_fast(lines, dialect.delimiter)
+    if values is None or not _is_valid(values):
+        values, columns = _parse_by_line(numbered, dialect, path)
     else:
         columns = values.shape[1]
     if values.shape[1] < KEPT_COLUMNS:
@@ -79,7 +82,7 @@ def read_table(path: Path) -> Table:
 
 
 def _dialect(line: str, where: str) -> type[csv.Dialect]:
-    """Return how the first line separates its values."""
+    """Return the separator and quotes of the first line."""
     if len(line) > _LONGEST_LINE:
         raise UserError(f"{where}: a line must not have more than {_LONGEST_LINE} characters, not {len(line)}.")
     try:
@@ -90,8 +93,8 @@ def _dialect(line: str, where: str) -> type[csv.Dialect]:
     return dialect
 
 
-def _quickly(lines: list[str], delimiter: str) -> npt.NDArray[np.float64] | None:
-    """Return the numbers of all lines, `(n, columns)`, or none if that takes more care."""
+def _parse_fast(lines: list[str], delimiter: str) -> npt.NDArray[np.float64] | None:
+    """Return the numbers of all lines, `(n, columns)`, or none if they must be parsed line by line."""
     if delimiter not in ",\t;: ":
         return None
     if delimiter != " ":
@@ -107,8 +110,8 @@ def _quickly(lines: list[str], delimiter: str) -> npt.NDArray[np.float64] | None
         return None
 
 
-def _is_sound(table: npt.NDArray[np.float64]) -> bool:
-    """Tell whether `_row` would take every row."""
+def _is_valid(table: npt.NDArray[np.float64]) -> bool:
+    """Return whether `_row` accepts every row."""
     return bool(
         table.shape[1] >= _LEAST_COLUMNS
         and np.isfinite(table[:, :KEPT_COLUMNS]).all()
@@ -119,7 +122,7 @@ def _is_sound(table: npt.NDArray[np.float64]) -> bool:
     )
 
 
-def _by_line(
+def _parse_by_line(
     numbered: list[tuple[int, str]], dialect: type[csv.Dialect], path: Path
 ) -> tuple[npt.NDArray[np.float64], int]:
     """Return the first columns of all lines, NaN where there is no eighth, and the most columns of a line."""
@@ -143,7 +146,7 @@ def _row(line: str, dialect: type[csv.Dialect], where: str) -> list[float]:
 
     Args:
         line: text of the line.
-        dialect: how it separates them.
+        dialect: separator and quotes.
         where: file and line, for messages.
     """
     try:

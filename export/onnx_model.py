@@ -1,4 +1,4 @@
-"""The network as one ONNX file: finished outputs, folded BatchNorm, metadata, half-precision storage."""
+"""Conversion of a network to one ONNX file: decoded outputs, folded BatchNorm, metadata, half-precision storage."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _HALF_STORAGE_MINIMUM = 64  # smaller tensors (biases, scalars) stay float32
 
 
 class ExportedNetwork(nn.Module):
-    """The network with the steps that belong inside the ONNX graph.
+    """The network with the post-processing inside the ONNX graph.
 
     The heatmap passes the sigmoid and keeps only cells that equal their 3x3 maximum (CenterNet,
     "Objects as Points", section 4; one tensor is pooled and compared, so that ties stay ties). The
-    embedding is divided by its length over the channels (FairMOT, section 3.3). With `raw`, heads
-    come out as they are.
+    embedding is divided by its length over the channels (FairMOT, section 3.3). With `raw`, the
+    heads are returned unchanged.
     """
 
     def __init__(self, network: Network, raw: bool = False) -> None:
@@ -119,7 +119,7 @@ def to_onnx(
         The checked model with the metadata that `engine` reads.
     """
     module = ExportedNetwork(fold_batch_norm(network), raw)
-    # Any valid size does for tracing; unequal sides so that height and width cannot be taken for one another.
+    # Any valid size will do for tracing; unequal sides, so that height and width cannot be confused.
     example = torch.zeros(2, 3, 2 * SIZE_MULTIPLE, 3 * SIZE_MULTIPLE)
     rows, columns = torch.export.Dim("h32", min=1), torch.export.Dim("w32", min=1)
     shapes = {"images": {0: torch.export.Dim("n"), 2: SIZE_MULTIPLE * rows, 3: SIZE_MULTIPLE * columns}}
@@ -182,7 +182,7 @@ def round_to_half(network: Network) -> Network:
 
 
 def _name_dimensions(model: onnx.ModelProto) -> None:
-    """Give the dynamic dimensions readable names."""
+    """Name the dynamic dimensions readably."""
     for value, names in [(model.graph.input[0], ("batch", "", "height", "width"))] + [
         (output, ("batch", "", "rows", "columns")) for output in model.graph.output
     ]:

@@ -1,10 +1,10 @@
 """Compare a TensorRT plan with its model in float32: `fairmot verify MODEL.onnx --engine PLAN --frame IMAGE`.
 
-Both get the same normalized images: the frame and shifted and mirrored copies of it. The reference is ONNX Runtime, or
-PyTorch if a checkpoint is given. A plan is accepted if every output's relative error, ||out - ref|| / ||ref||, is at
+Both process the same normalized images: the frame and shifted and mirrored copies of it. The reference is ONNX Runtime,
+or PyTorch if a checkpoint is given. A plan is accepted if every output's relative error, ||out - ref|| / ||ref||, is at
 most 1e-4 in float32 and 5e-3 in half precision, all detections match, embeddings have a cosine of at least 0.999, and
-the outputs of its batch sizes are as near to each other. Build with `--batch 1,8` to see how batches differ.
-Where rounding decides which of neighboring cells is a peak of the heatmap, these cells are left out and counted.
+the outputs of its batch sizes are as close to each other. Build with `--batch 1,8` to see how batches differ.
+Heatmap cells where rounding decides which of two neighbors is the peak are left out and counted.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _BATCHES = (1, 8)
 _BORDER = 0.01
 
 Reference = Callable[[FloatArray], tuple[HeadOutputs, "FloatArray | None"]]
-"""Maps images `(n, 3, h, w)` to the outputs, and to the heatmap before peaks were kept alone (None for raw heads)."""
+"""A function of images `(n, 3, h, w)` to the outputs and the heatmap before peak suppression (None for raw heads)."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,17 +60,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def verify_engine(options: argparse.Namespace) -> bool:
-    """Do what the command line asks for, print the comparison and return whether the plan is accepted.
+    """Compare a plan with its model by the options, print the comparison and return whether the plan is accepted.
 
     Raises:
-        UserError: if an option, a file or the GPU is at fault.
+        UserError: if an option or a file is invalid, or the GPU cannot be used.
     """
     if not 0 <= options.threshold < 1:
         raise ConfigError(f"--threshold must be at least 0 and below 1, not {options.threshold}.")
     model, plan = ModelInfo.read(options.model), Plan.read(options.engine)
     choose_backend("tensorrt", BACKENDS)
     from fairmot.engine.cuda.gpu import Gpu
-    from fairmot.engine.trt.cache import file_sha256  # these need Linux and the packages of a GPU
+    from fairmot.engine.trt.cache import file_sha256  # these need Linux and the GPU packages
     from fairmot.engine.trt.network import TensorRTNetwork
 
     if plan.model_sha256 != file_sha256(model.path):
@@ -101,37 +101,37 @@ def judge(
     tolerance: float,
     threshold: float,
 ) -> bool:
-    """Print how far the results of each batch size are from the reference, and from those of the first batch size.
+    """Print the deviation of the results of each batch size from the reference, and from the first batch size.
 
     Args:
         results: batch sizes and the outputs for all images.
         expected: outputs of the reference.
-        heat: its heatmap before peaks were kept alone; None for raw heads.
-        model: what was run.
-        tolerance: largest relative error, and what `tied_peaks` takes.
+        heat: its heatmap before peak suppression; None for raw heads.
+        model: the model of the plan.
+        tolerance: largest relative error, also for `tied_peaks`.
         threshold: detections score above it.
 
     Returns:
-        Whether every batch size is as near to the reference, and to the first batch size, as it must be.
+        Whether every batch size agrees with the reference and with the first batch size.
 
     Raises:
         ModelError: if the reference is not finite, so that nothing can be compared with it.
-        SourceError: if the reference has no detection, so that there is nothing to match.
+        SourceError: if the reference has no detection to compare.
     """
     good = True
     first: tuple[int, HeadOutputs] | None = None
     _require_finite(expected, heat)
     for batch, found in results:
-        strange = not_finite(found)
-        if strange:
-            print(f"batch {batch}: not finite in {', '.join(strange)}")
+        non_finite = not_finite(found)
+        if non_finite:
+            print(f"batch {batch}: not finite in {', '.join(non_finite)}")
             good = False
             continue
         tied = tied_peaks(found.heatmap, expected.heatmap, heat, tolerance)
         outputs = compare_outputs(found, expected, tied)
         detections = compare_detections(found, expected, tied, model.stride, model.raw_heads, threshold)
         if not any(each.expected or each.tied for each in detections):
-            raise SourceError(f"Nobody in the frame scores above {threshold:g}: give an image with people.")
+            raise SourceError(f"No detection in the frame scores above {threshold:g}: give an image with people.")
         print(f"batch {batch}, {len(found.heatmap)} images:")
         good &= _report(outputs, detections, tolerance, threshold)
         if first is None:
@@ -151,17 +151,17 @@ def not_finite(heads: HeadOutputs) -> list[str]:
 
 
 def _require_finite(expected: HeadOutputs, heat: FloatArray | None) -> None:
-    """Raise `ModelError` unless a reference is finite; its heatmap is looked at before peaks alone were kept."""
-    strange = not_finite(expected if heat is None else expected._replace(heatmap=heat))
-    if strange:
+    """Raise `ModelError` unless a reference is finite; its heatmap is checked before peak suppression."""
+    non_finite = not_finite(expected if heat is None else expected._replace(heatmap=heat))
+    if non_finite:
         raise ModelError(
-            f"The outputs {', '.join(strange)} of the model itself are not finite: export another checkpoint with "
+            f"The outputs {', '.join(non_finite)} of the model itself are not finite: export another checkpoint with "
             "`fairmot export`."
         )
 
 
 def variants(image: ByteArray, count: int) -> list[ByteArray]:
-    """Return the image and copies that are shifted around and, every other one, mirrored."""
+    """Return the image and cyclically shifted copies, every other one mirrored."""
     width = image.shape[1]
     moved = [np.roll(image, width * number // count, axis=1) for number in range(count)]
     return [np.ascontiguousarray(each[:, ::-1] if number % 2 else each) for number, each in enumerate(moved)]
@@ -186,7 +186,7 @@ def onnx_reference(model: ModelInfo) -> Reference:
 
 
 def _before_suppression(graph: onnx.ModelProto) -> str:
-    """Make the heatmap before peaks are kept alone an output too, and return its name.
+    """Add the heatmap before peak suppression to the outputs, and return its name.
 
     Raises:
         ModelError: if it is not found.
@@ -224,7 +224,7 @@ def torch_reference(checkpoint: Path, model: ModelInfo) -> Reference:
 
 
 def _in_parts(images: FloatArray, reference: Reference) -> tuple[HeadOutputs, FloatArray | None]:
-    """Run the reference image by image, which takes the least memory."""
+    """Run the reference image by image, which needs the least memory."""
     results = [reference(images[number : number + 1]) for number in range(len(images))]
     heads = _joined_heads([heads for heads, _ in results])
     return heads, _joined([heat for _, heat in results])
@@ -236,7 +236,7 @@ def _joined(parts: Sequence[FloatArray | None]) -> FloatArray | None:
 
 
 def _run(network: TensorRTNetwork, images: FloatArray, batch: int) -> HeadOutputs:
-    """Run a plan on all images, `batch` at a time; the last time some of the images may be old ones."""
+    """Run a plan on all images, `batch` at a time; the last batch may be filled up with images of the one before."""
     import torch
 
     parts: list[HeadOutputs] = []

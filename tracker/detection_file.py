@@ -212,7 +212,7 @@ def _read_log(path: Path) -> DetectionFile:
         try:
             metadata = read_metadata(log)
         except ValueError as error:
-            raise UserError(f"{path} was begun and holds nothing yet; run it again.") from error
+            raise UserError(f"{path} was begun and holds no frame; run it again.") from error
         records = list(read_log(log))
     processed = np.array([record.frame for record in records], np.int64)
     logger.warning("%s was not finished: what it holds ends with frame %d.", path, processed.max(initial=0))

@@ -1,7 +1,7 @@
-"""FairMOT's cascade with BYTE's low-score stage: detections of a frame in, identities out.
+"""FairMOT's association cascade with BYTE's low-score stage.
 
 Follows `multitracker.py` of ifzhang/FairMOT and `tutorials/fairmot` of ifzhang/ByteTrack (which extends it), over
-arrays: all tracks are predicted, gated, matched and corrected together, and no statement here runs once per track.
+arrays: all tracks are predicted, gated, matched and corrected together; no statement here runs once per track.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 Mask = npt.NDArray[np.bool_]
 _CostOf = Callable[[IndexArray, IndexArray], Array]
 
-# What became of a track in this frame, in the order in which the reference lists them; the first three are tracked.
+# The outcome of a frame for a track, in the order in which the reference lists them; the first three are tracked.
 _STAYED, _NEW, _REFOUND, _STILL_LOST, _JUST_LOST, _GONE = range(6)
 _AFTER_TRACKED = np.array([_STAYED, _JUST_LOST], np.int8)
 _AFTER_LOST = np.array([_REFOUND, _STILL_LOST], np.int8)
@@ -53,7 +53,7 @@ _MOST_PAIRS = MAX_BOXES**2  # of tracks and detections
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """The usable detections of one frame, shaped like tracks: boxes and what the filter measures `(4, n)` float64."""
+    """The usable detections of one frame, laid out like tracks: boxes and measurements `(4, n)` float64."""
 
     tlbr: Array
     measured: Array
@@ -66,7 +66,7 @@ class _Matches:
     """Collects the matches of all stages of one frame.
 
     Args:
-        solve: answers which rows and columns of a matrix of costs belong together.
+        solve: matches rows and columns of a cost matrix.
         classes: class ids of all tracks and of all detections, or none while there is one class only.
     """
 
@@ -100,20 +100,20 @@ class _Matches:
 
 
 class FairMOTTracker:
-    """Gives the detections of successive frames identities.
+    """Assigns identities to the detections of successive frames.
 
     Every tracker counts its own frames and ids. Two detections or tracks of different class never match.
 
-    Detections may come in any order; it decides nothing but the order of new ids. Left out, with one warning per
-    tracker: boxes that are not finite or have no width or height, and scores that are not finite. A score above 1
+    Detections may come in any order, which affects only the order of new ids. Dropped, with one warning per tracker:
+    boxes that are not finite or have no width or height, and scores that are not finite. A score above 1
     is a high score. An embedding that is not finite or all zeros matches no track by appearance and is ignored when
     a track's embedding is smoothed. Frames whose detections carry no embeddings are associated by boxes alone.
 
-    Time is that of the timestamps, where `update` gets any, so that a lost track may be found again for one second
-    also where a camera drops frames or a video's frame rate varies; the filter takes a step per frame all the same.
-    After a pause no track is found again, neither those lost before nor those seen in the last frame. A pause is a
-    step that is longer than a lost track may wait, and than four of the step before: a camera of which a slow computer
-    sees a frame every three seconds does not pause.
+    Time is measured by the timestamps passed to `update`, if any, so that a lost track may be found again for one
+    second also where a camera drops frames or the frame rate varies; the filter makes one step per frame all the same.
+    After a pause no track is found again, neither those lost before nor those seen in the last frame. A pause is a step
+    longer than the time that a lost track is kept, and than four times the previous step: a slow computer that
+    processes a frame every three seconds does not pause.
 
     Args:
         frame_rate: frames per second between calls of `update`, so the source's divided by the stride. With
@@ -155,13 +155,13 @@ class FairMOTTracker:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is no track, not even a lost one."""
+        """True while there is no track, not even a lost one."""
         return self._store.count == 0
 
     def skip(self, frames: int) -> None:
-        """Advance by frames without detections while there is no track, as so many calls of `update` would.
+        """Advance by frames without detections while there is no track, like as many calls of `update`.
 
-        Their timestamps are not needed, but those of the last two frames before one with detections are: give these to
+        Their timestamps are not needed, except those of the last two frames before one with detections: pass these to
         `update`.
 
         Raises:
@@ -178,7 +178,7 @@ class FairMOTTracker:
 
         Args:
             detections: of this frame, in source pixels, not filtered by score above `settings.minimum_score`.
-            timestamp: of this frame in seconds. Where it is not known or does not rise, the frame counts as
+            timestamp: of this frame in seconds. Where it is unknown or does not rise, the frame counts as
                 `1 / frame_rate` seconds.
 
         Raises:
@@ -224,7 +224,7 @@ class FairMOTTracker:
         self._kalman.move(self._store.kalman[:, :, : self._store.count], np.asarray(transform, np.float64))
 
     def _forget(self) -> None:
-        """Drop tracks that more time than one frame has carried beyond what a lost track may wait."""
+        """Drop tracks that became too old to be found again within a step longer than one frame."""
         store, limit = self._store, self._buffer + 1
         if self._clock.paused(limit):
             store.keep(np.zeros(0, np.intp), 0)
@@ -234,7 +234,7 @@ class FairMOTTracker:
             store.keep((~late).nonzero()[0], store.tracked)
 
     def _overdue(self, frames: float) -> Mask:
-        """Return which tracks were last seen more than so many frames ago."""
+        """Return which tracks were last seen more than `frames` frames ago."""
         late: Mask = self._clock.now - self._store.last_seen[: self._store.count] > frames + HALF_A_FRAME
         return late
 
@@ -242,11 +242,11 @@ class FairMOTTracker:
         if detections > MAX_BOXES or tracks * detections > _MOST_PAIRS:
             raise UserError(
                 f"Frame {self._frame} has {detections} detections for {tracks} tracks, and at most {MAX_BOXES} for as "
-                "many can be told apart; raise the confidence thresholds."
+                "many can be associated; raise the confidence thresholds."
             )
 
     def _usable(self, detections: Detections) -> _Seen:
-        """Return what the cascade can use of `detections`: sound boxes with a score above the least."""
+        """Return the usable part of `detections`: valid boxes with a score above the minimum."""
         tlbr, scores = detections.tlbr, detections.scores
         keep = scores > np.float32(self.settings.minimum_score)
         sound = np.count_nonzero(tlbr[:, 2:] > tlbr[:, :2]) == 2 * len(tlbr)
@@ -382,15 +382,15 @@ class FairMOTTracker:
             )
             self._store.confirmed[rows] = self._frame == 1
             if self.settings.reference_faults:
-                self._name(np.arange(rows.start, rows.stop))
+                self._assign_ids(np.arange(rows.start, rows.stop))
 
-    def _name(self, rows: IndexArray) -> None:
-        """Give the tracks in `rows` the next ids."""
+    def _assign_ids(self, rows: IndexArray) -> None:
+        """Assign the next ids to the tracks in `rows`."""
         self._store.ids[rows] = self._ids_given + 1 + np.arange(len(rows))
         self._ids_given += len(rows)
 
     def _settle(self, lost: Mask, gone: Mask) -> Array:
-        """Drop rows that are `gone` or duplicates, put the rest in order and give out ids.
+        """Drop rows that are `gone` or duplicates, sort the rest and assign ids.
 
         Args:
             lost: whether each track that was there before this frame is lost now; new tracks, in the rows after
@@ -413,12 +413,12 @@ class FairMOTTracker:
 
         rows = ((store.ids[:tracked] == 0) & store.confirmed[:tracked]).nonzero()[0]
         if len(rows):
-            self._name(rows)
+            self._assign_ids(rows)
         kept: Array = boxes.take(order[:tracked], axis=1)
         return kept
 
     def _drop_duplicates(self, group: npt.NDArray[np.int8], boxes: Array) -> None:
-        """Mark as gone one of each tracked and lost pair in one place: the one that lived shorter."""
+        """Mark as gone the younger one of each overlapping pair of a tracked and a lost track."""
         here, away = (group < _STILL_LOST).nonzero()[0], ((group >= _STILL_LOST) & (group < _GONE)).nonzero()[0]
         if not len(here) or not len(away):
             return
@@ -435,7 +435,7 @@ class FairMOTTracker:
         group[here[~lasting]] = _GONE
 
     def _report(self, boxes: Array) -> Tracks:
-        """Return the confirmed tracks that the output filter lets pass; `boxes` `(4, n)` are all that are not lost."""
+        """Return the confirmed tracks that pass the output filter; `boxes` `(4, n)` are those of all tracked ones."""
         store, settings = self._store, self.settings
         boxes[2:] -= boxes[:2]
         width, height = boxes[2:]

@@ -1,4 +1,4 @@
-"""The exchangeable parts of the cascade, each chosen by name in `TrackerSettings` once, before the first frame."""
+"""The exchangeable parts of the cascade, each selected by a setting in `TrackerSettings` before the first frame."""
 
 from __future__ import annotations
 

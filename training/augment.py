@@ -96,7 +96,7 @@ def _inverse(matrices: Tensor) -> Tensor:
 
 
 class Augmenter:
-    """Draws batches; the same seed and step give the same batch on the same device."""
+    """Draws batches; equal seeds and steps yield equal batches on one device."""
 
     def __init__(self, store: Store, size: tuple[int, int], settings: AugmentSettings, seed: int) -> None:
         self.store = store

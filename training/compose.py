@@ -75,8 +75,8 @@ class Composition:
         if settings.color_match:
             margin = sprite.shape[1]
             rows = slice(max(0, top), max(0, top + sprite.shape[0]))
-            place = self.canvas[rows, max(0, left - margin) : max(0, left + sprite.shape[1] + margin)]
-            sprite = matched(sprite, place, generator.uniform(0, settings.color_match))
+            around = self.canvas[rows, max(0, left - margin) : max(0, left + sprite.shape[1] + margin)]
+            sprite = matched(sprite, around, generator.uniform(0, settings.color_match))
         elif generator.random() < 0.5:  # match the brightness of the surroundings
             gain = np.clip(self._tone / max(float(sprite[..., :3].mean()), 1.0), 0.6, 1.5)
             sprite[..., :3] = np.clip(sprite[..., :3] * gain**0.5, 0, 255).astype(np.uint8)

@@ -34,7 +34,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process validates and writes."""
+        """True in the process that validates and writes."""
         return self.rank == 0
 
     def share(self, total: int) -> int:

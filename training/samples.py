@@ -173,7 +173,7 @@ def _label_fields(line: str, where: str) -> list[float]:
         0 <= value <= 1 + 2 * _OUTSIDE for value in numbers[4:]
     ):
         raise SourceError(
-            f"{where} must give center and size as parts of the image's width and height (0 to 1), not in pixels: "
+            f"{where} must have center and size as fractions of the image's width and height (0 to 1), not in pixels: "
             f'"{line.strip()[:80]}".'
         )
     return numbers

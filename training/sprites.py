@@ -144,7 +144,9 @@ def recolored(
     return np.dstack((color.astype(np.uint8), image[..., 3]))
 
 
-def matched(image: npt.NDArray[np.uint8], place: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.uint8]:
+def matched(
+    image: npt.NDArray[np.uint8], surroundings: npt.NDArray[np.float32], amount: float
+) -> npt.NDArray[np.uint8]:
     """Return a cut-out `(h, w, 4)` with colors moved toward those of its surroundings.
 
     Mean and standard deviation of each CIELAB channel (Reinhard et al., "Color Transfer between Images", 2001), the
@@ -152,14 +154,14 @@ def matched(image: npt.NDArray[np.uint8], place: npt.NDArray[np.float32], amount
 
     Args:
         image: the cut-out.
-        place: `(h, w, 3)` BGR in 0 to 255, the surroundings.
+        surroundings: `(h, w, 3)` BGR in 0 to 255.
         amount: fraction of the difference, 0 to 1.
     """
     opaque = image[..., 3] > 127
-    if not opaque.any() or not place.size:
+    if not opaque.any() or not surroundings.size:
         return image
     own = cv2.cvtColor(image[..., :3].astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
-    around = cv2.cvtColor(np.clip(place, 0, 255).astype(np.float32) / 255, cv2.COLOR_BGR2LAB).reshape(-1, 3)
+    around = cv2.cvtColor(np.clip(surroundings, 0, 255).astype(np.float32) / 255, cv2.COLOR_BGR2LAB).reshape(-1, 3)
     mean, spread = own[opaque].mean(0), own[opaque].std(0)
     ratio = np.clip(around.std(0) / np.maximum(spread, 1e-3), 0.6, 1.6)
     target = (own - mean) * ratio + around.mean(0)

@@ -1,4 +1,4 @@
-"""Architectures by name."""
+"""The registry of architectures by name."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Take root's rights away."""
+    """Drop root's privileges."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)

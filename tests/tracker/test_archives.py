@@ -185,7 +185,7 @@ def test_arrays_in_fortran_order_and_zip64(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_any_damage_is_a_sentence(tmp_path: Path, method: int) -> None:
-    """Changed and missing bytes anywhere: read, or refused with a sentence, and never much memory."""
+    """Changed and missing bytes anywhere: read, or refused with one line, and never much memory."""
     data = archive(tmp_path / "a.npz", method=method).read_bytes()
     generator = random.Random(1)
     refused: list[str] = []

@@ -1,4 +1,4 @@
-"""Streams of detections on disk: what is written is read again, and faults are named."""
+"""Detection files: written and read again, and errors that name what is invalid."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_repeated_rows_count_once(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         ({"timestamp": np.array([0, 1, np.inf, 2])}, "timestamp must hold one finite number"),
     ],
 )
-def test_faults_of_npz_files(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_invalid_npz_files(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = save(tmp_path / "a.npz", **changes)
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         read_detection_file(path)

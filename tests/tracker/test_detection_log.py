@@ -136,7 +136,7 @@ def test_any_end_of_the_file_can_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "facts",
+    "metadata",
     [
         b"",
         bytes(24),
@@ -145,9 +145,9 @@ def test_any_end_of_the_file_can_be_read(tmp_path: Path) -> None:
         np.array([25.0, -1, 1]).tobytes(),
     ],
 )
-def test_a_damaged_beginning(tmp_path: Path, facts: bytes) -> None:
-    (tmp_path / "a.npz").write_bytes(LOG_MAGIC + facts)
-    with pytest.raises(UserError, match="was begun and holds nothing yet"):
+def test_a_damaged_beginning(tmp_path: Path, metadata: bytes) -> None:
+    (tmp_path / "a.npz").write_bytes(LOG_MAGIC + metadata)
+    with pytest.raises(UserError, match="was begun and holds no frame"):
         read_detection_file(tmp_path / "a.npz")
 
 
@@ -185,9 +185,9 @@ def test_a_killed_run(tmp_path: Path) -> None:
         run.kill()
     stored = read_detection_file(path)
     assert len(stored) >= 200
-    said: list[str] = []
-    assert main([str(path), "-o", str(tmp_path / "a.txt")], said.append) == 0
-    assert f"a: {len(stored)} frames, 1 tracks" in said[0]
+    lines: list[str] = []
+    assert main([str(path), "-o", str(tmp_path / "a.txt")], lines.append) == 0
+    assert f"a: {len(stored)} frames, 1 tracks" in lines[0]
     with DetectionWriter(path, 25, (640, 480)) as writer:  # a new run replaces it
         writer.add(1, detections(1))
     assert_holds(read_detection_file(path), [1])

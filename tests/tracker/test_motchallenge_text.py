@@ -96,7 +96,7 @@ def test_detections(tmp_path: Path) -> None:
         ("2,1,1,1,1,1,1\n" + GOOD + "2,1,9,9,9,9,1\n", "line 3: identity 1 occurs twice in frame 2; leave one"),
     ],
 )
-def test_faults_are_named_by_line(tmp_path: Path, text: str, message: str) -> None:
+def test_errors_name_the_line(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)
     for read in (read_ground_truth, read_results):
         with pytest.raises(UserError, match=re.escape(f"{path}, {message}")):
@@ -137,7 +137,7 @@ def test_unreadable(tmp_path: Path) -> None:
 
 
 def test_numbers_that_only_python_reads(tmp_path: Path) -> None:
-    """What NumPy's parser refuses is read line by line."""
+    """Files that NumPy's parser refuses are read line by line."""
     assert read_results(write(tmp_path, GOOD + "2,1_0,10,20,30,40,1\n")).ids.tolist() == [1, 10]
 
 
@@ -162,7 +162,7 @@ def test_sequence_info(tmp_path: Path) -> None:
         ("[Sequence]\nseqLength=1.5\n", "seqLength must be a whole number, not 1.5."),
     ],
 )
-def test_faulty_sequence_info(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_sequence_info(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "seqinfo.ini"
     path.write_text(text)
     with pytest.raises(UserError, match=re.escape(message)):

@@ -1,4 +1,4 @@
-"""What decides equality with the reference beyond the golden sequences, on a few detections each.
+"""Equality with the reference beyond the golden sequences, on a few detections each.
 
 The answers written down are those of ifzhang/FairMOT and ifzhang/ByteTrack (`tutorials/fairmot`), run with NumPy 2 and
 lap 0.5.

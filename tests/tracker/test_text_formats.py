@@ -81,7 +81,7 @@ def trackeval_rows(path: Path) -> dict[int, np.ndarray]:
 
 
 def our_rows(boxes: Boxes) -> dict[int, np.ndarray]:
-    """Return the same of what our reader gives."""
+    """Return the same from our reader."""
     columns = [boxes.frames, boxes.ids, *boxes.tlwh.T, boxes.scores]
     columns += [] if boxes.class_ids is None else [boxes.class_ids]
     table = np.column_stack(columns).astype(float)
@@ -125,7 +125,7 @@ def test_files_that_trackeval_reads(tmp_path: Path, kind: str, whole: Callable[[
 @pytest.mark.parametrize("kind", TAILS)
 @pytest.mark.parametrize("change", REFUSED.values(), ids=REFUSED)
 def test_lines_that_nobody_reads(tmp_path: Path, kind: str, change: Change) -> None:
-    """Refused by TrackEval, too, when it reads the text or when it takes the numbers from it."""
+    """Refused by TrackEval, too, when it reads the text or when it converts the numbers."""
     path = tmp_path / "a.txt"
     path.write_text("\n".join(change(row + TAILS[kind]) for row in ROWS) + "\n")
     with pytest.raises(UserError) as caught:

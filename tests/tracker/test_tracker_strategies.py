@@ -24,7 +24,7 @@ from fairmot.tracker.presets import PRESETS, preset
 
 
 def boxes(seed: int, count: int, spread: float) -> np.ndarray:
-    """`(4, n)`, some in one place, some with a whole number of pixels."""
+    """`(4, n)`, some at the same position, some with a whole number of pixels."""
     random = np.random.default_rng(seed)
     corner = random.uniform(0, spread, (2, count))
     corner[:, ::3] = np.round(corner[:, ::3])

@@ -1,4 +1,4 @@
-"""Pasted people: soft edges, colors of the place, one person in several poses."""
+"""Pasted people: soft edges, colors of the surroundings, one person in several poses."""
 
 import cv2
 import numpy as np
@@ -42,15 +42,15 @@ def test_soft_edges_change_no_label():
 
 
 @pytest.mark.parametrize("amount", [0.0, 0.5, 1.0])
-def test_colors_move_towards_the_place(amount):
+def test_colors_move_toward_the_surroundings(amount):
     person = figure(2).image
     person[..., :3] = person[..., :3] // 4 + 20
-    place = np.random.default_rng(0).normal((150, 120, 100), 20, (80, 80, 3)).astype(np.float32)
+    surroundings = np.random.default_rng(0).normal((150, 120, 100), 20, (80, 80, 3)).astype(np.float32)
     opaque = person[..., 3] > 127
     before = person[opaque][:, :3].mean(0)
-    after = matched(person, place, amount)[opaque][:, :3].mean(0)
-    assert np.allclose(after, before + amount * (place.mean((0, 1)) - before), atol=12)
-    assert np.array_equal(matched(person, place, amount)[..., 3], person[..., 3])
+    after = matched(person, surroundings, amount)[opaque][:, :3].mean(0)
+    assert np.allclose(after, before + amount * (surroundings.mean((0, 1)) - before), atol=12)
+    assert np.array_equal(matched(person, surroundings, amount)[..., 3], person[..., 3])
 
 
 def test_poses_are_trimmed():

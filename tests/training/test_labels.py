@@ -1,4 +1,4 @@
-"""Labels and images of the user's own folders: what is read, and what is refused in one sentence."""
+"""Labels and images of the user's own folders: read, or refused with one line."""
 
 import cv2
 import numpy as np
@@ -64,7 +64,7 @@ def test_empty_label_file(tmp_path):
         ("0 1 0.5 0.5 0.2 -0.4", "not in pixels"),
     ],
 )
-def test_faulty_labels(tmp_path, line, message):
+def test_invalid_labels(tmp_path, line, message):
     path = tmp_path / "a.txt"
     path.write_text(f"0 7 0.5 0.5 0.2 0.4\n{line}\n")
     with pytest.raises(SourceError, match=message):
@@ -78,7 +78,7 @@ def test_labels_that_are_no_text(tmp_path):
             read_labels(path, 200, 100, PEOPLE)
 
 
-def test_a_fault_in_a_worker_names_the_file(tmp_path):
+def test_an_error_in_a_worker_names_the_file(tmp_path):
     write_folder(tmp_path, 2)
     (tmp_path / "mine" / "labels_with_ids" / "camera1_frame_1.txt").write_text("0 0.5\n")
     with pytest.raises(SourceError, match=r"Line 1 of .*camera1_frame_1.txt"):
@@ -201,7 +201,7 @@ def test_nothing_is_held_out(tmp_path, caplog):
 
 
 def number_anew(root, numbers):
-    """Give the labels of every image of the set `mine` these class numbers."""
+    """Set the class numbers of the labels of every image of the set `mine`."""
     for path in (root / "mine" / "labels_with_ids").iterdir():
         lines = zip(numbers, path.read_text().splitlines(), strict=True)
         path.write_text("\n".join(f"{number} {line.split(maxsplit=1)[1]}" for number, line in lines))
@@ -237,6 +237,6 @@ def test_people_come_first(tmp_path):
         ({"car": (2,)}, "The set scene shows people: add the class person"),
     ],
 )
-def test_faulty_classes(tmp_path, classes, message):
+def test_invalid_classes(tmp_path, classes, message):
     with pytest.raises(ConfigError, match=message):
         load_samples(tmp_path, TrainSettings(sets={"mine": 0.5, "scene": 0.5}, classes=classes))

@@ -41,7 +41,7 @@ def test_training_learns_to_detect(tmp_path):
 
 
 def equal(a, b):
-    """Whether two checkpoints are equal to the bit."""
+    """Return whether two checkpoints are equal to the bit."""
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
     if isinstance(a, dict):
@@ -181,7 +181,7 @@ def test_processes_share_images(own_data):
         ({"held_out": ("mine/camera3",)}, ConfigError, 'Did you mean "mine/camera'),
     ],
 )
-def test_faulty_sets(own_data, changes, error, message):
+def test_invalid_sets(own_data, changes, error, message):
     with pytest.raises(error, match=message):
         load_samples(own_data, TrainSettings(**({"sets": {"mine": 1.0}, "workers": 1} | changes)))
 
@@ -205,8 +205,8 @@ def test_command(own_data, recipe, tmp_path):
     speed = json.loads((tmp_path / "run" / "throughput.json").read_text())
     assert speed["constant_batch_images_per_second"] > 0
     assert (tmp_path / "run" / "log.png").exists()
-    for fault in (["--settings.sets", "{}"], ["--resume", str(tmp_path / "none.pth")]):
-        assert main([*command, *fault]) == 2
+    for invalid in (["--settings.sets", "{}"], ["--resume", str(tmp_path / "none.pth")]):
+        assert main([*command, *invalid]) == 2
 
 
 def test_two_classes_from_labels_to_the_model(own_data, recipe, tmp_path):
