@@ -223,7 +223,7 @@ def store_half(model: onnx.ModelProto) -> None:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write the model; the file appears whole or not at all.
+    """Write the model.
 
     Raises:
         OutputError: if the file cannot be written.

@@ -279,7 +279,7 @@ def _open(path: Path, how: int) -> io.FileIO:
 
 
 def _write_all(file: io.FileIO, data: bytes) -> None:
-    """Write everything; a file without a buffer may accept only a part, such as the last free bytes of a disk."""
+    """Write everything; a file without a buffer may take only a part, for example the last free bytes of a disk."""
     view = memoryview(data)
     while view:
         view = view[file.write(view) or 0 :]

@@ -382,9 +382,9 @@ class FairMOTTracker:
             )
             self._store.confirmed[rows] = self._frame == 1
             if self.settings.reference_faults:
-                self._assign_ids(np.arange(rows.start, rows.stop))
+                self._name(np.arange(rows.start, rows.stop))
 
-    def _assign_ids(self, rows: IndexArray) -> None:
+    def _name(self, rows: IndexArray) -> None:
         """Assign the next ids to the tracks in `rows`."""
         self._store.ids[rows] = self._ids_given + 1 + np.arange(len(rows))
         self._ids_given += len(rows)
@@ -413,7 +413,7 @@ class FairMOTTracker:
 
         rows = ((store.ids[:tracked] == 0) & store.confirmed[:tracked]).nonzero()[0]
         if len(rows):
-            self._assign_ids(rows)
+            self._name(rows)
         kept: Array = boxes.take(order[:tracked], axis=1)
         return kept
 

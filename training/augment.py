@@ -29,14 +29,14 @@ class AugmentSettings:
     """Ranges of the random changes.
 
     Attributes:
-        mosaic: share of images composed of four.
-        whole: share of tiles that show the whole image, as at inference.
-        height_range: a person of the image is scaled to a height in this range, log-uniform, px.
+        mosaic: share of pictures made of four.
+        whole: share of tiles that show the whole picture, as at inference.
+        height_range: a person of the picture is scaled to a height in this range, log-uniform, px.
         scale_range: limits of that scale.
-        cover: least scale of an image, as a fraction of the scale at which it fits its tile.
+        cover: a picture is not made smaller than this part of the size at which it fits its tile.
         rotation: largest rotation in radians.
         stretch: largest change of the aspect ratio, as a logarithm.
-        boxes: most boxes kept in one image.
+        boxes: most boxes kept in one picture.
         minimum_height: smaller boxes become ignore regions, px.
         visible: boxes cut further than this share become ignore regions.
         photometric: changes that leave boxes where they are.

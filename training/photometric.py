@@ -17,10 +17,10 @@ class PhotometricSettings:
     """Shares and ranges of the changes that leave boxes where they are.
 
     Attributes:
-        motion: share of images blurred along a line, people and background alike, as when the camera moves.
+        motion: share of pictures blurred along a line, people and background alike, as when the camera moves.
         motion_length: range of that line's length in pixels.
-        jpeg: share of images with JPEG artifacts.
-        jpeg_quality: range of its quality on libjpeg's scale, 1 to 100.
+        jpeg: share of pictures that lose what JPEG loses.
+        jpeg_quality: range of its quality, as libjpeg counts it: 1 to 100.
 
     Raises:
         ConfigError: if a value is out of its range.

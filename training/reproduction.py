@@ -133,7 +133,7 @@ def reproduce(data: Path, output: Path) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit code; user errors are printed as one line on stderr."""
+    """Run the command and return its exit code; what the user can mend becomes a sentence on standard error."""
     log_to_stderr(logging.INFO)
     parser = ArgumentParser(prog="fairmot reproduce", description=__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--data", type=Path, help="folder with train/*.tar and dev/")

@@ -6,7 +6,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,7 @@ from fairmot.training.step_clock import StepClock
 _SAVE_SECONDS = 60.0
 _LARGEST_GRADIENT = 10.0
 
-# Names in checkpoints of earlier versions.
-_RENAMED = {"colour_match": "color_match", "pictures": "images"}
+_RENAMED = {"pictures": "images"}  # counts in checkpoints of earlier versions
 
 Check = Callable[[nn.Module], dict[str, float]]
 
@@ -191,15 +190,14 @@ class Trainer:
         """
         try:
             state = torch.load(path, map_location=self.processes.device, weights_only=True)
-            recipe = _with_new_names(state["recipe"])
-            data = _with_new_names(state.get("data", self.data))  # the oldest checkpoints lack it
+            recipe, data = state["recipe"], state.get("data", self.data)  # older ones do not tell their data
         except UNREADABLE as error:
             raise ConfigError(f"Resume from the last.pth of a training run; {path} is none.") from error
         mine = self._recipe()
         for name, value in recipe.items():
             if value != mine.get(name):
                 raise ConfigError(f"{path} was trained with {name} {value}; resume it with the same settings.")
-        for name, count in data.items():
+        for name, count in ((_RENAMED.get(name, name), count) for name, count in data.items()):
             if count != self.data[name]:
                 raise ConfigError(
                     f"{path} was trained with {count} {name}, now there are {self.data[name]}; resume it with the same "
@@ -287,11 +285,3 @@ class Trainer:
         entry |= dict(zip(self.sums, means.tolist(), strict=True))
         self.sums = {}
         return entry | asdict(speed)
-
-
-def _with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings or counts of a checkpoint, and the settings within them, under their present names."""
-    return {
-        _RENAMED.get(name, name): _with_new_names(value) if isinstance(value, Mapping) else value
-        for name, value in values.items()
-    }

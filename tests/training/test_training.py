@@ -150,7 +150,7 @@ def test_each_class_has_its_heatmap():
     assert targets.cells.tolist() == [[0, 10, 8], [0, 10, 18]]
 
 
-def test_every_class_is_learnt():
+def test_every_class_is_learned():
     loss = FairMOTLoss(4, torch.tensor([[0, 3]]))
     targets = make_targets(batch_of([[20, 20, 44, 60]], [Kind.PERSON], classes=[1]), 2)
     outputs = {"hm": torch.zeros(1, 2, 24, 32, requires_grad=True), "wh": torch.zeros(1, 4, 24, 32)}
