@@ -1,10 +1,10 @@
 """Compare a TensorRT plan with its model in float32: `fairmot verify MODEL.onnx --engine PLAN --frame IMAGE`.
 
-Both process the same normalized images: the frame and shifted and mirrored copies of it. The reference is ONNX Runtime,
-or PyTorch if a checkpoint is given. A plan is accepted if every output's relative error, ||out - ref|| / ||ref||, is at
+Both get the same normalised images: the frame and shifted and mirrored copies of it. The reference is ONNX Runtime, or
+PyTorch if a checkpoint is given. A plan is accepted if every output's relative error, ||out - ref|| / ||ref||, is at
 most 1e-4 in float32 and 5e-3 in half precision, all detections match, embeddings have a cosine of at least 0.999, and
-the outputs of its batch sizes are as close to each other. Build with `--batch 1,8` to see how batches differ.
-Heatmap cells where rounding decides which of two neighbors is the peak are left out and counted.
+the outputs of its batch sizes are as near to each other. Build with `--batch 1,8` to see how batches differ.
+Where rounding decides which of neighbouring cells is a peak of the heatmap, these cells are left out and counted.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _BATCHES = (1, 8)
 _BORDER = 0.01
 
 Reference = Callable[[FloatArray], tuple[HeadOutputs, "FloatArray | None"]]
-"""A function of images `(n, 3, h, w)` to the outputs and the heatmap before peak suppression (None for raw heads)."""
+"""Maps images `(n, 3, h, w)` to the outputs, and to the heatmap before peaks were kept alone (None for raw heads)."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,17 +60,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def verify_engine(options: argparse.Namespace) -> bool:
-    """Compare a plan with its model by the options, print the comparison and return whether the plan is accepted.
+    """Do what the command line asks for, print the comparison and return whether the plan is accepted.
 
     Raises:
-        UserError: if an option or a file is invalid, or the GPU cannot be used.
+        UserError: if an option, a file or the GPU is at fault.
     """
     if not 0 <= options.threshold < 1:
         raise ConfigError(f"--threshold must be at least 0 and below 1, not {options.threshold}.")
     model, plan = ModelInfo.read(options.model), Plan.read(options.engine)
     choose_backend("tensorrt", BACKENDS)
     from fairmot.engine.cuda.gpu import Gpu
-    from fairmot.engine.trt.cache import file_sha256  # these need Linux and the GPU packages
+    from fairmot.engine.trt.cache import file_sha256  # these need Linux and the packages of a GPU
     from fairmot.engine.trt.network import TensorRTNetwork
 
     if plan.model_sha256 != file_sha256(model.path):
@@ -122,16 +122,16 @@ def judge(
     first: tuple[int, HeadOutputs] | None = None
     _require_finite(expected, heat)
     for batch, found in results:
-        non_finite = not_finite(found)
-        if non_finite:
-            print(f"batch {batch}: not finite in {', '.join(non_finite)}")
+        strange = not_finite(found)
+        if strange:
+            print(f"batch {batch}: not finite in {', '.join(strange)}")
             good = False
             continue
         tied = tied_peaks(found.heatmap, expected.heatmap, heat, tolerance)
         outputs = compare_outputs(found, expected, tied)
         detections = compare_detections(found, expected, tied, model.stride, model.raw_heads, threshold)
         if not any(each.expected or each.tied for each in detections):
-            raise SourceError(f"No detection in the frame scores above {threshold:g}: give an image with people.")
+            raise SourceError(f"Nobody in the frame scores above {threshold:g}: give an image with people.")
         print(f"batch {batch}, {len(found.heatmap)} images:")
         good &= _report(outputs, detections, tolerance, threshold)
         if first is None:
@@ -151,11 +151,11 @@ def not_finite(heads: HeadOutputs) -> list[str]:
 
 
 def _require_finite(expected: HeadOutputs, heat: FloatArray | None) -> None:
-    """Raise `ModelError` unless a reference is finite; its heatmap is checked before peak suppression."""
-    non_finite = not_finite(expected if heat is None else expected._replace(heatmap=heat))
-    if non_finite:
+    """Raise `ModelError` unless a reference is finite; its heatmap is looked at before peaks alone were kept."""
+    strange = not_finite(expected if heat is None else expected._replace(heatmap=heat))
+    if strange:
         raise ModelError(
-            f"The outputs {', '.join(non_finite)} of the model itself are not finite: export another checkpoint with "
+            f"The outputs {', '.join(strange)} of the model itself are not finite: export another checkpoint with "
             "`fairmot export`."
         )
 
@@ -224,7 +224,7 @@ def torch_reference(checkpoint: Path, model: ModelInfo) -> Reference:
 
 
 def _in_parts(images: FloatArray, reference: Reference) -> tuple[HeadOutputs, FloatArray | None]:
-    """Run the reference image by image, which needs the least memory."""
+    """Run the reference image by image, which takes the least memory."""
     results = [reference(images[number : number + 1]) for number in range(len(images))]
     heads = _joined_heads([heads for heads, _ in results])
     return heads, _joined([heat for _, heat in results])
@@ -236,7 +236,7 @@ def _joined(parts: Sequence[FloatArray | None]) -> FloatArray | None:
 
 
 def _run(network: TensorRTNetwork, images: FloatArray, batch: int) -> HeadOutputs:
-    """Run a plan on all images, `batch` at a time; the last batch may be filled up with images of the one before."""
+    """Run a plan on all images, `batch` at a time; the last time some of the images may be old ones."""
     import torch
 
     parts: list[HeadOutputs] = []

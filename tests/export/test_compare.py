@@ -186,7 +186,7 @@ def test_batch_sizes_must_agree_with_each_other(
 def test_a_frame_without_people_proves_nothing(model: ModelInfo, outputs: tuple[HeadOutputs, np.ndarray]) -> None:
     heads, heat = outputs
     empty = heads._replace(heatmap=heads.heatmap * np.float32(0.1))
-    with pytest.raises(SourceError, match=r"No detection in the frame scores above 0\.4: give an image with people\."):
+    with pytest.raises(SourceError, match=r"Nobody in the frame scores above 0\.4: give an image with people\."):
         judge([(1, empty)], empty, heat, model, 5e-3, 0.4)
 
 

@@ -184,7 +184,7 @@ def test_no_reference_with_nan_judges(head: str, model: ModelInfo) -> None:
         judge([(1, heads())], expected, heat, model, 5e-3, 0.4)
 
 
-def test_empty_is_nothing_to_compare(model: ModelInfo) -> None:
-    empty = heads()._replace(heatmap=np.zeros((1, 1, 8, 8), np.float32))
-    with pytest.raises(SourceError, match="No detection"):
-        judge([(1, empty)], empty, empty.heatmap, model, 5e-3, 0.4)
+def test_nobody_is_nothing_to_compare(model: ModelInfo) -> None:
+    nobody = heads()._replace(heatmap=np.zeros((1, 1, 8, 8), np.float32))
+    with pytest.raises(SourceError, match="Nobody"):
+        judge([(1, nobody)], nobody, nobody.heatmap, model, 5e-3, 0.4)
