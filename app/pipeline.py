@@ -10,8 +10,8 @@ from fairmot.core import Detections, Frame, StageClock, Tracks
 from fairmot.core.records import ByteArray
 from fairmot.engine import Engine
 from fairmot.tracker import FairMOTTracker
-from fairmot.tracker.detection_file import StreamWriter
-from fairmot.tracker.gmc.flow import CameraMotion
+from fairmot.tracker.detection_file import DetectionWriter
+from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.video import Sink, Source
 
 
@@ -22,8 +22,8 @@ def track_frames(
     sinks: Sequence[Sink],
     *,
     clock: StageClock,
-    gmc: CameraMotion | None = None,
-    writer: StreamWriter | None = None,
+    gmc: OpticalFlowGMC | None = None,
+    writer: DetectionWriter | None = None,
     report: Callable[[Frame, Tracks], object] = lambda frame, tracks: None,
 ) -> bool:
     """Track the people of a source until it ends, is closed by another thread, or a sink asks to stop.

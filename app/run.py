@@ -22,13 +22,13 @@ from fairmot.cli.commands.associate import write_results
 from fairmot.cli.signals import StopSignals
 from fairmot.core import Frame, OutputError, SourceError, StageClock, Tracks
 from fairmot.core.faults import explained, traceback_of
+from fairmot.core.motchallenge import read_results
 from fairmot.core.text import without_secrets
 from fairmot.engine import Engine
 from fairmot.tracker import FairMOTTracker
-from fairmot.tracker.detection_file import StreamWriter
-from fairmot.tracker.gmc.flow import CameraMotion
+from fairmot.tracker.detection_file import DetectionWriter
+from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.tracker.interpolation import interpolate
-from fairmot.tracker.motchallenge import read_results
 from fairmot.video import JSONLSink, MOTSink, Sink, Source, VideoSink, WindowSink
 
 _SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
@@ -148,7 +148,7 @@ class Run:
         sinks = self._open_sinks(stack, rate)
         writer = None
         if folder.detections is not None:
-            writer = stack.enter_context(StreamWriter(folder.detections, rate, source.size))
+            writer = stack.enter_context(DetectionWriter(folder.detections, rate, source.size))
         progress = stack.enter_context(self._terminal.progress(source.name, source.frame_count))
 
         def count(frame: Frame, tracks: Tracks) -> None:
@@ -161,7 +161,7 @@ class Run:
             FairMOTTracker(rate, options.tracker),
             sinks,
             clock=self._clock,
-            gmc=CameraMotion() if options.camera_motion else None,
+            gmc=OpticalFlowGMC() if options.camera_motion else None,
             writer=writer,
             report=count,
         )

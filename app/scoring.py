@@ -16,8 +16,8 @@ from fairmot.app.json_files import write_json
 from fairmot.app.options import Options
 from fairmot.app.run_folder import SCORES, RunFolder
 from fairmot.core import SourceError, UserError
+from fairmot.core.motchallenge import Boxes, read_ground_truth, read_results
 from fairmot.core.sequence_info import read_sequence_info
-from fairmot.tracker.motchallenge import Boxes, read_ground_truth, read_results
 from fairmot.video import Source
 
 if TYPE_CHECKING:  # takes a second to load, which runs that are not scored need not spend

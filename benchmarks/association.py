@@ -1,9 +1,9 @@
 """Milliseconds per frame of the association, beside what a user would take instead, as Markdown, on one thread.
 
     pip install trackers                          # the peers; not needed by the project
-    python -m benchmarks.association [FOLDER]     # FOLDER: streams with embeddings, MOT17-XX.npz
+    python -m benchmarks.association [FOLDER]     # FOLDER: detection files with embeddings, MOT17-XX.npz
 
-Every tracker gets the same detections of each frame, one tracker after the other in one process: real streams, and
+Every tracker gets the same detections of each frame, one tracker after the other in one process: real ones, and
 crowds of people who keep their identity, walk, and are all seen in every frame. Peers from PyPI's `trackers` associate
 by boxes; `plain loop` is FairMOT with embeddings as it is usually written (`benchmarks/plain_fairmot.py`).
 """
@@ -31,7 +31,7 @@ import numpy as np
 from benchmarks.plain_fairmot import PlainFairMOT
 from fairmot.core.records import Detections
 from fairmot.tracker import FairMOTTracker
-from fairmot.tracker.detection_file import DetectionStream, find_streams, read_stream
+from fairmot.tracker.detection_file import DetectionFile, find_detection_files, read_detection_file
 from fairmot.tracker.presets import PRESETS
 
 CROWDS = (100, 200, 500, 1000)
@@ -74,7 +74,7 @@ def from_package(name: str) -> Callable[[float], Update]:
     return make
 
 
-def crowd(people: int, frames: int = 100) -> DetectionStream:
+def crowd(people: int, frames: int = 100) -> DetectionFile:
     """Return people on a loose grid who walk a little, each with an embedding of 128 numbers that stays near itself."""
     random = np.random.default_rng(people)
     columns = int(np.ceil(np.sqrt(2 * people)))
@@ -93,15 +93,15 @@ def crowd(people: int, frames: int = 100) -> DetectionStream:
             np.zeros(people, np.int64),
             embeddings.astype(np.float32)[order],
         )
-    return DetectionStream(f"{people} people", np.arange(1, frames + 1), found, 30.0)
+    return DetectionFile(f"{people} people", np.arange(1, frames + 1), found, 30.0)
 
 
-def measure(stream: DetectionStream, make: Callable[[float], Update]) -> tuple[float, float, float]:
+def measure(stored: DetectionFile, make: Callable[[float], Update]) -> tuple[float, float, float]:
     """Return the median and the 95th percentile of milliseconds per frame, and the mean number of tracks reported."""
-    update = make(stream.frame_rate or 30.0)
+    update = make(stored.frame_rate or 30.0)
     seconds, counts = [], []
     gc.collect()
-    for _, found in stream:
+    for _, found in stored:
         start = time.perf_counter()
         counts.append(update(found))
         seconds.append(time.perf_counter() - start)
@@ -117,8 +117,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?")
     folder = parser.parse_args().folder
-    streams = [read_stream(path) for path in find_streams(folder)] if folder else []
-    streams += [crowd(people) for people in CROWDS]
+    files = [read_detection_file(path) for path in find_detection_files(folder)] if folder else []
+    files += [crowd(people) for people in CROWDS]
     makers = {
         "ours, fairmot, embeddings": ours("fairmot"),
         "ours, default, embeddings": ours("default"),
@@ -135,9 +135,9 @@ def main() -> None:
         f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}, one thread; ms per frame,"
     )
     print("median / 95th percentile (mean number of tracks reported)\n")
-    print(f"| | {' | '.join(stream.name for stream in streams)} |\n{'|---' * (len(streams) + 1)}|")
+    print(f"| | {' | '.join(stored.name for stored in files)} |\n{'|---' * (len(files) + 1)}|")
     for name, make in makers.items():
-        cells = ("{:.2f} / {:.2f} ({:.1f})".format(*measure(stream, make)) for stream in streams)
+        cells = ("{:.2f} / {:.2f} ({:.1f})".format(*measure(stored, make)) for stored in files)
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

@@ -2,8 +2,9 @@
 
     python -m benchmarks.association_scores MOT17.zip [ASSOC]
 
-MOT17.zip holds `train/MOT17-XX-SDP/{det/det.txt,gt/gt.txt,seqinfo.ini}`; ASSOC is a folder of streams with embeddings
-(`MOT17-XX.npz`). Each line keeps what the lines above it changed. Constants were chosen on sequences 05, 09 and 13.
+MOT17.zip holds `train/MOT17-XX-SDP/{det/det.txt,gt/gt.txt,seqinfo.ini}`; ASSOC is a folder of detection files
+with embeddings (`MOT17-XX.npz`). Each line keeps what the lines above it changed. Constants were chosen on sequences
+05, 09 and 13.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from fairmot.cli.commands.associate import track
+from fairmot.core.motchallenge import read_ground_truth
 from fairmot.tracker import FairMOTTracker, TrackerSettings
-from fairmot.tracker.detection_file import DetectionStream, find_streams, read_stream
+from fairmot.tracker.detection_file import DetectionFile, find_detection_files, read_detection_file
 from fairmot.tracker.evaluation import Scores, score
 from fairmot.tracker.interpolation import interpolate
-from fairmot.tracker.motchallenge import read_ground_truth
 from fairmot.tracker.presets import PRESETS
 
 CHOSEN_ON = ("05", "09", "13")
@@ -39,7 +40,7 @@ BOXES = [
     ("+ overlap times overlap of the heights, margin 0.1", {"overlap": "height_iou", "box_margin": 0.1}),
     ("+ score fusion", {"score_fusion": True}),
     ("+ unconfirmed tracks are predicted", {"predict_unconfirmed": True}),
-    ("+ camera drift", {"follow_camera": True}),
+    ("+ GMC from detections", {"follow_camera": True}),
 ]
 APPEARANCE = [
     ("+ overlap in the appearance cost", {"appearance_cost": "overlap", "motion_weight": 0.4, "appearance_limit": 0.6}),
@@ -51,17 +52,18 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mot17", type=Path)
-    parser.add_argument("streams", type=Path, nargs="?")
+    parser.add_argument("embedded", metavar="ASSOC", type=Path, nargs="?")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(arguments.mot17) as archive:
             archive.extractall(folder, [name for name in archive.namelist() if name.startswith("train/")])
         train = Path(folder) / "train"
         truth = {number_of(path.name): read_ground_truth(path / "gt" / "gt.txt") for path in sorted(train.iterdir())}
-        report("Boxes alone, SDP", [read_stream(path) for path in find_streams(train)], truth, motion_lines())
-        if arguments.streams:
-            streams = [read_stream(path) for path in find_streams(arguments.streams)]
-            report("Synthetic embeddings", streams, truth, embedding_lines())
+        files = [read_detection_file(path) for path in find_detection_files(train)]
+        report("Boxes alone, SDP", files, truth, motion_lines())
+        if arguments.embedded:
+            files = [read_detection_file(path) for path in find_detection_files(arguments.embedded)]
+            report("Synthetic embeddings", files, truth, embedding_lines())
 
 
 def number_of(name: str) -> str:
@@ -95,11 +97,11 @@ def grown(settings: TrackerSettings, changes: list[tuple[str, dict[str, Any]]]) 
 
 
 def report(
-    title: str, streams: list[DetectionStream], truth: dict[str, Any], lines: list[tuple[str, TrackerSettings]]
+    title: str, files: list[DetectionFile], truth: dict[str, Any], lines: list[tuple[str, TrackerSettings]]
 ) -> None:
     """Print one table."""
     groups = {"05, 09, 13 (chosen on)": CHOSEN_ON}
-    others = tuple(number_of(stream.name) for stream in streams if number_of(stream.name) not in CHOSEN_ON)
+    others = tuple(number_of(stored.name) for stored in files if number_of(stored.name) not in CHOSEN_ON)
     if others:
         groups[f"{', '.join(others)} (only reported)"] = others
         groups["all"] = (*CHOSEN_ON, *others)
@@ -109,15 +111,15 @@ def report(
     for name, settings in [*lines, ("+ interpolation (afterwards)", lines[-1][1])]:
         scores: dict[str, Scores] = {}
         seconds = []
-        for stream in streams:
-            assert stream.frame_rate is not None
+        for stored in files:
+            assert stored.frame_rate is not None
             start = time.perf_counter()
-            boxes = track(stream, FairMOTTracker(stream.frame_rate, settings))
-            seconds.append((time.perf_counter() - start) / len(stream))
+            boxes = track(stored, FairMOTTracker(stored.frame_rate, settings))
+            seconds.append((time.perf_counter() - start) / len(stored))
             if "interpolation" in name:
                 boxes = interpolate(boxes)
-            number = number_of(stream.name)
-            scores[number] = score(truth[number], boxes, range(1, len(stream) + 1))
+            number = number_of(stored.name)
+            scores[number] = score(truth[number], boxes, range(1, len(stored) + 1))
         cells = [row(Scores.combined(scores[number] for number in numbers)) for numbers in groups.values()]
         print(f"| {name} | {' | '.join(cells)} | {1000 * float(np.mean(seconds)):.2f} |", flush=True)
 

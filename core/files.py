@@ -115,6 +115,8 @@ def check_writable(path: Path) -> None:
     Raises:
         OutputError: if it cannot.
     """
+    if _is_device(path):
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():

@@ -1,4 +1,4 @@
-"""Strict loading of FairMOT checkpoints: every key must fit, or the error names the ones that do not."""
+"""Strict loading of FairMOT checkpoints: every key must match, else the error names those that do not."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ _PARALLEL = "module."  # put before every key by torch's DataParallel
 _CLASSIFIER = "base.fc."  # ImageNet classifier of the backbone, present in official files, never used
 _NAMED = 6  # keys that an error lists by name
 _SHOWN = 200  # characters of each
-
-
-_MOST_CHANNELS = 10_000  # of a head; no file decides how much memory the network takes
+_MOST_CHANNELS = 10_000  # of a head, so that no file decides how much memory the network takes
 
 
 def _read(path: Path) -> Any:
@@ -33,18 +31,18 @@ def _read(path: Path) -> Any:
         raise ModelError(f"There is no checkpoint {path}.")
     try:
         with path.open("rb") as file:
-            is_archive = file.read(2) == b"PK"  # as torch tells its two formats apart
+            is_archive = file.read(2) == b"PK"  # as torch distinguishes its two formats
         if is_archive:
             _check_unpacked(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on bytes that are no pickle the safe loader raises whatever it stumbles over
+    except Exception as error:  # on bytes that are no pickle the safe loader raises anything
         raise ModelError(
             f"{path} is not a checkpoint that torch can load safely: save it again as a state dict."
         ) from error
 
 
 def _check_unpacked(path: Path) -> None:
-    """Raise `ValueError` if an archive becomes larger when it is unpacked: torch packs nothing, bombs do."""
+    """Raise `ValueError` if an archive grows when it is unpacked: torch does not compress, zip bombs do."""
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > path.stat().st_size:
@@ -52,10 +50,10 @@ def _check_unpacked(path: Path) -> None:
 
 
 def read_class_names(path: Path) -> list[str]:
-    """Return the classes' names that training wrote into a checkpoint; none for other checkpoints.
+    """Return the class names that training wrote into a checkpoint; an empty list for other checkpoints.
 
     Raises:
-        ModelError: if the file is missing or unreadable, or the names are none.
+        ModelError: if the file is missing or unreadable, or the names are invalid.
     """
     content = _read(path)
     names = content.get("class_names", []) if isinstance(content, Mapping) else []
@@ -68,7 +66,7 @@ def read_class_names(path: Path) -> list[str]:
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read the weights of a checkpoint: `{epoch, state_dict, ...}` or a bare state dict.
 
-    A `module.` prefix of every key is taken off and the unused classifier `base.fc.*` is dropped.
+    A `module.` prefix of every key is removed and the unused classifier `base.fc.*` is dropped.
     The file is loaded with `weights_only=True`, so nothing in it is executed.
 
     Raises:
@@ -89,7 +87,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value is a tensor of real numbers in the ordinary layout, in memory."""
+    """Return whether a value is a dense tensor of real numbers in memory."""
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided
@@ -99,7 +97,7 @@ def _is_plain(value: object) -> bool:
 
 
 def head_sizes(weights: Mapping[str, Tensor]) -> HeadSizes:
-    """Read the sizes of the heads off the shapes of their weights.
+    """Derive the sizes of the heads from the shapes of their weights.
 
     Raises:
         ModelError: if a head is missing or boxes are not given by four distances.
@@ -161,7 +159,7 @@ def load_network(path: Path, architecture: str | None = None) -> tuple[str, Netw
 
     Args:
         path: the checkpoint.
-        architecture: a name in `ARCHITECTURES`; None means recognise it by keys and shapes.
+        architecture: a name in `ARCHITECTURES`; None means recognize it by keys and shapes.
 
     Returns:
         The architecture's name and the network in evaluation mode.

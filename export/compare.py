@@ -1,4 +1,4 @@
-"""How far the outputs of a network are from a reference: per output, and for the detections read off them."""
+"""Comparison of a network with a reference: of its outputs, and of the detections decoded from them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy.typing as npt
 from fairmot.core.records import Detections, FloatArray
 from fairmot.engine.decode import HeadOutputs, decode
 
-_NEAR = 1.0  # cells by which the edges of boxes may differ that count as the same
+_NEAR = 1.0  # cells by which the edges of matching boxes may differ
 
 
 @dataclass(frozen=True)
 class OutputDifference:
-    """How far one output is from the reference.
+    """The difference of one output from the reference.
 
     Attributes:
         name: of the output.
-        relative: length of the difference over the length of the reference, both as one vector.
+        relative: norm of the difference over the norm of the reference.
         maximum: largest difference of any element.
         ties: heatmap cells left out, see `tied_peaks`.
     """
@@ -37,17 +37,17 @@ class OutputDifference:
 
 @dataclass(frozen=True)
 class DetectionDifference:
-    """How the detections of one image differ from the reference's.
+    """The difference of the detections of one image from the reference's.
 
     Attributes:
         expected: number in the reference, without the tied ones.
         found: number found, without the tied ones.
-        matched: pairs of the two whose boxes lie within a cell of each other.
-        edge: largest distance of an edge in a pair, in pixels of the network's input.
+        matched: pairs of the two whose boxes differ by less than a cell.
+        edge: largest difference of an edge in a pair, in pixels of the network's input.
         score: largest difference of the scores in a pair.
         cosines: of the embeddings in each pair; empty for a model without.
         unmatched: scores of those without a partner on the other side.
-        tied: scores of those left out because rounding decided on which side they are, see `tied_peaks`.
+        tied: scores of those left out because rounding decided which of the two has them, see `tied_peaks`.
     """
 
     expected: int
@@ -75,17 +75,16 @@ class DetectionDifference:
 def tied_peaks(
     results: FloatArray, reference: FloatArray, heat: FloatArray | None, tolerance: float
 ) -> npt.NDArray[np.bool_]:
-    """Return the cells that are peaks in one of two heatmaps only because rounding decided so.
+    """Return the cells that are peaks in only one of two heatmaps because of rounding.
 
-    Each heatmap is within a tolerance of what it should be, so two neighbours that should differ by less may both be
-    the peak, or either.
+    Each heatmap is within a tolerance of the exact values, so of two neighbors that differ by less, either or both may
+    be the peak.
 
     Args:
-        results: heatmap `(n, classes, rows, columns)` of the network to judge, 0 where a cell is not a peak.
-        reference: what it is compared with, likewise.
-        heat: what both should be before the suppression of what is not a peak; None for raw heads, which suppress
-            nothing and have no ties.
-        tolerance: by less than it a tied cell is below the greatest of its 3x3 neighbourhood, or above all the others.
+        results: heatmap `(n, classes, rows, columns)` of the network under test, 0 where a cell is not a peak.
+        reference: the expected heatmap, likewise.
+        heat: the expected heatmap before peak suppression; None for raw heads, which suppress nothing and have no ties.
+        tolerance: a tied cell is less than this below the maximum of its 3x3 neighborhood, or above all other cells.
     """
     if heat is None:
         return np.zeros(reference.shape, np.bool_)
@@ -99,8 +98,8 @@ def compare_outputs(
     """Compare every output.
 
     Args:
-        results: of the network to judge.
-        reference: what they should be.
+        results: of the network under test.
+        reference: the expected outputs.
         tied: cells of the heatmap to leave out, see `tied_peaks`.
     """
     differences = []
@@ -118,7 +117,7 @@ def compare_outputs(
 
 
 def _nearly_peaks(heat: FloatArray, tolerance: float) -> npt.NDArray[np.bool_]:
-    """Return where a value is less than `tolerance` below its 3x3 maximum, or above all that surrounds it by less."""
+    """Return where a value is within `tolerance` of the maximum of the eight cells around it."""
     padded = np.pad(heat, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
     rows, columns = heat.shape[2:]
     around = np.full_like(heat, -np.inf)
@@ -141,8 +140,8 @@ def compare_detections(
     """Decode both and compare the detections of each image box by box.
 
     Args:
-        results: of the network to judge.
-        reference: what they should be.
+        results: of the network under test.
+        reference: the expected outputs.
         tied: cells of the heatmap whose detections are left out, see `tied_peaks`.
         stride: input pixels per cell.
         raw_heads: see `fairmot.engine.decode.decode`.
@@ -159,7 +158,7 @@ def compare_detections(
 
 
 def _compare(wanted: Detections, found: Detections, tied: FloatArray, stride: int) -> DetectionDifference:
-    """Pair detections of one class that are each other's nearest, and measure the pairs."""
+    """Pair mutually nearest detections of one class, and compare the pairs."""
     apart = np.abs(wanted.tlbr[:, None].astype(np.float64) - found.tlbr[None]).max(axis=2, initial=0)
     apart[wanted.class_ids[:, None] != found.class_ids[None]] = np.inf
     rows = columns = np.zeros(0, np.int64)

@@ -1,7 +1,7 @@
-"""Checks that a network computes with finite numbers, before anything is made of it.
+"""Checks that weights and raw heads of a network are finite, before it is exported.
 
-A network with a NaN exports without a complaint: its heatmap is NaN before peaks are kept and 0 afterwards, in PyTorch
-and in ONNX Runtime alike, so both agree that there is nobody.
+A network with a NaN would export without an error: its heatmap is NaN before peak suppression and 0 afterwards, in
+PyTorch and in ONNX Runtime alike, so that both agree on no detections.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def require_finite_weights(network: Network, path: Path) -> None:
 
 
 def require_finite_heads(network: Network, images: Tensor, path: Path) -> Mapping[str, Tensor]:
-    """Run a network and check its raw heads, before sigmoid and peak suppression hide what is not finite.
+    """Run a network and check its raw heads, before sigmoid and peak suppression hide non-finite values.
 
     Args:
         network: in evaluation mode.
-        images: `(n, 3, h, w)` float32, normalised.
+        images: `(n, 3, h, w)` float32, normalized.
         path: the checkpoint or model, for the message.
 
     Returns:
@@ -67,14 +67,14 @@ def require_finite_heads(network: Network, images: Tensor, path: Path) -> Mappin
             layer = _first_layer(network, images)
             raise ModelError(
                 f'{path}: the head "{name}" is not finite on the verification image'
-                f"{f', from the layer {one_line(layer)} on' if layer else ''}: the model can find nobody, train it "
+                f"{f', from the layer {one_line(layer)} on' if layer else ''}: the model detects nobody, train it "
                 "again or give an earlier checkpoint."
             )
     return heads
 
 
 def _first_layer(network: nn.Module, images: Tensor) -> str:
-    """Return the name of the first layer whose output is not finite, "" if it is none of the modules."""
+    """Return the name of the first layer whose output is not finite, "" if there is none."""
     found: list[str] = []
 
     def watch(name: str) -> object:

@@ -1,4 +1,4 @@
-"""The network as one ONNX file: finished outputs, folded BatchNorm, metadata, half-precision storage."""
+"""Conversion of a network to one ONNX file: decoded outputs, folded BatchNorm, metadata, half-precision storage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from fairmot.core.errors import ModelError, OutputError
+from fairmot.core.errors import ModelError
+from fairmot.core.files import write_whole
 from fairmot.export.networks import SIZE_MULTIPLE, STRIDE, Network
 from fairmot.export.networks.deform_conv import DeformConv2d
 
@@ -28,12 +29,12 @@ _HALF_STORAGE_MINIMUM = 64  # smaller tensors (biases, scalars) stay float32
 
 
 class ExportedNetwork(nn.Module):
-    """The network with the steps that belong inside the ONNX graph.
+    """The network with the post-processing inside the ONNX graph.
 
     The heatmap passes the sigmoid and keeps only cells that equal their 3x3 maximum (CenterNet,
     "Objects as Points", section 4; one tensor is pooled and compared, so that ties stay ties). The
-    embedding is divided by its length over the channels (FairMOT, section 3.3). With `raw`, heads
-    come out as they are.
+    embedding is divided by its length over the channels (FairMOT, section 3.3). With `raw`, the
+    heads are returned unchanged.
     """
 
     def __init__(self, network: Network, raw: bool = False) -> None:
@@ -111,14 +112,14 @@ def to_onnx(
         architecture: its name, for the metadata.
         size: default input `(width, height)` in pixels, for the metadata.
         class_names: one name per heatmap channel.
-        raw: leave out sigmoid, peak suppression and embedding normalisation.
+        raw: leave out sigmoid, peak suppression and embedding normalization.
         half_storage: store weights as float16, cast to float32 when the file is loaded.
 
     Returns:
         The checked model with the metadata that `engine` reads.
     """
     module = ExportedNetwork(fold_batch_norm(network), raw)
-    # Any valid size does for tracing; unequal sides so that height and width cannot be taken for one another.
+    # Any valid size will do for tracing; unequal sides, so that height and width cannot be confused.
     example = torch.zeros(2, 3, 2 * SIZE_MULTIPLE, 3 * SIZE_MULTIPLE)
     rows, columns = torch.export.Dim("h32", min=1), torch.export.Dim("w32", min=1)
     shapes = {"images": {0: torch.export.Dim("n"), 2: SIZE_MULTIPLE * rows, 3: SIZE_MULTIPLE * columns}}
@@ -181,7 +182,7 @@ def round_to_half(network: Network) -> Network:
 
 
 def _name_dimensions(model: onnx.ModelProto) -> None:
-    """Give the dynamic dimensions readable names."""
+    """Name the dynamic dimensions readably."""
     for value, names in [(model.graph.input[0], ("batch", "", "height", "width"))] + [
         (output, ("batch", "", "rows", "columns")) for output in model.graph.output
     ]:
@@ -227,7 +228,4 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     Raises:
         OutputError: if the file cannot be written.
     """
-    try:
-        onnx.save(model, path)
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror}.") from error
+    write_whole(path, model.SerializeToString())

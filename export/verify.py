@@ -24,8 +24,8 @@ TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class OutputError:
-    """How far one output is from the reference, relative to `max(1, |reference|)`.
+class OutputDeviation:
+    """The deviation of one output from the reference, relative to `max(1, |reference|)`.
 
     Attributes:
         name: of the output.
@@ -61,11 +61,11 @@ def check_network(network: Network, image: ByteArray, size: tuple[int, int], pat
     require_finite_heads(network, torch.from_numpy(planes), path)
 
 
-def verify(network: Network, path: Path, image: ByteArray) -> list[OutputError]:
-    """Run a frame and its mirror image, as a batch of two, through both and compare every output.
+def verify(network: Network, path: Path, image: ByteArray) -> list[OutputDeviation]:
+    """Run an image and its mirror image, as a batch of two, through both and compare every output.
 
     Args:
-        network: the network as it should be.
+        network: the reference.
         path: the exported file.
         image: `(height, width, 3)` uint8 BGR of any size.
 
@@ -94,5 +94,5 @@ def verify(network: Network, path: Path, image: ByteArray) -> list[OutputError]:
         if name == "heatmap" and not model.raw_heads:
             tied = tied_peaks(result, wanted, heads["hm"].sigmoid().numpy(), TOLERANCE)
         kept: npt.NDArray[np.floating] = difference[~tied]
-        errors.append(OutputError(name, float(kept.max(initial=0)), float(kept.mean()), int(tied.sum())))
+        errors.append(OutputDeviation(name, float(kept.max(initial=0)), float(kept.mean()), int(tied.sum())))
     return errors

@@ -101,22 +101,22 @@ def judge(
     tolerance: float,
     threshold: float,
 ) -> bool:
-    """Print how far the results of each batch size are from the reference, and from those of the first batch size.
+    """Print the deviation of the results of each batch size from the reference, and from the first batch size.
 
     Args:
         results: batch sizes and the outputs for all images.
         expected: outputs of the reference.
-        heat: its heatmap before peaks were kept alone; None for raw heads.
-        model: what was run.
-        tolerance: largest relative error, and what `tied_peaks` takes.
+        heat: its heatmap before peak suppression; None for raw heads.
+        model: the model of the plan.
+        tolerance: largest relative error, also for `tied_peaks`.
         threshold: detections score above it.
 
     Returns:
-        Whether every batch size is as near to the reference, and to the first batch size, as it must be.
+        Whether every batch size agrees with the reference and with the first batch size.
 
     Raises:
         ModelError: if the reference is not finite, so that nothing can be compared with it.
-        SourceError: if the reference has no detection, so that there is nothing to match.
+        SourceError: if the reference has no detection to compare.
     """
     good = True
     first: tuple[int, HeadOutputs] | None = None
@@ -161,7 +161,7 @@ def _require_finite(expected: HeadOutputs, heat: FloatArray | None) -> None:
 
 
 def variants(image: ByteArray, count: int) -> list[ByteArray]:
-    """Return the image and copies that are shifted around and, every other one, mirrored."""
+    """Return the image and cyclically shifted copies, every other one mirrored."""
     width = image.shape[1]
     moved = [np.roll(image, width * number // count, axis=1) for number in range(count)]
     return [np.ascontiguousarray(each[:, ::-1] if number % 2 else each) for number, each in enumerate(moved)]
@@ -186,7 +186,7 @@ def onnx_reference(model: ModelInfo) -> Reference:
 
 
 def _before_suppression(graph: onnx.ModelProto) -> str:
-    """Make the heatmap before peaks are kept alone an output too, and return its name.
+    """Add the heatmap before peak suppression to the outputs, and return its name.
 
     Raises:
         ModelError: if it is not found.

@@ -1,7 +1,7 @@
-"""Archives of NumPy arrays (`.npz`) from anywhere, read in bounded memory: what a file claims is checked first.
+"""Reading of untrusted archives of NumPy arrays (`.npz`) in bounded memory.
 
-`np.load` believes a header that claims 1e12 numbers and a zip member that unpacks to terabytes. Here the claims of all
-arrays are compared with the bytes that are really there before any array is made.
+`np.load` trusts a header that claims 1e12 numbers and a zip member that unpacks to terabytes. Here the claims of all
+headers are compared with the bytes that are really there before any array is allocated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fairmot.core.errors import UserError
 
 # Numbers of real detections deflate to a half, those without embeddings to a tenth; zip bombs to a thousandth.
 _LARGEST_GROWTH = 50
-_ALWAYS_ALLOWED = 256 << 20  # bytes unpacked that any file may have: a few million people without embeddings
+_ALWAYS_ALLOWED = 256 << 20  # unpacked bytes that any file may have: a few million detections without embeddings
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of np.savez and np.savez_compressed
 _ENCRYPTED = 0x1
 _HEADER_READERS = {
@@ -32,7 +32,7 @@ _HEADER_READERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 
-# What zipfile, zlib and NumPy's parser of headers raise for damaged files (seen with random changes of bytes).
+# Exceptions of zipfile, zlib and NumPy's header parser for damaged files (found by random changes of bytes).
 _DAMAGE = (
     ValueError,
     TypeError,
@@ -51,18 +51,18 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class _Header:
-    """What a member says about its array."""
+    """The header of an array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
 
 def read_archive(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays with these names that an archive holds; others are not looked at.
+    """Return the arrays with these names that an archive holds; others are ignored.
 
     Raises:
-        UserError: if the file is not a sound archive, holds a name twice, an array of something else than numbers, or
-            less than it claims.
+        UserError: if the file is not a valid archive, holds a name twice, an array of other values than numbers, or
+            fewer bytes than it claims.
     """
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
@@ -75,7 +75,7 @@ def read_archive(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]
                     f"{path} has {size} bytes and claims to unpack to {unpacked}; write it with --save-detections."
                 )
             for name, member in members.items():
-                _require_sound(archive, member, name, path)
+                _require_valid(archive, member, name, path)
             return {name: _array(archive, member) for name, member in members.items()}
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
@@ -99,18 +99,18 @@ def _members(archive: zipfile.ZipFile, names: Iterable[str], path: Path) -> dict
     return found
 
 
-def _require_sound(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, path: Path) -> None:
-    """Raise unless the header of an array describes numbers, as many as its member has bytes for."""
+def _require_valid(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, path: Path) -> None:
+    """Raise unless the header of an array describes numbers that fill its member exactly."""
     with archive.open(member) as file:
         header = _header(file)
-        there = member.file_size - file.tell()
+        size = member.file_size - file.tell()
     if header.dtype.kind not in "iuf":
         raise UserError(f"{path} holds something else than numbers in {name}; write it with --save-detections.")
     claimed = math.prod(header.shape) * header.dtype.itemsize
-    if min(header.shape, default=1) < 0 or claimed != there:
+    if min(header.shape, default=1) < 0 or claimed != size:
         shape = " x ".join(map(str, header.shape)) or "1"
         raise UserError(
-            f"{path} claims {shape} numbers in {name} and has {there} bytes of them; write it with --save-detections."
+            f"{path} claims {shape} numbers in {name} and has {size} bytes of them; write it with --save-detections."
         )
 
 

@@ -1,4 +1,4 @@
-"""Which tracks and detections belong together, given what each pair costs."""
+"""Assignment of detections to tracks, given the cost of each pair."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _EDGE = 1e-9
 def assign(cost: npt.NDArray[np.float64], limit: float) -> tuple[IndexArray, IndexArray]:
     """Match rows to columns so that the sum of (cost - limit) over the matched pairs is least.
 
-    That differs from an assignment followed by a threshold: a pair above the limit never pushes another aside. It is
-    what `assign_in_square` answers, except for the choice between equal sums. Two exact shortcuts make it fast. A
-    row and a column that have no other partner within the limit belong together. The rest is solved as a rectangle
+    This differs from an assignment followed by a threshold: a pair above the limit never displaces another. The result
+    is that of `assign_in_square`, except for the choice between equal sums. Two exact shortcuts make it fast. A
+    row and a column that have no other partner within the limit are matched at once. The rest is solved as a rectangle
     with `min(cost - limit, 0)`, where a pair of value 0 stands for no match, instead of lap's square matrix of
     `n + m` rows.
 
@@ -50,10 +50,10 @@ def assign(cost: npt.NDArray[np.float64], limit: float) -> tuple[IndexArray, Ind
 
 
 def assign_in_square(cost: npt.NDArray[np.float64], limit: float) -> tuple[IndexArray, IndexArray]:
-    """Do the same as FairMOT does it (`matching.py`, `linear_assignment`), in lap's square matrix of `n + m` rows.
+    """Match like FairMOT (`matching.py`, `linear_assignment`), in lap's square matrix of `n + m` rows.
 
     Slower than `assign`. Where several assignments have the same least sum, because two boxes are equal or a pair
-    costs the limit exactly, the course of lap's search in that matrix decides, which only lap itself repeats.
+    costs the limit exactly, the order of lap's search in that matrix decides, which only lap itself reproduces.
     """
     if not cost.size:  # lap writes past the end of empty arrays
         return np.zeros(0, np.intp), np.zeros(0, np.intp)

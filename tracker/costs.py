@@ -1,4 +1,4 @@
-"""What it costs to say that a track and a detection are one person: overlap, appearance, class."""
+"""Costs of matching a track with a detection: overlap, appearance, class."""
 
 from __future__ import annotations
 
@@ -12,18 +12,14 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 IndexArray = npt.NDArray[np.intp]
 
-# From here on, finding the pairs that overlap is quicker than computing all (measured on one core, 2,000 to 8,000).
+# From here on, finding the overlapping pairs first is faster than computing all (measured on one core, 2,000 to 8,000).
 _MANY_PAIRS = 4096
-
-# Most boxes of one frame. All pairs of so many are 25 million: 200 MB for each matrix of distances, costs or overlaps,
-# and seconds for an assignment. The most crowded sequences have some 250 people in a frame (MOT20).
-MOST_BOXES = 5_000
 
 _PIXEL = np.array([[0.0], [0.0], [1.0], [1.0]])
 
 
 def xyah_from_tlbr(tlbr: Array) -> Array:
-    """Return centre x, centre y, width / height and height, `(4, n)`, of boxes `(4, n)`."""
+    """Return center x, center y, width / height and height, `(4, n)`, of boxes `(4, n)`."""
     xyah = np.empty_like(tlbr)
     np.add(tlbr[:2], tlbr[2:], out=xyah[:2])
     xyah[:2] /= 2.0
@@ -33,7 +29,7 @@ def xyah_from_tlbr(tlbr: Array) -> Array:
 
 
 def tlbr_from_xyah(xyah: Array) -> Array:
-    """Return boxes `(4, n)` of centre x, centre y, width / height and height `(4, n)`."""
+    """Return boxes `(4, n)` of center x, center y, width / height and height `(4, n)`."""
     tlbr = np.empty_like(xyah)
     half = xyah[2:] / 2.0
     half[0] *= xyah[3]
@@ -54,15 +50,15 @@ def iou_distance(a: Array, b: Array) -> Array:
 def height_iou_distance(a: Array, b: Array, margin: float) -> Array:
     """Return 1 - IoU x IoU of the heights, `(n, m)`, of boxes `(4, n)` and `(4, m)` that are first made larger.
 
-    People stand on the ground, so the height of a box tells how far away its person is: two people in one place of
-    the picture who are not in one place of the world differ in the bottom edge and the height (Hybrid-SORT, Yang et
+    People stand on the ground, so the height of a box depends on the distance of its person: two people at one position
+    in the image but not in the world differ in the bottom edge and the height (Hybrid-SORT, Yang et
     al., 2024, height-modulated IoU). A margin lets boxes match that a fast step or a jolt of the camera has moved
     apart (C-BIoU, Yang et al., 2023, buffered IoU).
 
     Args:
         a: left, top, right, bottom.
         b: the same.
-        margin: share of width and height that is added on every side.
+        margin: fraction of width and height that is added on every side.
     """
     return _distance(_enlarged(a, margin), _enlarged(b, margin), _height_iou_distance)
 
@@ -70,7 +66,7 @@ def height_iou_distance(a: Array, b: Array, margin: float) -> Array:
 def _distance(a: Array, b: Array, of_pairs: Callable[[Array, Array], Array]) -> Array:
     """Return the distances `(n, m)` of boxes `(4, n)` and `(4, m)`, 1 where two do not overlap.
 
-    In a large crowd most do not, and only the others are computed.
+    In a large crowd most pairs do not overlap and are not computed.
     """
     if a.shape[1] * b.shape[1] < _MANY_PAIRS:
         return of_pairs(a[:, :, None], b[:, None])
@@ -105,7 +101,7 @@ def _height_iou_distance(a: Array, b: Array) -> Array:
 
 
 def _overlap(a: Array, b: Array) -> tuple[Array, Array, Array]:
-    """Return the areas of what two boxes share and of both together, and the height of what they share."""
+    """Return the areas of intersection and union of boxes, and the height of the intersection."""
     sides: Array = np.minimum(a[2:], b[2:])
     sides -= np.maximum(a[:2], b[:2])
     overlap, height = np.maximum(sides, 0.0, out=sides)
@@ -128,7 +124,7 @@ def _enlarged(tlbr: Array, margin: float) -> Array:
 
 
 def fuse_scores(distance: Array, scores: FloatArray) -> Array:
-    """Return 1 - (1 - distance) x score, `(n, m)`, so that of two equal overlaps the surer detection is nearer.
+    """Return 1 - (1 - distance) x score, `(n, m)`, so that of equal overlaps the one with the higher score wins.
 
     ByteTrack, `matching.py`, `fuse_score`. The best possible distance becomes 1 - score. Changes `distance` in place.
     """
@@ -141,7 +137,7 @@ def fuse_scores(distance: Array, scores: FloatArray) -> Array:
 def near_duplicates(a: Array, b: Array, limit: float) -> tuple[IndexArray, IndexArray]:
     """Return the pairs of boxes `(4, n)` and `(4, m)` whose `iou_distance` is below `limit`, as two index arrays.
 
-    Such boxes are alike in every edge: left and top differ by at most `limit` times the sides of the larger, whose
+    Such boxes are similar in every edge: left and top differ by at most `limit` times the sides of the larger, whose
     sides are at most 1 / (1 - limit) times those of the smaller.
     """
     reach = a[2:] - a[:2] + 1.0
@@ -164,9 +160,9 @@ def cosine_distance(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def cosine_distance_by_pair(a: FloatArray, b: FloatArray) -> Array:
-    """Return the same in float64, each pair summed in one order, so that equal embeddings are equally far.
+    """Return the same in float64, each pair summed in one order, so that equal embeddings have equal distances.
 
-    A matrix product rounds a column according to where it stands; FairMOT (`cdist`) does not.
+    The rounding of a matrix product depends on a column's position; FairMOT's (`cdist`) does not.
     """
     distance: Array = 1.0 - np.einsum("id,jd->ij", a.astype(np.float64), b.astype(np.float64))
     return np.maximum(distance, 0.0, out=distance)
@@ -178,7 +174,7 @@ def fuse_motion(cosine: FloatArray | Array, gating: Array, weight: float, thresh
     Args:
         cosine: `(n, m)` cosine distances.
         gating: `(n, m)` squared Mahalanobis distances.
-        weight: share of motion (FairMOT, `matching.py`, `fuse_motion`: 0.02).
+        weight: of the motion (FairMOT, `matching.py`, `fuse_motion`: 0.02).
         threshold: largest possible gating distance.
     """
     cost = weight * gating
@@ -194,7 +190,7 @@ def fuse_overlap(cosine: FloatArray, overlap: Array, gating: Array, weight: floa
         cosine: `(n, m)` cosine distances.
         overlap: `(n, m)` distances of the boxes in [0, 1]; changed in place.
         gating: `(n, m)` squared Mahalanobis distances.
-        weight: share of the boxes.
+        weight: of the boxes.
         threshold: largest possible gating distance.
     """
     overlap *= weight
@@ -209,8 +205,8 @@ def forbid_other_classes(cost: Array, a: IntArray, b: IntArray) -> Array:
     return cost
 
 
-def normalised(rows: FloatArray) -> FloatArray:
-    """Return `rows` `(n, d)` with length 1; rows that have no finite length or none at all become 0."""
+def normalized(rows: FloatArray) -> FloatArray:
+    """Return `rows` `(n, d)` with length 1; rows of zero or non-finite length become 0."""
     length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     usable = np.isfinite(length) & (length > 0)
     if np.count_nonzero(usable) == len(rows):

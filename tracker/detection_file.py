@@ -1,6 +1,6 @@
-"""Streams of detections on disk: what a detector found in a whole sequence, to run the association alone on it.
+"""Detection files: the detections of a whole sequence on disk, to run the association alone on them.
 
-A stream is a MOTChallenge `det.txt` (boxes and scores) or an `.npz` file, which carries embeddings too:
+A detection file is a MOTChallenge `det.txt` (boxes and scores) or an `.npz` file, which carries embeddings too:
 
 - `frame` `(n,)` int, from 1; `tlbr` `(n, 4)` float, source pixels; `score` `(n,)` float;
 - `embedding` `(n, d)` float and `class_id` `(n,)` int, both optional;
@@ -8,12 +8,12 @@ A stream is a MOTChallenge `det.txt` (boxes and scores) or an `.npz` file, which
 - `processed` `(k,)` int, optional: the frames that the detector saw, where these are not all from 1 to `n_frames`;
 - `timestamp` `(k,)` float, optional: seconds of these frames, by which the tracker then measures time.
 
-Rules for what such files may hold: rows come in any order; a row that repeats frame, box and class of an earlier one
-is left out, with a warning; frames without rows are frames without detections, and time passes for the tracker in them
-too; boxes that are not finite or are empty are left to the tracker, which leaves them out with a warning.
+Rows may come in any order; a row that repeats frame, box and class of an earlier one is dropped with a warning. Frames
+without rows are frames without detections, in which time passes for the tracker too. Boxes that are not finite or are
+empty are left to the tracker, which drops them with a warning.
 
-What a run that was killed has left of an `.npz` file (`fairmot.tracker.detection_log`) is read as well, with a warning.
-Memory follows the number of detections, not that of frames.
+The incomplete `.npz` file of a killed run (`fairmot.tracker.detection_log`) is read as well, with a warning. Memory
+grows with the number of detections, not with that of frames.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fairmot.core.errors import UserError
+from fairmot.core.motchallenge import read_detections
+from fairmot.core.motchallenge_table import LARGEST
 from fairmot.core.records import Detections
+from fairmot.core.sequence_info import read_sequence_info
 from fairmot.tracker.archives import read_archive
-from fairmot.tracker.detection_log import StreamWriter, is_log, read_facts, read_log
-from fairmot.tracker.motchallenge import LARGEST, read_detections, read_sequence_info
+from fairmot.tracker.detection_log import DetectionWriter, is_log, read_log, read_metadata
 
-__all__ = ["DetectionStream", "StreamWriter", "find_streams", "name_of", "read_stream"]
+__all__ = ["DetectionFile", "DetectionWriter", "find_detection_files", "name_of", "read_detection_file"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +45,14 @@ _OPTIONAL = ("embedding", "class_id", "width", "height", "processed", "timestamp
 
 
 @dataclass(frozen=True, eq=False)
-class DetectionStream:
+class DetectionFile:
     """The detections of one sequence; iterating yields `(frame number, Detections)` of every processed frame.
 
     Attributes:
         name: of the sequence.
         frames: numbers of the frames that were processed, rising, from 1; a range where they are all.
         detections: by frame number; a frame without any need not be there.
-        frame_rate: processed frames per second, or none where nothing says it.
+        frame_rate: processed frames per second, or none where it is not known.
         size: `(width, height)` of the source in pixels, or none.
         timestamps: `(k,)` seconds of `frames`, or none where they are not known.
     """
@@ -72,7 +74,7 @@ class DetectionStream:
 
     @property
     def nothing(self) -> Detections:
-        """The detections of a frame without any."""
+        """Empty detections, with embeddings of the size of the others."""
         return Detections.empty(max((found.embeddings.shape[1] for found in self.detections.values()), default=0))
 
     def found(self) -> Iterator[tuple[int, int, Detections]]:
@@ -90,8 +92,8 @@ class DetectionStream:
         return None if self.timestamps is None else float(self.timestamps[position])
 
 
-def find_streams(path: Path | str) -> list[Path]:
-    """Return the detections below `path`, in order of name.
+def find_detection_files(path: Path | str) -> list[Path]:
+    """Return the detection files below `path`, in order of name.
 
     Args:
         path: an `.npz` or text file; a MOTChallenge sequence (a folder with `det/det.txt`); or a folder that holds
@@ -123,19 +125,20 @@ def name_of(path: Path) -> str:
     return path.resolve().parent.parent.name if path.parent.name == "det" else path.stem
 
 
-def read_stream(path: Path | str) -> DetectionStream:
-    """Read an `.npz` stream, whole or as a killed run has left it, or a `det.txt`.
+def read_detection_file(path: Path | str) -> DetectionFile:
+    """Read a `det.txt` or an `.npz` file, complete or as a killed run has left it.
 
-    A `det.txt` in the folder `det` of a sequence takes frame rate and length from the `seqinfo.ini` beside that folder.
+    Frame rate and length of a `det.txt` in the folder `det` of a sequence come from the `seqinfo.ini` beside that
+    folder.
 
     Raises:
-        UserError: if the file cannot be read or does not hold what it must.
+        UserError: if the file cannot be read or its content is invalid.
     """
     path = Path(path)
     return _read_npz(path) if path.suffix.lower() == ".npz" else _read_text(path)
 
 
-def _read_text(path: Path) -> DetectionStream:
+def _read_text(path: Path) -> DetectionFile:
     found = {frame: _distinct(detections, frame, path) for frame, detections in read_detections(path).items()}
     length, rate = None, None
     description = path.parent.parent / "seqinfo.ini"
@@ -146,10 +149,10 @@ def _read_text(path: Path) -> DetectionStream:
     _require_frame_count(length or last, path)
     if length is not None and last > length:
         raise UserError(f"{path} has detections in frame {last}, but {description} says that there are {length}.")
-    return DetectionStream(name_of(path), range(1, (length or last) + 1), found, rate)
+    return DetectionFile(name_of(path), range(1, (length or last) + 1), found, rate)
 
 
-def _read_npz(path: Path) -> DetectionStream:
+def _read_npz(path: Path) -> DetectionFile:
     try:
         if is_log(path):
             return _read_log(path)
@@ -158,7 +161,7 @@ def _read_npz(path: Path) -> DetectionStream:
     data = read_archive(path, (*_REQUIRED, *_OPTIONAL))
     missing = [name for name in _REQUIRED if name not in data]
     if missing:
-        raise UserError(f"{path} lacks {', '.join(missing)}; a stream needs {', '.join(_REQUIRED)}.")
+        raise UserError(f"{path} lacks {', '.join(missing)}; a detection file needs {', '.join(_REQUIRED)}.")
     rows = len(data["frame"]) if data["frame"].ndim else -1
     embedding = data.get("embedding", np.zeros((max(rows, 0), 0), np.float32))
     classes = data.get("class_id", np.zeros(max(rows, 0), np.int64))
@@ -180,12 +183,12 @@ def _read_npz(path: Path) -> DetectionStream:
     if "processed" in data:
         processed, first = np.unique(_whole(data["processed"], "processed", path), return_index=True)
         timestamps = None if timestamps is None else timestamps[first]
-        strangers = np.setdiff1d(numbers, processed)
+        foreign = np.setdiff1d(numbers, processed)
     else:
-        strangers = numbers[numbers > last]
-    if len(strangers):
+        foreign = numbers[numbers > last]
+    if len(foreign):
         raise UserError(
-            f"{path} has detections in frame {strangers[0]}, which is not one of its frames; they count from 1 to "
+            f"{path} has detections in frame {foreign[0]}, which is not one of its frames; they count from 1 to "
             f"n_frames ({last:g}) and must be in processed, where the file has that."
         )
     order = np.argsort(frame, kind="stable")
@@ -200,24 +203,24 @@ def _read_npz(path: Path) -> DetectionStream:
     size = None
     if "width" in data and "height" in data:
         size = int(_number(data, "width", path)), int(_number(data, "height", path))
-    return DetectionStream(name_of(path), processed, found, rate, size, timestamps)
+    return DetectionFile(name_of(path), processed, found, rate, size, timestamps)
 
 
-def _read_log(path: Path) -> DetectionStream:
-    """Read what a run that did not end has written."""
+def _read_log(path: Path) -> DetectionFile:
+    """Read the incomplete file of a run that did not end."""
     with path.open("rb") as log:
         try:
-            facts = read_facts(log)
+            metadata = read_metadata(log)
         except ValueError as error:
-            raise UserError(f"{path} was begun and holds nothing yet; run it again.") from error
+            raise UserError(f"{path} was begun and holds no frame; run it again.") from error
         records = list(read_log(log))
     processed = np.array([record.frame for record in records], np.int64)
     logger.warning("%s was not finished: what it holds ends with frame %d.", path, processed.max(initial=0))
     timestamps = np.array([record.timestamp for record in records])
     found = {record.frame: _distinct(record.detections, record.frame, path) for record in records}
-    size = int(facts["width"]), int(facts["height"])
+    size = int(metadata["width"]), int(metadata["height"])
     known = timestamps if np.isfinite(timestamps).all() else None
-    return DetectionStream(name_of(path), processed, found, facts["fps"], size, known)
+    return DetectionFile(name_of(path), processed, found, metadata["fps"], size, known)
 
 
 def _require_frame_count(count: float, path: Path) -> None:
@@ -232,7 +235,7 @@ def _number(data: dict[str, npt.NDArray[Any]], name: str, path: Path) -> float:
 
 
 def _whole(values: npt.NDArray[Any], name: str, path: Path, least: float = 1) -> npt.NDArray[np.int64]:
-    """Return a list of numbers of frames or classes as int64."""
+    """Return frame numbers or class ids as int64."""
     if values.ndim != 1:
         raise UserError(f"{path}: {name} must have the shape (n,), not {values.shape}.")
     wrong = ~np.isfinite(values) | (values != np.floor(values)) | (values < least) | (values > LARGEST)

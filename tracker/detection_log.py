@@ -1,10 +1,10 @@
 """Detections written as they come: a log of frames while a run goes on, an `.npz` archive once it has ended.
 
-An archive cannot grow by a frame at a time, and it is worth nothing without its end. So the file begins as a log: a
-line that names its format, three numbers, then one record per frame, each with a checksum. When the writer is closed,
-the log is copied array by array into an archive beside it, which then takes its place. At any moment the name holds
-either a log that can be read up to its last whole record, also after a kill or a power cut, or the whole archive.
-Memory stays the same however long the run is; at the end the disk needs room for both.
+An archive cannot grow frame by frame and is unreadable without its end. So the file begins as a log: a line that names
+its format, three numbers, then one record per frame, each with a checksum. When the writer is closed, the log is copied
+array by array into an archive beside it, which then replaces it. At any moment the file is either a log that can be
+read up to its last complete record, also after a kill or a power cut, or the complete archive. Memory does not grow
+with the length of the run; at the end the disk needs room for both.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from fairmot.core.files import replacing, write_all
 from fairmot.core.records import Detections
 
 LOG_MAGIC = b"fairmot detections 1\n"
-_FACTS = ("fps", "width", "height")
-_FACTS_HEAD = struct.Struct("<3d")
+_METADATA = ("fps", "width", "height")
+_METADATA_STRUCT = struct.Struct("<3d")
 
 # Frame, timestamp (NaN if there is none), count, numbers per embedding, CRC-32 of these four and of the arrays.
 _HEAD = struct.Struct("<qdIII")
 _UNSIGNED = struct.Struct("<qdII")
-_SMALL_ROW = 24  # bytes of box, score and class of a person; the embedding follows
+_SMALL_ROW = 24  # bytes of box, score and class of a detection; the embedding follows
 _BUFFER = 1 << 20
 _PORTABLE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # Windows lacks the first and needs the second
 
@@ -48,7 +48,7 @@ class LogRecord:
     Attributes:
         frame: its number in the source.
         timestamp: seconds, NaN if unknown.
-        detections: what was found in it; of a scan without embeddings these have none.
+        detections: of the frame; without embeddings where these were not read.
     """
 
     frame: int
@@ -56,36 +56,37 @@ class LogRecord:
     detections: Detections
 
 
-class StreamWriter:
+class DetectionWriter:
     """Writes the detections of each frame to disk, and makes one `.npz` file of them when it is closed.
 
-    They are kept as they are (float32), so that the association of the file is that of the run. A person takes some
-    0.5 kB with an embedding of 128 numbers. Until it is closed the file is a log, which
-    `fairmot.tracker.detection_file.read_stream` reads as well; it stays one where the archive cannot be written.
+    They are stored unrounded (float32), so that the association of the file equals that of the run. A detection takes
+    some 0.5 kB with an embedding of 128 numbers. Until it is closed the file is a log, which
+    `fairmot.tracker.detection_file.read_detection_file` reads as well; it stays one where the archive cannot be
+    written.
 
     Args:
-        path: of the file, which is replaced; folders above it are made. A symbolic link is not followed.
+        path: of the file, which is replaced; folders above it are created. A symbolic link is not followed.
         frame_rate: frames per second of the frames that are added, so the source's divided by the stride.
         size: `(width, height)` of the source in pixels.
 
     Raises:
-        OutputError: if the file cannot be made.
+        OutputError: if the file cannot be created.
 
     Example:
-        with StreamWriter("detections.npz", 25.0, (1920, 1080)) as writer:
+        with DetectionWriter("detections.npz", 25.0, (1920, 1080)) as writer:
             for frame in source:
                 writer.add(frame.index, detect(frame), frame.timestamp)
     """
 
     def __init__(self, path: Path | str, frame_rate: float, size: tuple[int, int]) -> None:
         self._path = Path(path)
-        self._facts = dict(zip(_FACTS, (float(frame_rate), *map(int, size)), strict=True))
+        self._metadata = dict(zip(_METADATA, (float(frame_rate), *map(int, size)), strict=True))
         self._embedding_size: int | None = None
         self._last = 0
         self._frames = 0
         self._rows = 0
         self._timed = True
-        head = LOG_MAGIC + _FACTS_HEAD.pack(*self._facts.values())
+        head = LOG_MAGIC + _METADATA_STRUCT.pack(*self._metadata.values())
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open(self._path)
@@ -95,7 +96,7 @@ class StreamWriter:
             raise self._error(error) from error
         self._end = len(head)
 
-    def __enter__(self) -> StreamWriter:
+    def __enter__(self) -> DetectionWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,7 +122,7 @@ class StreamWriter:
             if self._embedding_size not in (None, size):
                 raise UserError(
                     f"Frame {frame} has embeddings of {size} numbers where earlier frames had {self._embedding_size}; "
-                    "use detections of one model for one stream."
+                    "use detections of one model for one file."
                 )
             self._embedding_size = size
         record = _record(frame, math.nan if timestamp is None else timestamp, detections)
@@ -137,7 +138,7 @@ class StreamWriter:
         self._timed &= timestamp is not None and math.isfinite(timestamp)
 
     def close(self) -> None:
-        """Make the archive; does nothing the second time or after a failure.
+        """Write the archive; does nothing the second time or after a failure.
 
         Raises:
             OutputError: if that is not possible; the log stays.
@@ -159,8 +160,8 @@ class StreamWriter:
             self._file.close()
 
     def _abandon(self) -> None:
-        """Close the log at its last whole record."""
-        with suppress(OSError):  # the reader finds the last whole record itself
+        """Close the log at its last complete record."""
+        with suppress(OSError):  # the reader finds the last complete record itself
             self._file.truncate(self._end)
         with suppress(OSError):
             self._file.close()
@@ -171,7 +172,7 @@ class StreamWriter:
     def _write_archive(self, log: IO[bytes], file: IO[bytes]) -> None:
         """Copy a log into an archive with the keys of `fairmot.tracker.detection_file`, array by array."""
         size = self._embedding_size or 0
-        facts: dict[str, Any] = {**self._facts, "n_frames": self._last}
+        metadata: dict[str, Any] = {**self._metadata, "n_frames": self._last}
         arrays: dict[str, tuple[str, tuple[int, ...], Callable[[LogRecord], npt.NDArray[Any]]]] = {
             "frame": ("<i4", (self._rows,), lambda each: np.full(len(each.detections), each.frame)),
             "tlbr": ("<f4", (self._rows, 4), lambda each: each.detections.tlbr),
@@ -189,13 +190,13 @@ class StreamWriter:
                     np.lib.format.write_array_header_1_0(member, header)
                     for record in read_log(log, with_embeddings=name == "embedding"):
                         member.write(values(record).astype(dtype).tobytes())
-            for name, value in facts.items():
+            for name, value in metadata.items():
                 with archive.open(f"{name}.npy", "w") as member:
                     np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
 
 
 def is_log(path: Path) -> bool:
-    """Return whether a file begins as the log of a run does.
+    """Return whether a file is the log of a run.
 
     Raises:
         OSError: if it cannot be read.
@@ -204,29 +205,29 @@ def is_log(path: Path) -> bool:
         return file.read(len(LOG_MAGIC)) == LOG_MAGIC
 
 
-def read_facts(log: IO[bytes]) -> dict[str, float]:
-    """Return `fps`, `width` and `height` from the head of a log; leaves the file at its first record.
+def read_metadata(log: IO[bytes]) -> dict[str, float]:
+    """Return `fps`, `width` and `height` from the header of a log and leave the file at its first record.
 
     Raises:
-        ValueError: if they are not there.
+        ValueError: if they are missing or invalid.
     """
     log.seek(len(LOG_MAGIC))
-    data = log.read(_FACTS_HEAD.size)
-    facts = _FACTS_HEAD.unpack(data) if len(data) == _FACTS_HEAD.size else ()
-    if not facts or not all(0 < value < math.inf for value in facts):
+    data = log.read(_METADATA_STRUCT.size)
+    values = _METADATA_STRUCT.unpack(data) if len(data) == _METADATA_STRUCT.size else ()
+    if not values or not all(0 < value < math.inf for value in values):
         raise ValueError
-    return dict(zip(_FACTS, facts, strict=True))
+    return dict(zip(_METADATA, values, strict=True))
 
 
 def read_log(log: IO[bytes], with_embeddings: bool = True) -> Iterator[LogRecord]:
-    """Yield the records of a log up to the last whole one.
+    """Yield the records of a log up to the last complete one.
 
     Args:
         log: open.
-        with_embeddings: whether to read them too, and to look at the checksums.
+        with_embeddings: whether to read them too and to verify the checksums.
     """
     end = log.seek(0, os.SEEK_END)
-    read_facts(log)
+    read_metadata(log)
     last = 0
     while len(head := log.read(_HEAD.size)) == _HEAD.size:
         frame, timestamp, count, size, checksum = _HEAD.unpack(head)

@@ -1,7 +1,7 @@
-"""FairMOT's cascade with BYTE's low-score stage: detections of a frame in, identities out.
+"""FairMOT's association cascade with BYTE's low-score stage.
 
 Follows `multitracker.py` of ifzhang/FairMOT and `tutorials/fairmot` of ifzhang/ByteTrack (which extends it), over
-arrays: all tracks are predicted, gated, matched and corrected together, and no statement here runs once per track.
+arrays: all tracks are predicted, gated, matched and corrected together; no statement here runs once per track.
 """
 
 from __future__ import annotations
@@ -15,39 +15,45 @@ import numpy as np
 import numpy.typing as npt
 
 from fairmot.core.errors import ConfigError, UserError
+from fairmot.core.limits import MAX_BOXES
 from fairmot.core.records import Detections, Tracks
 from fairmot.tracker.assignment import Assign, IndexArray, assign, assign_in_square
 from fairmot.tracker.clock import HALF_A_FRAME, Clock
 from fairmot.tracker.costs import (
-    MOST_BOXES,
     Array,
     FloatArray,
     IntArray,
     forbid_other_classes,
     near_duplicates,
-    normalised,
+    normalized,
 )
 from fairmot.tracker.kalman import POSITION
 from fairmot.tracker.settings import TrackerSettings
 from fairmot.tracker.store import TrackStore
-from fairmot.tracker.strategies import appearance_cost, box_distance, camera_drift, kalman_filter, score_fusion
+from fairmot.tracker.strategies import (
+    appearance_cost,
+    box_distance,
+    gmc_from_detections,
+    kalman_filter,
+    score_fusion,
+)
 
 logger = logging.getLogger(__name__)
 
 Mask = npt.NDArray[np.bool_]
 _CostOf = Callable[[IndexArray, IndexArray], Array]
 
-# What became of a track in this frame, in the order in which the reference lists them; the first three are tracked.
+# The outcome of a frame for a track, in the order in which the reference lists them; the first three are tracked.
 _STAYED, _NEW, _REFOUND, _STILL_LOST, _JUST_LOST, _GONE = range(6)
 _AFTER_TRACKED = np.array([_STAYED, _JUST_LOST], np.int8)
 _AFTER_LOST = np.array([_REFOUND, _STILL_LOST], np.int8)
 
-_MOST_PAIRS = MOST_BOXES**2  # of tracks and detections
+_MOST_PAIRS = MAX_BOXES**2  # of tracks and detections
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """The usable detections of one frame, shaped like tracks: boxes and what the filter measures `(4, n)` float64."""
+    """The usable detections of one frame, laid out like tracks: boxes and measurements `(4, n)` float64."""
 
     tlbr: Array
     measured: Array
@@ -60,7 +66,7 @@ class _Matches:
     """Collects the matches of all stages of one frame.
 
     Args:
-        solve: answers which rows and columns of a matrix of costs belong together.
+        solve: matches rows and columns of a cost matrix.
         classes: class ids of all tracks and of all detections, or none while there is one class only.
     """
 
@@ -94,20 +100,20 @@ class _Matches:
 
 
 class FairMOTTracker:
-    """Gives the detections of successive frames identities.
+    """Assigns identities to the detections of successive frames.
 
     Every tracker counts its own frames and ids. Two detections or tracks of different class never match.
 
-    Detections may come in any order; it decides nothing but the order of new ids. Left out, with one warning per
-    tracker: boxes that are not finite or have no width or height, and scores that are not finite. A score above 1
+    Detections may come in any order, which affects only the order of new ids. Dropped, with one warning per tracker:
+    boxes that are not finite or have no width or height, and scores that are not finite. A score above 1
     is a high score. An embedding that is not finite or all zeros matches no track by appearance and is ignored when
     a track's embedding is smoothed. Frames whose detections carry no embeddings are associated by boxes alone.
 
-    Time is that of the timestamps, where `update` gets any, so that a lost track may be found again for one second
-    also where a camera drops frames or a video's frame rate varies; the filter takes a step per frame all the same.
-    After a pause no track is found again, neither those lost before nor those seen in the last frame. A pause is a
-    step that is longer than a lost track may wait, and than four of the step before: a camera of which a slow computer
-    sees a frame every three seconds does not pause.
+    Time is measured by the timestamps passed to `update`, if any, so that a lost track may be found again for one
+    second also where a camera drops frames or the frame rate varies; the filter makes one step per frame all the same.
+    After a pause no track is found again, neither those lost before nor those seen in the last frame. A pause is a step
+    longer than the time that a lost track is kept, and than four times the previous step: a slow computer that
+    processes a frame every three seconds does not pause.
 
     Args:
         frame_rate: frames per second between calls of `update`, so the source's divided by the stride. With
@@ -135,7 +141,7 @@ class FairMOTTracker:
         self._fuse_scores = score_fusion(self.settings)
         self._appearance_cost = appearance_cost(self.settings)
         self._assign: Assign = assign_in_square if self.settings.reference_faults else assign
-        self._drift = camera_drift(self.settings)
+        self._camera_shift = gmc_from_detections(self.settings)
         self._warned = False
         self.reset()
 
@@ -149,13 +155,13 @@ class FairMOTTracker:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is no track, not even a lost one."""
+        """True while there is no track, not even a lost one."""
         return self._store.count == 0
 
     def skip(self, frames: int) -> None:
-        """Advance by frames without detections while there is no track, as so many calls of `update` would.
+        """Advance by frames without detections while there is no track, like as many calls of `update`.
 
-        Their timestamps are not needed, but those of the last two frames before one with detections are: give these to
+        Their timestamps are not needed, except those of the last two frames before one with detections: pass these to
         `update`.
 
         Raises:
@@ -172,12 +178,12 @@ class FairMOTTracker:
 
         Args:
             detections: of this frame, in source pixels, not filtered by score above `settings.minimum_score`.
-            timestamp: of this frame in seconds. Where it is not known or does not rise, the frame counts as
+            timestamp: of this frame in seconds. Where it is unknown or does not rise, the frame counts as
                 `1 / frame_rate` seconds.
 
         Raises:
             UserError: if embeddings have another size than those before, or there are more detections than
-                `MOST_BOXES` or more pairs of tracks and detections than that squared.
+                `MAX_BOXES` or more pairs of tracks and detections than that squared.
         """
         self._frame += 1
         self._clock.advance(None if self.settings.reference_faults else timestamp)
@@ -209,16 +215,16 @@ class FairMOTTracker:
         return self._report(self._settle(lost, gone))
 
     def move(self, transform: Array) -> None:
-        """Tell that the camera moved since the last frame; call it before `update`, as often as it is known.
+        """Transform all tracks by the camera's motion since the last frame (GMC); call it before `update`.
 
         Args:
             transform: `(2, 3)`, the matrix that maps x, y, 1 of the last frame to x, y of this one, in source pixels,
-                as `fairmot.tracker.gmc.flow.CameraMotion` answers.
+                as `fairmot.tracker.gmc.flow.OpticalFlowGMC` returns it.
         """
         self._kalman.move(self._store.kalman[:, :, : self._store.count], np.asarray(transform, np.float64))
 
     def _forget(self) -> None:
-        """Drop tracks that more time than one frame has carried beyond what a lost track may wait."""
+        """Drop tracks that became too old to be found again within a step longer than one frame."""
         store, limit = self._store, self._buffer + 1
         if self._clock.paused(limit):
             store.keep(np.zeros(0, np.intp), 0)
@@ -228,19 +234,19 @@ class FairMOTTracker:
             store.keep((~late).nonzero()[0], store.tracked)
 
     def _overdue(self, frames: float) -> Mask:
-        """Return which tracks were last seen more than so many frames ago."""
+        """Return which tracks were last seen more than `frames` frames ago."""
         late: Mask = self._clock.now - self._store.last_seen[: self._store.count] > frames + HALF_A_FRAME
         return late
 
     def _require_bounds(self, tracks: int, detections: int) -> None:
-        if detections > MOST_BOXES or tracks * detections > _MOST_PAIRS:
+        if detections > MAX_BOXES or tracks * detections > _MOST_PAIRS:
             raise UserError(
-                f"Frame {self._frame} has {detections} detections for {tracks} tracks, and at most {MOST_BOXES} for as "
-                "many can be told apart; raise the confidence thresholds."
+                f"Frame {self._frame} has {detections} detections for {tracks} tracks, and at most {MAX_BOXES} for as "
+                "many can be associated; raise the confidence thresholds."
             )
 
     def _usable(self, detections: Detections) -> _Seen:
-        """Return what the cascade can use of `detections`: sound boxes with a score above the least."""
+        """Return the usable part of `detections`: valid boxes with a score above the minimum."""
         tlbr, scores = detections.tlbr, detections.scores
         keep = scores > np.float32(self.settings.minimum_score)
         sound = np.count_nonzero(tlbr[:, 2:] > tlbr[:, :2]) == 2 * len(tlbr)
@@ -283,7 +289,7 @@ class FairMOTTracker:
                 f"Frame {self._frame} has embeddings of {size} numbers where earlier frames had {known}; "
                 "use detections of one model for one tracker."
             )
-        return normalised(embeddings)
+        return normalized(embeddings)
 
     def _predict(self, lost: Mask, seen: _Seen) -> tuple[Array, Array]:
         """Move all tracks to this frame; return their states `(5, 4, n)` and boxes `(4, n)`."""
@@ -295,7 +301,7 @@ class FairMOTTracker:
             confirmed = store.confirmed[: store.count].nonzero()[0]
             states[:, :, confirmed] = self._kalman.predict(states.take(confirmed, axis=2), lost[confirmed])
         boxes = self._kalman.boxes(states[POSITION])
-        shift = self._drift(boxes[:, : store.tracked], seen.tlbr)
+        shift = self._camera_shift(boxes[:, : store.tracked], seen.tlbr)
         if shift is not None:
             states[POSITION, :2] += shift
             boxes += np.concatenate((shift, shift))
@@ -357,7 +363,7 @@ class FairMOTTracker:
             blend = store.embeddings.take(rows, axis=0)
             blend *= momentum
             blend += (1 - momentum) * seen.embeddings.take(columns, axis=0)
-            store.embeddings[rows] = normalised(blend)
+            store.embeddings[rows] = normalized(blend)
         store.last_frame[rows] = self._frame
         store.last_seen[rows] = self._clock.now
         store.confirmed[rows] = True
@@ -379,12 +385,12 @@ class FairMOTTracker:
                 self._name(np.arange(rows.start, rows.stop))
 
     def _name(self, rows: IndexArray) -> None:
-        """Give the tracks in `rows` the next ids."""
+        """Assign the next ids to the tracks in `rows`."""
         self._store.ids[rows] = self._ids_given + 1 + np.arange(len(rows))
         self._ids_given += len(rows)
 
     def _settle(self, lost: Mask, gone: Mask) -> Array:
-        """Drop rows that are `gone` or duplicates, put the rest in order and give out ids.
+        """Drop rows that are `gone` or duplicates, sort the rest and assign ids.
 
         Args:
             lost: whether each track that was there before this frame is lost now; new tracks, in the rows after
@@ -412,7 +418,7 @@ class FairMOTTracker:
         return kept
 
     def _drop_duplicates(self, group: npt.NDArray[np.int8], boxes: Array) -> None:
-        """Mark as gone one of each tracked and lost pair in one place: the one that lived shorter."""
+        """Mark as gone the younger one of each overlapping pair of a tracked and a lost track."""
         here, away = (group < _STILL_LOST).nonzero()[0], ((group >= _STILL_LOST) & (group < _GONE)).nonzero()[0]
         if not len(here) or not len(away):
             return
@@ -429,7 +435,7 @@ class FairMOTTracker:
         group[here[~lasting]] = _GONE
 
     def _report(self, boxes: Array) -> Tracks:
-        """Return the confirmed tracks that the output filter lets pass; `boxes` `(4, n)` are all that are not lost."""
+        """Return the confirmed tracks that pass the output filter; `boxes` `(4, n)` are those of all tracked ones."""
         store, settings = self._store, self.settings
         boxes[2:] -= boxes[:2]
         width, height = boxes[2:]

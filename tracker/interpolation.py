@@ -1,17 +1,17 @@
-"""Gaps in finished tracks, filled by straight lines: a post-step on results, for all who need not know at once."""
+"""Linear interpolation of gaps in finished tracks, a post-processing of results for offline use."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fairmot.tracker.motchallenge import Boxes
+from fairmot.core.motchallenge import Boxes
 
 
 def interpolate(boxes: Boxes, longest_gap: int | None = None) -> Boxes:
-    """Return results with the frames filled in which a track was lost and then found again.
+    """Return results in which the gaps of tracks that were lost and found again are filled.
 
-    Box and score go from the last before the gap to the first after it in equal steps, as ByteTrack's
-    `tools/interpolation.py` does it for boxes.
+    Box and score are interpolated linearly between the last row before a gap and the first after it, like boxes in
+    ByteTrack's `tools/interpolation.py`.
 
     Args:
         boxes: results of a tracker, one box per track and frame.
@@ -25,7 +25,7 @@ def interpolate(boxes: Boxes, longest_gap: int | None = None) -> Boxes:
     missing = np.where(ids[1:] == ids[:-1], np.diff(frames) - 1, 0)
     if longest_gap is not None:
         missing[missing > longest_gap] = 0
-    # Row k of the new ones lies `step[k]` frames after row `before[k]` of those sorted.
+    # New row k lies `step[k]` frames after sorted row `before[k]`.
     before = np.repeat(np.arange(len(missing)), missing)
     step = np.arange(len(before)) - np.repeat(np.cumsum(missing) - missing, missing) + 1
     share = (step / (missing[before] + 1))[:, None]

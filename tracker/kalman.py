@@ -4,10 +4,10 @@
 (`kalman_filter.py`) writes it with 8x8 matrices, but its motion, measurement and noise matrices never mix two of the
 four coordinates, and the initial covariance is diagonal. So the 8x8 covariance always consists of four independent 2x2
 blocks, and the filter is, exactly, four filters of one coordinate each. Here each block is three numbers, every step is
-elementwise over all tracks and coordinates, and no matrix is ever factorised.
+elementwise over all tracks and coordinates, and no matrix is ever factorized.
 
-`WidthKalmanFilter` has the width in place of the aspect ratio, as BoT-SORT (Aharon et al., 2022) proposes: a person who
-swings the arms changes the width, and a box that is cut off at the knees keeps it.
+`WidthKalmanFilter` has the width in place of the aspect ratio, as BoT-SORT (Aharon et al., 2022) proposes: the width of
+a box that is cut off at the knees does not change.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class KalmanFilter:
         velocity_weight: the same of their velocities.
     """
 
-    _sizes: slice = np.s_[3:]  # coordinates that grow with the picture, besides the centre
+    _sizes: slice = np.s_[3:]  # coordinates that scale with the image, besides the center
 
     def __init__(self, position_weight: float = 1 / 20, velocity_weight: float = 1 / 160) -> None:
         self._initial = self._variances(2 * position_weight, 10 * velocity_weight, ASPECT_STD, ASPECT_VELOCITY_STD)
@@ -88,7 +88,7 @@ class KalmanFilter:
 
         Args:
             states: `(5, 4, n)`; changed in place.
-            coasting: `(n,)`, tracks without a detection in the frame before; their height stops changing first.
+            coasting: `(n,)`, tracks without a detection in the previous frame; their height stops changing.
         """
         position, velocity, variance, covariance, velocity_variance = states
         velocity[3, coasting] = 0.0
@@ -107,9 +107,9 @@ class KalmanFilter:
         return projected
 
     def move(self, states: States, transform: Array) -> None:
-        """Carry `states` `(5, 4, n)` over into a picture that the camera's movement has shifted, turned or scaled.
+        """Transform `states` `(5, 4, n)` by the camera's motion: shift, rotation and scale.
 
-        The centre is as uncertain in x as in y, so that turning leaves its variances as they are.
+        The center is equally uncertain in x and y, so that a rotation does not change its variances.
 
         Args:
             states: changed in place.
@@ -155,7 +155,7 @@ class KalmanFilter:
 
 
 class WidthKalmanFilter(KalmanFilter):
-    """The same with the width `w` in place of the aspect ratio, as uncertain as the other three coordinates."""
+    """The same filter with the width `w` in place of the aspect ratio, as uncertain as the other coordinates."""
 
     _sizes = np.s_[2:]
 

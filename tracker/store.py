@@ -1,4 +1,4 @@
-"""Where the tracks live: a struct of arrays that grows, stays compact and forgets what is gone."""
+"""The storage of the tracks: a compact struct of arrays that grows as needed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _FIRST_CAPACITY = 64
 
 
 class TrackStore:
-    """All tracks that can still be seen again, one per row.
+    """All tracks that are not removed, one per row.
 
     Rows `[0, tracked)` are tracks with a detection in the last frame, in the order in which they are reported; rows
-    `[tracked, count)` are lost. Memory follows the greatest number of tracks alive at one time.
+    `[tracked, count)` are lost. Memory grows with the largest number of tracks at one time.
 
     Attributes:
         count: number of tracks.
@@ -23,7 +23,7 @@ class TrackStore:
         embeddings: `(capacity, d)` float32, smoothed, rows of length 1 (0 for a track that never had one).
         ids: `(capacity,)` int64; 0 for a track that has no id yet.
         class_ids, first_frame, last_frame: `(capacity,)` int64; frames are those of the first and last detection.
-        last_seen: `(capacity,)` float64, when the last detection was, on the tracker's clock.
+        last_seen: `(capacity,)` float64, time of the last detection on the tracker's clock.
         scores: `(capacity,)` float32, of the last detection.
         confirmed: `(capacity,)` bool, whether the track was matched again after it began.
         expired: `(capacity,)` bool, whether it was once lost for too long (used with `reference_faults` only).
@@ -54,7 +54,7 @@ class TrackStore:
 
     @property
     def capacity(self) -> int:
-        """Number of rows that memory is held for."""
+        """Number of allocated rows."""
         return len(self.ids)
 
     @property
@@ -63,7 +63,7 @@ class TrackStore:
         return int(self.embeddings.shape[1])
 
     def begin_embeddings(self, size: int) -> None:
-        """Make room for embeddings of `size` numbers; tracks that exist have none yet."""
+        """Allocate embeddings of `size` numbers; existing tracks have none yet."""
         self.embeddings = np.zeros((self.capacity, size), np.float32)
 
     def append(
@@ -105,7 +105,7 @@ class TrackStore:
         self.count, self.tracked = count, tracked
 
     def _grow(self, needed: int) -> None:
-        """Make room for `needed` rows, at least twice as many as before."""
+        """Allocate `needed` rows, at least twice as many as before."""
         extra = max(needed, 2 * self.capacity) - self.capacity
         for name in self._ARRAYS:
             array = getattr(self, name)

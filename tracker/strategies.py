@@ -1,4 +1,4 @@
-"""The exchangeable parts of the cascade, each chosen by name in `TrackerSettings` once, before the first frame."""
+"""The exchangeable parts of the cascade, each selected by a setting in `TrackerSettings` before the first frame."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from fairmot.tracker.costs import (
     height_iou_distance,
     iou_distance,
 )
-from fairmot.tracker.gmc.shift import drift
+from fairmot.tracker.gmc.shift import camera_shift
 from fairmot.tracker.kalman import KalmanFilter, WidthKalmanFilter
 from fairmot.tracker.settings import TrackerSettings
 
 Distance = Callable[[Array, Array], Array]
 AppearanceCost = Callable[[FloatArray, FloatArray, Array, Callable[[], Array]], Array]
-Drift = Callable[[Array, Array], "Array | None"]
+CameraShift = Callable[[Array, Array], "Array | None"]
 
 
 def kalman_filter(settings: TrackerSettings) -> KalmanFilter:
-    """Return the filter that `settings.box_model` names."""
+    """Return the filter of `settings.box_model`."""
     kind = {"aspect": KalmanFilter, "width": WidthKalmanFilter}[settings.box_model]
     return kind(settings.position_weight, settings.velocity_weight)
 
 
 def box_distance(settings: TrackerSettings) -> Distance:
-    """Return what `settings.overlap` names: a function of boxes `(4, n)` and `(4, m)` to distances `(n, m)`."""
+    """Return the distance of `settings.overlap`, a function of boxes `(4, n)` and `(4, m)` to distances `(n, m)`."""
     if settings.overlap == "iou":
         return iou_distance
     return partial(height_iou_distance, margin=settings.box_margin)
 
 
 def score_fusion(settings: TrackerSettings) -> Callable[[Array, FloatArray], Array]:
-    """Return what becomes of distances `(n, m)` of high-score detections, given their scores `(m,)`."""
-    return fuse_scores if settings.score_fusion else _as_they_are
+    """Return a function of distances `(n, m)` of high-score detections and their scores `(m,)` to new distances."""
+    return fuse_scores if settings.score_fusion else _unchanged
 
 
 def appearance_cost(settings: TrackerSettings) -> AppearanceCost:
-    """Return what `settings.appearance_cost` names.
+    """Return the cost of `settings.appearance_cost`.
 
     It is a function of embeddings `(n, d)` and `(m, d)`, their gating distances `(n, m)` and a function without
     arguments that computes the distances of the boxes `(n, m)`, to costs `(n, m)`.
@@ -61,14 +61,14 @@ def appearance_cost(settings: TrackerSettings) -> AppearanceCost:
     return {"gating": with_gating, "overlap": with_overlap}[settings.appearance_cost]
 
 
-def camera_drift(settings: TrackerSettings) -> Drift:
-    """Return a function of predicted boxes `(4, n)` and detections `(4, m)` to the camera's shift `(2, 1)`, or none."""
-    return partial(drift, distance=box_distance(settings)) if settings.follow_camera else _stands_still
+def gmc_from_detections(settings: TrackerSettings) -> CameraShift:
+    """Return a function of predicted boxes `(4, n)` and detections `(4, m)` to the camera shift `(2, 1)`, or none."""
+    return partial(camera_shift, distance=box_distance(settings)) if settings.follow_camera else _no_shift
 
 
-def _as_they_are(distance: Array, _: FloatArray) -> Array:
+def _unchanged(distance: Array, _: FloatArray) -> Array:
     return distance
 
 
-def _stands_still(_: Array, __: Array) -> None:
+def _no_shift(_: Array, __: Array) -> None:
     return None

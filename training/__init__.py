@@ -1,1 +1,1 @@
-"""How the bundled weights were made; nothing imports this package."""
+"""Training of the bundled weights; no other package imports this one."""

@@ -1,4 +1,4 @@
-"""Batches drawn from a `Store` and augmented where they lie: geometry and mosaic here, the rest in `photometric`."""
+"""Batches drawn from a `Store` and augmented on its device: geometry and mosaic here, the rest in `photometric`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fairmot.training.photometric import PhotometricSettings, photometric, unifo
 from fairmot.training.samples import Kind
 from fairmot.training.store import Store
 
-with suppress(ImportError):  # then `triton_builds` nowhere
+with suppress(ImportError):  # then `triton_builds` is false everywhere
     from fairmot.training.sampling_triton import sample_triton
 
 _TILES = 4
-_CHUNK = 16  # pictures sampled at once, for memory
-_BORDER = 128 / 255  # the letterbox's grey
+_CHUNK = 16  # images sampled at once, for memory
+_BORDER = 128 / 255  # the letterbox's gray
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class AugmentSettings:
 
 @dataclass(eq=False)
 class Batch:
-    """Augmented pictures and their boxes.
+    """Augmented images and their boxes.
 
     Attributes:
         images: `(n, 3, h, w)` float32, RGB in [0, 1].
@@ -89,14 +89,14 @@ class Batch:
 
 
 def _inverse(matrices: Tensor) -> Tensor:
-    """Invert affine maps `(..., 2, 3)`; `torch.linalg.inv` would let the host wait for the GPU."""
+    """Invert affine maps `(..., 2, 3)`; `torch.linalg.inv` would synchronize the host with the GPU."""
     (a, b, c), (d, e, f) = (row.unbind(-1) for row in matrices.unbind(-2))
     rows = torch.stack((e, -b, b * f - c * e, -d, a, c * d - a * f), -1) / (a * e - b * d)[..., None]
     return rows.reshape(matrices.shape)
 
 
 class Augmenter:
-    """Draws batches; the same seed and step give the same batch on the same device."""
+    """Draws batches; equal seeds and steps yield equal batches on one device."""
 
     def __init__(self, store: Store, size: tuple[int, int], settings: AugmentSettings, seed: int) -> None:
         self.store = store
@@ -104,7 +104,7 @@ class Augmenter:
         self.settings = settings
         self.seed = seed
         self.generator = torch.Generator(store.pixels.device)
-        # On a GPU cumulative sums of many floats are rounded otherwise in each run, and torch.multinomial makes one.
+        # On a GPU cumulative sums of many floats differ from run to run, and torch.multinomial computes one.
         self._limits = store.weights.cpu().double().cumsum(0).to(store.weights.device)
 
     def batch(self, count: int, step: int) -> Batch:
@@ -119,7 +119,7 @@ class Augmenter:
         return self._boxes(images, sources, corners, forward)
 
     def whole_batch(self, indices: Tensor) -> Batch:
-        """Return unaugmented pictures, scaled to fit and centred as the letterbox does."""
+        """Return unaugmented images, scaled to fit and centered as the letterbox does."""
         width, height = self.size
         sizes = self.store.sizes[indices]
         scale = torch.minimum(width / sizes[:, 0], height / sizes[:, 1])
@@ -145,10 +145,10 @@ class Augmenter:
         return torch.stack([torch.stack(tile, -1) for tile in tiles], 1)
 
     def _affine(self, sources: Tensor, corners: Tensor) -> Tensor:
-        """Return matrices `(n, t, 2, 3)` from picture to input pixels.
+        """Return matrices `(n, t, 2, 3)` from image to input pixels.
 
-        A person of the picture is chosen, scaled to a random height and put anywhere in the tile; then
-        the picture is pushed so that it leaves no more grey than it must.
+        A person of the image is chosen, scaled to a random height and put anywhere in the tile; then
+        the image is moved so that as little gray as possible is visible.
         """
         settings, store = self.settings, self.store
         shape = (sources.shape[0], sources.shape[1])
@@ -181,12 +181,12 @@ class Augmenter:
         anchor = torch.where(whole[..., None], size / 2, person)
         spot = corners[..., :2] + tile * self._uniform((*shape, 2), 0.05, 0.95)
         spot = torch.where(whole[..., None], corners[..., :2] + tile / 2, spot)
-        # Extent of the picture around the anchor, ignoring the small rotation.
+        # Extent of the image around the anchor, ignoring the small rotation.
         reach = torch.stack((scale * stretch, scale / stretch), -1) * size
         start = anchor * reach / size
         start_x = torch.where(flip < 0, reach[..., 0] - start[..., 0], start[..., 0])
         start = torch.stack((start_x, start[..., 1]), -1)
-        first = spot - start  # where the picture begins
+        first = spot - start  # where the image begins
         least, most = corners[..., 2:] - reach, corners[..., :2]
         covers = reach >= tile
         low_bound, high_bound = torch.where(covers, least, most), torch.where(covers, most, least)
@@ -195,7 +195,7 @@ class Augmenter:
         return torch.cat((linear, offset[..., None]), -1)
 
     def _sample(self, sources: Tensor, corners: Tensor, forward: Tensor) -> Tensor:
-        """Return pictures `(n, 3, h, w)` in [0, 1]: bilinear, at twice the resolution, then averaged."""
+        """Return images `(n, 3, h, w)` in [0, 1]: bilinear, at twice the resolution, then averaged."""
         inverse = _inverse(forward)
         pixels = self.store.pixels
         if triton_builds(pixels.device):
@@ -216,10 +216,10 @@ class Augmenter:
             images.append(F.avg_pool2d(sampled, 2))
         return torch.cat(images)
 
-    def _bilinear(self, picture: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        """Sample `pixels[picture]` at `(u, v)` (pixel centres at halves); grey outside."""
+    def _bilinear(self, image: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Sample `pixels[image]` at `(u, v)` (pixel centers at halves); gray outside."""
         side = self.store.pixels.shape[1]
-        size = self.store.sizes[picture]
+        size = self.store.sizes[image]
         inside = (u >= 0) & (v >= 0) & (u < size[..., 0]) & (v < size[..., 1])
         u, v = u - 0.5, v - 0.5
         left, top = u.floor(), v.floor()
@@ -231,7 +231,7 @@ class Augmenter:
             row = torch.minimum((top.long() + step_y).clamp(min=0), limit[..., 1])
             for step_x, weight_x in ((0, 1 - du), (1, du)):
                 column = torch.minimum((left.long() + step_x).clamp(min=0), limit[..., 0])
-                value = flat[(picture * side + row) * side + column]
+                value = flat[(image * side + row) * side + column]
                 weight = weight_x * weight_y / 255
                 for channel, bits in enumerate((16, 8, 0)):  # R, G, B
                     result[:, channel] += weight * ((value >> bits) & 255)

@@ -87,7 +87,7 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
         processes.rank + 1,
         processes.count,
         drawn,
-        trainer.data["pictures"],
+        trainer.data["images"],
         len(held_out),
         store.identity_count,
         loaded,
@@ -99,7 +99,7 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
         with writing(path):
             path.write_text(json.dumps(asdict(settings), indent=2))
     indices = torch.tensor(held_out, device=processes.device)
-    epoch = max(1, round(trainer.data["pictures"] / settings.batch))
+    epoch = max(1, round(trainer.data["images"] / settings.batch))
     received = trainer.run(
         lambda average: validate(average, augmenter, indices, settings.class_names) if held_out else {}, epoch
     )

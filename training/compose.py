@@ -18,7 +18,7 @@ from fairmot.training.sprites import (
     load_cutouts,
     matched,
     posed,
-    recoloured,
+    recolored,
     require_cutouts,
     softened,
 )
@@ -27,7 +27,7 @@ Job = TypeVar("Job")
 
 _SIZE = (800, 450)
 _LABEL_SHARE = 0.3  # people less visible than this become ignore regions
-_SEEN_SHARE = 0.02  # people less visible than this are not there
+_SEEN_SHARE = 0.02  # people less visible than this are dropped
 SMALLEST = 10  # px, lower people are not pasted
 
 
@@ -38,13 +38,13 @@ def kinds_of(visible: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 
 
 class Composition:
-    """A picture into which people are pasted, far ones first.
+    """An image into which people are pasted, far ones first.
 
     Attributes:
         canvas: `(h, w, 3)` float32 BGR.
-        owner: `(h, w)` number of the person seen at a pixel, -1 for the background.
+        owner: `(h, w)` index of the person visible at a pixel, -1 for the background.
         boxes: whole people, tlbr in pixels, in the order of pasting.
-        identities: theirs.
+        identities: of the people, in the same order.
     """
 
     def __init__(self, canvas: npt.NDArray[np.float32], cutouts: list[Cutout], settings: CrowdSettings) -> None:
@@ -58,7 +58,7 @@ class Composition:
         self._tone = float(canvas.mean())
 
     def add(self, x: float, y: float, person_height: float, generator: np.random.Generator) -> None:
-        """Paste a random person with the feet at `(x, y)`, all in pixels; too small ones only count."""
+        """Paste a random person with the feet at `(x, y)`, in pixels; people below `SMALLEST` only take an index."""
         settings = self._settings
         cutout = self._cutouts[int(generator.integers(len(self._cutouts)))]
         sprite = jitter(cutout.image, generator)
@@ -67,7 +67,7 @@ class Composition:
             self.boxes.append((0.0, 0.0, 0.0, 0.0))
             self.identities.append(-1)
             return
-        sprite = recoloured(posed(sprite, settings, generator), settings, generator)
+        sprite = recolored(posed(sprite, settings, generator), settings, generator)
         factor = person_height / sprite.shape[0]
         mode = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
         sprite = np.asarray(cv2.resize(sprite, None, fx=factor, fy=factor, interpolation=mode), np.uint8)
@@ -77,7 +77,7 @@ class Composition:
             rows = slice(max(0, top), max(0, top + sprite.shape[0]))
             place = self.canvas[rows, max(0, left - margin) : max(0, left + sprite.shape[1] + margin)]
             sprite = matched(sprite, place, generator.uniform(0, settings.colour_match))
-        elif generator.random() < 0.5:  # match the light of the place
+        elif generator.random() < 0.5:  # match the brightness of the surroundings
             gain = np.clip(self._tone / max(float(sprite[..., :3].mean()), 1.0), 0.6, 1.5)
             sprite[..., :3] = np.clip(sprite[..., :3] * gain**0.5, 0, 255).astype(np.uint8)
         opaque = sprite[..., 3] > 127
@@ -93,12 +93,12 @@ class Composition:
         self._paste(sprite, left, top, edge)
 
     def visible(self) -> npt.NDArray[np.float64]:
-        """Return the visible share of every person `(n,)`, of what lies outside of the picture too."""
+        """Return the visible share of every person `(n,)`; the part outside of the image counts as hidden."""
         seen = np.bincount(self.owner[self.owner >= 0], minlength=len(self._areas))
         return np.asarray(seen / np.maximum(self._areas, 1), np.float64)
 
     def image(self, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
-        """Return the picture `(h, w, 3)`, sometimes a little out of focus."""
+        """Return the image `(h, w, 3)`, sometimes a little out of focus."""
         canvas = cv2.GaussianBlur(self.canvas, (3, 3), 0) if generator.random() < 0.3 else self.canvas
         return np.clip(canvas, 0, 255).astype(np.uint8)
 
@@ -138,7 +138,7 @@ def compose(
     feet_y = generator.uniform(max(horizon, 0) + 0.1 * height, 1.1 * height, count)
     feet_x = generator.uniform(-0.02, 1.02, count) * width
     grouped = generator.random(count) < 0.4
-    for i in np.flatnonzero(grouped[1:]) + 1:  # beside or behind the one before
+    for i in np.flatnonzero(grouped[1:]) + 1:  # beside or behind the previous one
         feet_y[i] = feet_y[i - 1] + generator.normal(0, 6)
         person_height = tallest * (feet_y[i - 1] - horizon) / (height - horizon)
         feet_x[i] = feet_x[i - 1] + generator.normal(0, 0.35) * person_height
@@ -182,7 +182,7 @@ def _load_in_worker(root: Path) -> None:
 
 
 def made_in_workers(root: Path, make: Callable[[Job], Sample], jobs: Iterable[Job], workers: int) -> Iterator[Sample]:
-    """Yield what `make` gives for each job, in their order; processes of a pool call it, with `pool_cutouts` read.
+    """Yield `make(job)` for each job, in order, computed in worker processes that have read `pool_cutouts`.
 
     Raises:
         SourceError: if there are no cut-outs.

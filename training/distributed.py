@@ -1,4 +1,4 @@
-"""The processes of one training run: one alone, or one for each GPU under `torchrun`."""
+"""The processes of one training run: a single one, or one per GPU under `torchrun`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process validates and writes."""
+        """True in the process that validates and writes."""
         return self.rank == 0
 
     def share(self, total: int) -> int:
@@ -48,7 +48,7 @@ class Processes:
         return total // self.count
 
     def union(self, items: set[T]) -> set[T]:
-        """Return what any process has."""
+        """Return the union of the `items` of all processes."""
         if self.count == 1:
             return items
         everyone: list[set[T]] = [set()] * self.count
@@ -64,7 +64,7 @@ class Processes:
         return total / self.count
 
     def largest(self, number: int) -> int:
-        """Return the largest `number` of all processes, without waiting for what their GPUs do: over gloo."""
+        """Return the largest `number` of all processes, over gloo, so without synchronizing their GPUs."""
         if self.count == 1:
             return number
         value = torch.tensor(number)
@@ -76,13 +76,13 @@ class Processes:
         if self.count == 1:
             return module
         gpus = [self.device] if self.device.type == "cuda" else None
-        # DLA holds layers that it does not use, for the official checkpoints have them.
+        # DLA has layers that it does not use, since the official checkpoints have them.
         return DistributedDataParallel(module, device_ids=gpus, find_unused_parameters=True)
 
 
 @contextmanager
 def joined_processes() -> Iterator[Processes]:
-    """Join the processes that `torchrun` started (it sets `RANK`, `LOCAL_RANK` and `WORLD_SIZE`), or stay alone."""
+    """Join the processes that `torchrun` started (by `RANK`, `LOCAL_RANK` and `WORLD_SIZE`), or be the only one."""
     gpus = torch.cuda.device_count()
     if "LOCAL_RANK" not in os.environ:
         yield Processes(torch.device("cuda" if gpus else "cpu"))

@@ -1,4 +1,4 @@
-"""The loss of JPEG compression, in torch: the picture's frequencies rounded as an encoder rounds them."""
+"""The loss of JPEG compression, in torch: quantization of the image's DCT coefficients as in an encoder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-# ITU-T T.81 (JPEG), tables K.1 and K.2: steps of the luminance and the colour frequencies at quality 50.
+# ITU-T T.81 (JPEG), tables K.1 and K.2: quantization steps of luminance and chrominance at quality 50.
 _LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -49,11 +49,11 @@ def _round_frequencies(plane: Tensor, steps: Tensor) -> Tensor:
 
 
 def jpeg_loss(images: Tensor, quality: Tensor) -> Tensor:
-    """Return pictures as they look after JPEG with 4:2:0 colours.
+    """Return images as they look after JPEG with 4:2:0 colors.
 
     Args:
         images: `(n, 3, h, w)` float32, RGB in [0, 1]; height and width are multiples of 16.
-        quality: `(n,)` 1 to 100, as libjpeg counts it (`jpeg_quality_scaling`, `jcparam.c`).
+        quality: `(n,)` 1 to 100, on libjpeg's scale (`jpeg_quality_scaling`, `jcparam.c`).
     """
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)[:, None, None]
     device = images.device

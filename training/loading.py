@@ -1,4 +1,4 @@
-"""All pictures of a run: folders, rendered scenes, sheets of crops, composed crowds; each process loads its share."""
+"""Loading of all images of a run: folders, rendered scenes, sheets of crops, crowds; each process loads its share."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from fairmot.training.settings import MADE, TrainSettings
 
 log = logging.getLogger(__name__)
 
-HELD_OUT = "held_out"  # the group of held-out pictures
+HELD_OUT = "held_out"  # the group of held-out images
 
 
 def load_samples(root: Path, settings: TrainSettings, rank: int = 0, count: int = 1) -> list[Sample]:
-    """Return the pictures of `settings.sets` that process `rank` of `count` trains on.
+    """Return the images of `settings.sets` that process `rank` of `count` trains on.
 
-    The first process also gets the held-out pictures. They are of the group `HELD_OUT` and their identities of a space
+    The first process also gets the held-out images. They are of the group `HELD_OUT` and their identities of a space
     of their own, so that no classifier learns them.
 
     Raises:
-        ConfigError: if no set is named, an entry of `held_out` names no picture, crowds have no pictures to stand
-            before, pasted people no labelled frames to stand in, nothing is labelled, or this process gets no picture.
-        SourceError: if pictures or labels of a set are missing or faulty.
+        ConfigError: if no set is named, an entry of `held_out` names no image, crowds have no images to stand
+            before, pasted people no labeled frames to stand in, nothing is labeled, or this process gets no image.
+        SourceError: if images or labels of a set are missing or faulty.
     """
     if not settings.sets:
         raise ConfigError("Name what to train on: --settings.sets '{\"my_folder\": 1.0}'; see configs/train_lite.yaml.")
@@ -56,20 +56,20 @@ def load_samples(root: Path, settings: TrainSettings, rank: int = 0, count: int 
     for entry in settings.held_out:
         if not any(is_named(name, entry) for name in names):
             raise ConfigError(
-                f'The held_out entry "{entry}" names no picture: write set/beginning, or a pattern such as set/cam1_*.'
+                f'The held_out entry "{entry}" names no image: write set/beginning, or a pattern such as set/cam1_*.'
                 + suggestion(entry, {scene_of(name) for name in names})
             )
     if not settings.held_out and rank == 0:
-        log.warning("There will be no validation: held_out names no pictures to validate on.")
+        log.warning("There will be no validation: held_out names no images to validate on.")
     for sample in samples:
         if _is_held_out(sample.name, settings):
             sample.group, sample.space = HELD_OUT, f"{sample.space}/{HELD_OUT}"
     if not samples:
-        raise ConfigError(f"There are too few pictures for {count} processes: start fewer.")
+        raise ConfigError(f"There are too few images for {count} processes: start fewer.")
     trained = [sample.kinds for sample in samples if sample.group != HELD_OUT]
     if trained and not any(np.isin(kinds, (Kind.PERSON, Kind.IDENTITY)).any() for kinds in trained):
         raise ConfigError(
-            f"No picture to train on has a label that counts: look at the label files and classes {settings.classes}."
+            f"No image to train on has a label that counts: look at the label files and classes {settings.classes}."
         )
     return samples
 
@@ -79,9 +79,9 @@ def _is_held_out(name: str, settings: TrainSettings) -> bool:
 
 
 def _load(root: Path, settings: TrainSettings, workers: int, keep: Keep) -> Iterator[Sample]:
-    """Yield every kept picture.
+    """Yield every kept image.
 
-    Crowds stand before the pictures of the set `background`, if there is one, else before those without people.
+    Crowds stand before the images of the set `background`, if there is one, else before those without people.
     """
     backgrounds: list[npt.NDArray[np.uint8]] = []
     frames: list[tuple[Sample, GroundPlane]] = []
@@ -103,12 +103,10 @@ def _load(root: Path, settings: TrainSettings, workers: int, keep: Keep) -> Iter
         yield from crop_sheets(root, settings.sheets, settings.seed, keep)
     if "crowd" in settings.sets:
         if not backgrounds:
-            raise ConfigError("Crowds need pictures without people to stand before: add a set named background.")
+            raise ConfigError("Crowds need images without people to stand before: add a set named background.")
         yield from crowd_samples(root, settings.crowds, backgrounds, settings.seed, settings.crowd, workers, keep)
     if "pasted" in settings.sets:
         if not frames:
-            raise ConfigError(
-                "Pasted people need labelled frames of level ground: add such a set, or leave out pasted."
-            )
+            raise ConfigError("Pasted people need labeled frames of level ground: add such a set, or leave out pasted.")
         jobs = (frames, settings.seed, settings.pasted_people, settings.crowd)
         yield from pasted_samples(root, settings.pasted, *jobs, workers, keep)

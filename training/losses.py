@@ -13,22 +13,22 @@ from fairmot.export.networks import STRIDE
 from fairmot.training.augment import Batch
 from fairmot.training.samples import Kind
 
-_CHUNK = 16  # pictures whose people are drawn at once, for memory
+_CHUNK = 16  # images whose people are drawn at once, for memory
 
 
 @dataclass(eq=False)
 class Targets:
-    """What the heads should say.
+    """Targets of the heads.
 
     Attributes:
-        heatmap: `(n, c, h, w)`, 1 at the centres of each class, falling off as Gaussians.
+        heatmap: `(n, c, h, w)`, 1 at the centers of each class, falling off as Gaussians.
         weight: `(n, c, h, w)`, 0 inside ignore regions.
-        cells: `(p, 3)` int64, picture, row and column of every person's centre.
-        box: `(p, 4)` left, top, right, bottom distances in cells from the float centre.
-        offset: `(p, 2)` x and y of the centre within its cell.
+        cells: `(p, 3)` int64, image, row and column of every person's center.
+        box: `(p, 4)` left, top, right, bottom distances in cells from the float center.
+        offset: `(p, 2)` x and y of the center within its cell.
         detect: `(p,)` bool, whether box and offset count.
         identities: `(p,)` class or -1.
-        class_range: `(p, 2)` classes that identity is told apart from.
+        class_range: `(p, 2)` classes that the identity is distinguished from.
     """
 
     heatmap: Tensor
@@ -114,7 +114,7 @@ def focal_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 class FairMOTLoss(nn.Module):
-    """Detection and identity losses, balanced by learnt uncertainties (Kendall et al., CVPR 2018).
+    """Detection and identity losses, balanced by learned uncertainties (Kendall et al., CVPR 2018).
 
     Args:
         embedding: length of the embedding.
@@ -130,17 +130,17 @@ class FairMOTLoss(nn.Module):
 
     def forward(self, outputs: dict[str, Tensor], targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total and its parts for the log."""
-        picture, row, column = targets.cells.unbind(1)
+        image, row, column = targets.cells.unbind(1)
         maps = (outputs["hm"].float(), targets.heatmap, targets.weight)
         heatmap = focal_loss(*(values.flatten(0, 1) for values in maps))
         detect = targets.detect
         people = detect.sum().clamp(min=1)
-        box = outputs["wh"].float()[picture, :, row, column]
-        offset = outputs["reg"].float()[picture, :, row, column]
+        box = outputs["wh"].float()[image, :, row, column]
+        offset = outputs["reg"].float()[image, :, row, column]
         # FairMOT divides the L1 losses by the number of coordinates.
         box_loss = ((box - targets.box).abs().mean(1) * detect).sum() / people
         offset_loss = ((offset - targets.offset).abs().mean(1) * detect).sum() / people
-        identity = self._identity_loss(outputs["id"].float()[picture, :, row, column], targets)
+        identity = self._identity_loss(outputs["id"].float()[image, :, row, column], targets)
         detection = heatmap + 0.1 * box_loss + offset_loss
         s_detection, s_identity = self.detection_uncertainty, self.identity_uncertainty
         total = 0.5 * (

@@ -1,4 +1,4 @@
-"""What is written into the folder of a run, and what is said where that fails."""
+"""Errors of reading and writing the files of a run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pickle import UnpicklingError
 
 from fairmot.core.errors import OutputError
 
-# What torch.load and a look into its result raise for files that are no checkpoints.
+# Exceptions of torch.load, and of access to its result, for files that are no checkpoints.
 UNREADABLE = (OSError, RuntimeError, UnpicklingError, EOFError, LookupError, TypeError, ValueError)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say in one sentence what goes wrong while `path` is written.
+    """Convert errors of writing `path` into a one-line `OutputError`.
 
     Raises:
-        OutputError: instead of what the system raises.
+        OutputError: instead of `OSError`.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Cut-out people pasted into real labelled frames, at the scale that the frame's own labels suggest."""
+"""Cut-out people pasted into real labeled frames, at the scale that follows from the frame's own labels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fairmot.training.samples import Keep, Kind, Sample
 from fairmot.training.sprites import CrowdSettings, Cutout
 
 _FEWEST = 4  # labels that a plane is fitted to
-_SPREAD = 0.05  # of the picture's height, least range of the feet that tells near from far
-_MISFIT = 0.15  # largest median deviation of a label's height from the plane's, as a part of it
-_STANDING = 0.6  # widest box of somebody upright, as a part of its height
-_BORDER = 2.0  # px, boxes that come closer to the picture's edge are cut
-_TRIES = 8  # places tried for one person
+_SPREAD = 0.05  # of the image's height, least range of the feet that a plane is fitted to
+_MISFIT = 0.15  # largest median deviation of a label's height from the plane's, as a fraction of it
+_STANDING = 0.6  # widest box of an upright person, as a fraction of its height
+_BORDER = 2.0  # px, boxes that come closer to the image's edge are cut
+_TRIES = 8  # positions tried for one person
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class GroundPlane:
 
 
 def fitted_plane(sample: Sample) -> GroundPlane | None:
-    """Fit the plane to the whole standing people of a frame; None if they are few, all equally far, or on no plane."""
+    """Fit the plane to the uncut standing people of a frame; None if they are few, equally far, or fit no plane."""
     height, width = sample.image.shape[:2]
     boxes = sample.tlbr.astype(np.float64)
     whole = (boxes[:, :2] > _BORDER).all(1) & (boxes[:, 2] < width - _BORDER) & (boxes[:, 3] < height - _BORDER)
@@ -59,13 +59,13 @@ def fitted_plane(sample: Sample) -> GroundPlane | None:
     return GroundPlane(float(slope), float(-offset / slope), (float(feet.min()), float(feet.max())))
 
 
-def _free_place(
+def _free_position(
     sample: Sample, plane: GroundPlane, generator: np.random.Generator
 ) -> tuple[float, float, float] | None:
-    """Return the feet `(x, y)` and height of a new person who stands behind nobody; None if there is no room.
+    """Return the feet `(x, y)` and height of a new person who is not occluded; None if no position is found.
 
-    Labelled people have no masks, so somebody new may only cover them, not be covered. What an ignore region holds is
-    as far as its lower edge.
+    Labeled people have no masks, so a new person may cover them but not be covered. An ignore region counts as being as
+    far away as its lower edge.
     """
     low, high = plane.feet
     reach = 0.1 * (high - low)
@@ -84,15 +84,15 @@ def _free_place(
 def paste_into(
     sample: Sample, plane: GroundPlane, cutouts: list[Cutout], seed: int, most: int, settings: CrowdSettings
 ) -> Sample:
-    """Return a labelled frame with up to `most` more people, and its labels by what is still seen.
+    """Return a labeled frame with up to `most` more people, and the labels of all who are still visible.
 
-    A sample has one identity space: the frame's, where its people are known, and then the pasted ones' is unknown;
-    else that of the cut-outs.
+    A sample has one identity space: that of the frame if its identities are known, and the pasted people's are unknown
+    then; else that of the cut-outs.
     """
     generator = np.random.default_rng(seed)
     composition = Composition(sample.image.astype(np.float32), cutouts, settings)
-    places = [_free_place(sample, plane, generator) for _ in range(int(generator.integers(1, most + 1)))]
-    for x, y, person_height in sorted((place for place in places if place), key=lambda place: place[1]):
+    positions = [_free_position(sample, plane, generator) for _ in range(int(generator.integers(1, most + 1)))]
+    for x, y, person_height in sorted(filter(None, positions), key=lambda position: position[1]):
         composition.add(x, y, person_height, generator)
     own_kinds = sample.kinds.copy()
     covered = _covered(composition.owner >= 0, sample.tlbr)
@@ -118,7 +118,7 @@ def paste_into(
 
 
 def _covered(mask: npt.NDArray[np.bool_], tlbr: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return the share of each box `(m, 4)` that lies under a mask `(h, w)`, of its part within the picture."""
+    """Return the share of each box `(m, 4)` that lies under a mask `(h, w)`, of its part within the image."""
     height, width = mask.shape
     shares = np.zeros(len(tlbr))
     for i, (left, top, right, bottom) in enumerate(np.round(tlbr).astype(int).tolist()):

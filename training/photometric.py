@@ -1,4 +1,4 @@
-"""Changes of light, colour, sharpness, motion and compression, each picture differently."""
+"""Random changes of light, color, sharpness, motion and compression, different for each image."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Ge
 
 
 def photometric(images: Tensor, settings: PhotometricSettings, generator: torch.Generator) -> Tensor:
-    """Change pictures `(n, 3, h, w)`, RGB in [0, 1], in the order of a camera: lens, motion, light, noise, file."""
+    """Change images `(n, 3, h, w)`, RGB in [0, 1], in the order of a camera: lens, motion, light, noise, file."""
     count = images.shape[0]
     one = (count, 1, 1, 1)
 
@@ -61,9 +61,9 @@ def photometric(images: Tensor, settings: PhotometricSettings, generator: torch.
     length = uniform((count,), *settings.motion_length, generator)
     angle = uniform((count,), 0, torch.pi, generator)
     images = images.index_copy(0, chosen, motion_blur(images[chosen], length[chosen], angle[chosen], most))
-    grey = images.mean(1, keepdim=True)
+    gray = images.mean(1, keepdim=True)
     saturation = torch.exp(uniform(one, -0.6, 0.4, generator)) * ~some(0.08)
-    images = grey + saturation * (images - grey)
+    images = gray + saturation * (images - gray)
     tint = torch.exp(uniform((count, 3, 1, 1), -0.12, 0.12, generator))
     gain = torch.exp(uniform(one, -0.5, 0.4, generator))
     middle = images.mean((1, 2, 3), keepdim=True)
@@ -79,15 +79,15 @@ def photometric(images: Tensor, settings: PhotometricSettings, generator: torch.
 
 
 def _chosen(count: int, share: float, generator: torch.Generator) -> Tensor:
-    """Return which pictures change. How many is fixed, so that a GPU need not tell the host."""
+    """Return the indices of the images to change; their number is fixed, so the host need not wait for a GPU."""
     return torch.randperm(count, generator=generator, device=generator.device)[: round(share * count)]
 
 
 def motion_blur(images: Tensor, length: Tensor, angle: Tensor, longest: float) -> Tensor:
-    """Average pictures `(n, c, h, w)` along a line.
+    """Average images `(n, c, h, w)` along a line.
 
     Args:
-        images: the pictures.
+        images: the images.
         length: `(n,)` of the line in pixels, at most `longest`.
         angle: `(n,)` in radians from the rows.
         longest: decides the size of the kernel.

@@ -9,7 +9,7 @@ from pathlib import Path
 from fairmot.core.errors import ConfigError
 from fairmot.training.outputs import writing
 
-# What shares an axis of the plot.
+# Names of the curves in each panel of the plot.
 _PANELS = (
     ("total",),
     ("heatmap", "box", "offset"),
@@ -21,7 +21,7 @@ _PANELS = (
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Return the lines of a log; one that was cut short, as the process was killed, is left out."""
+    """Return the entries of a log, without incomplete lines of a killed process."""
     entries = []
     for line in path.read_text(errors="replace").splitlines():
         with suppress(json.JSONDecodeError):
@@ -34,7 +34,7 @@ class EpochLog:
 
     Args:
         path: the file. Lines of steps after `step` are dropped: a resumed run writes them again.
-        step: where the run stands.
+        step: the present one.
 
     Raises:
         OutputError: if it cannot be written, here and in `write`.
@@ -47,7 +47,7 @@ class EpochLog:
             path.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
 
     def write(self, entry: dict[str, float]) -> None:
-        """Append an epoch and show it."""
+        """Append an epoch and print it."""
         line = json.dumps({name: float(f"{value:.5g}") if value % 1 else value for name, value in entry.items()})
         with writing(self.path), self.path.open("a") as file:
             file.write(line + "\n")
@@ -55,7 +55,7 @@ class EpochLog:
 
 
 def plot(path: Path) -> Path:
-    """Draw the curves of a log beside it and return the picture's path.
+    """Plot the curves of a log into a PNG beside it and return its path.
 
     Raises:
         ConfigError: if matplotlib is missing.

@@ -1,7 +1,7 @@
-"""The bundled weights from the data folder.
+"""Reproduction of the bundled weights from the data folder.
 
 Unpacks `DIR/train/*.tar`, trains by `configs/train_lite.yaml`, exports and scores on the sequences of `DIR/dev`.
-Training that is done is not done again, so it may happen on a machine with a GPU and the rest elsewhere.
+Finished training is not repeated, so it may run on a machine with a GPU and the rest elsewhere.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _SEQUENCES = ("PETS-S3-MF1", "TUD-Campus")
 
 
 def unpack(archives: Path, folder: Path) -> int:
-    """Unpack every tar file of `archives` into `folder` and return how many files were missing there.
+    """Unpack every tar file of `archives` into `folder` and return the number of files written.
 
     Raises:
-        SourceError: if there are no tar files, one is damaged, or one would write elsewhere.
+        SourceError: if there are no tar files, one is damaged, or one would write outside of `folder`.
         OutputError: if `folder` cannot be written.
     """
     paths = sorted(archives.glob("*.tar"))
@@ -65,10 +65,10 @@ def unpack(archives: Path, folder: Path) -> int:
 
 
 def steps_done(output: Path) -> int:
-    """Return the steps behind `average.pth`, 0 if there is none.
+    """Return the number of steps that `average.pth` was trained for, 0 if it does not exist.
 
     Raises:
-        SourceError: if it is no such file.
+        SourceError: if it is not a checkpoint of a training run.
     """
     path = output / "average.pth"
     if not path.exists():
@@ -90,7 +90,7 @@ def _settings(output: Path) -> dict[str, Any]:
 
 
 def _run(*arguments: str | Path) -> None:
-    """Run a Python command; it is passed the signal that comes meanwhile and ends in its own way.
+    """Run a Python command; signals are passed on to it, so that it ends by itself.
 
     Raises:
         subprocess.CalledProcessError: if it fails.
@@ -98,7 +98,7 @@ def _run(*arguments: str | Path) -> None:
     """
     command = [sys.executable, *map(str, arguments)]
     log.info("python %s", " ".join(command[1:]))
-    # In a session of its own it gets Ctrl-C once: from here, and not from the terminal too.
+    # In a session of its own it receives Ctrl-C once, from here, and not from the terminal too.
     child = subprocess.Popen(command, cwd=_ROOT, start_new_session=True)
     with StopSignals(lambda: child.send_signal(signals.received or signal.SIGTERM)) as signals:
         code = child.wait()
@@ -109,11 +109,11 @@ def _run(*arguments: str | Path) -> None:
 
 
 def reproduce(data: Path, output: Path) -> None:
-    """Make `dla_34_lite.onnx` in `output` and score it.
+    """Create `dla_34_lite.onnx` in `output` and score it.
 
     Raises:
         UserError: if the data are missing, or `output` holds something else or cannot be written.
-        subprocess.CalledProcessError: if a command fails; it has said why.
+        subprocess.CalledProcessError: if a command fails; it has printed why.
     """
     data, output = data.resolve(), output.resolve()
     if not (output / "settings.json").exists() or steps_done(output) < _settings(output)["steps"]:

@@ -1,4 +1,4 @@
-"""Labelled pictures for training: folders in JDE form, sheets of identity crops, rendered scenes."""
+"""Labeled training images: folders in JDE format, sheets of identity crops, rendered scenes."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ from fairmot.video.synthetic.scene import Scene
 
 log = logging.getLogger(__name__)
 
-# Whether a picture is wanted, by its number within its set and its name: `Sample.name`.
+# Returns whether an image is loaded, given its number within its set and its name (`Sample.name`).
 Keep = Callable[[int, str], bool]
 
-_PICTURES = (".jpg", ".jpeg", ".png")
+_SUFFIXES = (".jpg", ".jpeg", ".png")
 _LARGEST = 1e9  # label number or identity
-_MOST_LABELS = 5_000  # of one picture: all pictures take the memory of the one with most
-_OUTSIDE = 0.5  # part of the picture's width or height by which a labelled centre may lie outside of it
+_MOST_LABELS = 5_000  # of one image: all images are padded to the largest number
+_OUTSIDE = 0.5  # fraction of the image's width or height by which a labeled center may lie outside of it
 
 
 def worker_pool(workers: int, initializer: Callable[..., object], *arguments: object) -> ProcessPoolExecutor:
-    """Return a pool whose processes start afresh: forks of a process with running threads (torch's) may hang."""
+    """Return a pool of spawned processes: forks of a process with running threads (torch's) may hang."""
     return WorkerPool(workers, WorkerContext(), initializer, arguments)
 
 
 class Kind(IntEnum):
-    """What a box means to the losses."""
+    """The role of a box in the losses."""
 
     NONE = 0  # padding
-    PERSON = 1  # heatmap, box, offset, and the identity if it has one; also an object of another class
+    PERSON = 1  # heatmap, box, offset, and the identity if it has one; also for objects of other classes
     IGNORE = 2  # no heatmap loss inside
     IDENTITY = 3  # only the identity
 
 
 @dataclass(eq=False)
 class Sample:
-    """One picture with its boxes.
+    """One image with its boxes.
 
     Attributes:
         image: `(h, w, 3)` uint8 BGR.
         tlbr: `(m, 4)` float32 in pixels.
         kinds: `(m,)` of `Kind`.
         classes: `(m,)` int64, the heatmap's channel (row of `TrainSettings.class_names`); 0 where none counts.
-        identities: `(m,)` int64, name of the person within `space`; -1 where unknown.
+        identities: `(m,)` int64, number of the person within `space`; -1 where unknown.
         space: identities of different spaces are never compared with one another.
         group: name of the set, for the sampling weights.
-        name: `set/file name` without its ending; what is rendered or composed has its seed or number.
+        name: `set/file name` without suffix; rendered and composed images have their seed or number instead.
     """
 
     image: npt.NDArray[np.uint8]
@@ -72,7 +72,7 @@ class Sample:
 
 
 def read_image(path: Path, longest: int) -> npt.NDArray[np.uint8]:
-    """Read a picture as BGR, shrunk by area averaging to at most `longest` pixels a side.
+    """Read an image as BGR, shrunk by area averaging to at most `longest` pixels a side.
 
     Raises:
         SourceError: if it cannot be read.
@@ -84,7 +84,7 @@ def read_image(path: Path, longest: int) -> npt.NDArray[np.uint8]:
 
 
 def _shrunk(image: npt.NDArray[np.uint8], longest: int) -> tuple[npt.NDArray[np.uint8], float]:
-    """Return the picture with at most `longest` pixels a side, and the scale that this took."""
+    """Return the image with at most `longest` pixels a side, and its scale."""
     scale = longest / max(image.shape[:2])
     if scale >= 1:
         return image, 1.0
@@ -101,14 +101,14 @@ def fitted(sample: Sample, longest: int) -> Sample:
 
 @dataclass(eq=False)
 class Labels:
-    """What a label file says.
+    """The content of a label file.
 
     Attributes:
         tlbr: `(m, 4)` float32 in pixels.
         kinds: `(m,)` of `Kind`.
         classes: `(m,)` int64, the heatmap's channel.
         identities: `(m,)` int64, -1 where unknown.
-        left_out: how many labels there were of each number that no class counts.
+        left_out: number of labels by class number that belongs to no class.
     """
 
     tlbr: npt.NDArray[np.float32]
@@ -119,7 +119,7 @@ class Labels:
 
 
 def read_labels(path: Path, width: int, height: int, channels: Mapping[int, int]) -> Labels:
-    """Read a JDE label file: lines `class id cx cy w h`, normalised to the picture.
+    """Read a JDE label file: lines `class id cx cy w h`, normalized to the image.
 
     Class -1 marks an ignore region, id -1 an unknown identity (Wang et al., "Towards Real-Time
     Multi-Object Tracking", ECCV 2020, data format). Lines of YOLO's form `class cx cy w h` are people
@@ -127,8 +127,8 @@ def read_labels(path: Path, width: int, height: int, channels: Mapping[int, int]
 
     Args:
         path: the file.
-        width: of the picture in pixels.
-        height: of the picture in pixels.
+        width: of the image in pixels.
+        height: of the image in pixels.
         channels: the heatmap's channel by class number; labels of other numbers are left out.
 
     Raises:
@@ -152,7 +152,7 @@ def read_labels(path: Path, width: int, height: int, channels: Mapping[int, int]
     return Labels(tlbr, kinds, classes, rows[:, 1].astype(np.int64), left_out)
 
 
-def _label_fields(line: str, place: str) -> list[float]:
+def _label_fields(line: str, where: str) -> list[float]:
     """Return the six numbers of a label line."""
     try:
         numbers = [float(field) for field in line.split()]
@@ -162,30 +162,30 @@ def _label_fields(line: str, place: str) -> list[float]:
         numbers.insert(1, -1.0)
     if len(numbers) != 6 or not all(map(math.isfinite, numbers)):
         raise SourceError(
-            f'{place} must be the numbers "class id cx cy w h" or "class cx cy w h", not "{line.strip()[:80]}".'
+            f'{where} must be the numbers "class id cx cy w h" or "class cx cy w h", not "{line.strip()[:80]}".'
         )
     if not all(number.is_integer() and abs(number) <= _LARGEST for number in numbers[:2]):
         raise SourceError(
-            f"{place} must begin with whole numbers for class and id, at most {_LARGEST:.0f}, not "
+            f"{where} must begin with whole numbers for class and id, at most {_LARGEST:.0f}, not "
             f'"{line.strip()[:80]}".'
         )
     if not all(-_OUTSIDE <= value <= 1 + _OUTSIDE for value in numbers[2:4]) or not all(
         0 <= value <= 1 + 2 * _OUTSIDE for value in numbers[4:]
     ):
         raise SourceError(
-            f"{place} must give centre and size as parts of the picture's width and height (0 to 1), not in pixels: "
+            f"{where} must have center and size as fractions of the image's width and height (0 to 1), not in pixels: "
             f'"{line.strip()[:80]}".'
         )
     return numbers
 
 
 def scene_of(name: str) -> str:
-    """Return the scene of a picture: its name up to `_frame`, else up to a last number after `_`, `-` or `.`."""
+    """Return the scene of an image: its name up to `_frame`, else up to a last number after `_`, `-` or `.`."""
     return re.split(r"_frame|[_.-]\d+\D*$", name, maxsplit=1)[0]
 
 
 def is_named(name: str, entry: str) -> bool:
-    """Return whether an entry of `TrainSettings.held_out` names a picture.
+    """Return whether an entry of `TrainSettings.held_out` matches an image.
 
     Args:
         name: `Sample.name`.
@@ -197,13 +197,13 @@ def is_named(name: str, entry: str) -> bool:
     return begins or fnmatchcase(name, entry)
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """Return the pictures of a folder in the order of their names.
+def images_in(folder: Path) -> list[Path]:
+    """Return the images of a folder in the order of their names.
 
     Raises:
         SourceError: if there are none.
     """
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in _PICTURES)
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in _SUFFIXES)
     if not paths:
         raise SourceError(f"There are no images in {folder}: files *.jpg, *.jpeg or *.png are looked for.")
     return paths
@@ -220,14 +220,14 @@ def _folder_sample(job: tuple[Path, Path, str, int, Mapping[int, int]]) -> tuple
 def folder_samples(
     root: Path, group: str, longest: int, channels: Mapping[int, int], pool: ProcessPoolExecutor, keep: Keep
 ) -> Iterator[Sample]:
-    """Yield the kept pictures of `root/group/images` with `root/group/labels_with_ids` (or `labels`).
+    """Yield the kept images of `root/group/images` with `root/group/labels_with_ids` (or `labels`).
 
-    A line in the log says how many labels were left out because no class counts their number.
+    The number of labels left out because they belong to no class is logged.
 
     Raises:
-        SourceError: if there are none, a picture cannot be read, or a label file is missing (not: empty) or faulty.
+        SourceError: if there are none, an image cannot be read, or a label file is missing (not: empty) or invalid.
     """
-    paths = pictures_in(root / group / "images")
+    paths = images_in(root / group / "images")
     label_paths = _label_paths(root / group, paths)
     jobs = [
         (path, labels, group, longest, channels)
@@ -244,7 +244,7 @@ def folder_samples(
 
 
 def _label_paths(folder: Path, images: list[Path]) -> list[Path]:
-    """Return the label file of every picture of a set."""
+    """Return the label files of the images of a set."""
     found = [folder / name for name in ("labels_with_ids", "labels") if (folder / name).is_dir()]
     if not found:
         raise SourceError(f"There is no folder labels_with_ids (or labels) beside the images in {folder}.")
@@ -252,8 +252,8 @@ def _label_paths(folder: Path, images: list[Path]) -> list[Path]:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise SourceError(
-            f"{len(missing)} of {len(images)} pictures of {folder} have no label file, as {missing[0]}: "
-            "write an empty one for a picture without labels."
+            f"{len(missing)} of {len(images)} images of {folder} have no label file, as {missing[0]}: "
+            "write an empty one for an image without labels."
         )
     return paths
 
@@ -266,7 +266,7 @@ def crop_sheets(root: Path, sheets: int, seed: int, keep: Keep) -> Iterator[Samp
     Raises:
         SourceError: if there are no crops, or one has another name.
     """
-    paths = pictures_in(root / "market1501")
+    paths = images_in(root / "market1501")
     names = {path: path.name.split("_")[0] for path in paths}
     for path, name in names.items():
         if not re.fullmatch(r"-?\d{1,9}", name):

@@ -1,4 +1,4 @@
-"""How far apart embeddings of different people lie."""
+"""Separation of the embeddings of different people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def separation(
 ) -> dict[str, float]:
     """Compare the cosine similarities of pairs of the same person with those of different people.
 
-    Only pairs of one scene count, since a tracker compares no others and light and camera tell them apart too easily.
+    Only pairs of one scene count, since a tracker compares no others, and light and camera separate those too easily.
 
     Args:
         embeddings: `(n, d)` of boxes with known identities.

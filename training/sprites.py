@@ -1,4 +1,4 @@
-"""People cut out of photographs, and the changes that make one of them look different in every picture."""
+"""People cut out of photographs, and random changes of their appearance."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Cutout:
 
 
 def require_cutouts(root: Path) -> None:
-    """Say that cut-outs are missing before processes are started that would each fail.
+    """Check that there are cut-outs, before processes are started that would each fail.
 
     Raises:
         SourceError: if there are none.
@@ -93,7 +93,7 @@ def load_cutouts(root: Path) -> list[Cutout]:
 
 
 def jitter(image: npt.NDArray[np.uint8], generator: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Change pose and colours a little: shear, width, contrast, tint."""
+    """Change pose and colors slightly: shear, width, contrast, tint."""
     height, width = image.shape[:2]
     stretch, shear = np.exp(generator.uniform(-0.15, 0.15)), generator.uniform(-0.08, 0.08)
     matrix = np.array([[stretch, shear, max(0.0, -shear * height)], [0, 1, 0]])
@@ -109,7 +109,7 @@ def jitter(image: npt.NDArray[np.uint8], generator: np.random.Generator) -> npt.
 def posed(
     image: npt.NDArray[np.uint8], settings: CrowdSettings, generator: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """Return a cut-out `(h, w, 4)` leant and seen from elsewhere, trimmed to its opaque pixels."""
+    """Return a cut-out `(h, w, 4)` rotated and in another perspective, trimmed to its opaque pixels."""
     if not settings.rotation and not settings.perspective:
         return image
     height, width = image.shape[:2]
@@ -128,7 +128,7 @@ def posed(
     return warped[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
 
 
-def recoloured(
+def recolored(
     image: npt.NDArray[np.uint8], settings: CrowdSettings, generator: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
     """Return a cut-out `(h, w, 4)` with other contrast and saturation."""
@@ -139,27 +139,29 @@ def recoloured(
     color = image[..., :3].astype(np.float32)
     middle = color[opaque].mean()
     color = (color - middle) * contrast + middle
-    grey = color.mean(-1, keepdims=True)
-    color = np.clip(grey + (color - grey) * saturation, 0, 255)
+    gray = color.mean(-1, keepdims=True)
+    color = np.clip(gray + (color - gray) * saturation, 0, 255)
     return np.dstack((color.astype(np.uint8), image[..., 3]))
 
 
-def matched(image: npt.NDArray[np.uint8], place: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.uint8]:
-    """Return a cut-out `(h, w, 4)` with colours moved towards those of a place.
+def matched(
+    image: npt.NDArray[np.uint8], surroundings: npt.NDArray[np.float32], amount: float
+) -> npt.NDArray[np.uint8]:
+    """Return a cut-out `(h, w, 4)` with colors moved toward those of its surroundings.
 
     Mean and standard deviation of each CIELAB channel (Reinhard et al., "Color Transfer between Images", 2001), the
     change of the deviation limited, since a plain wall must not make people plain.
 
     Args:
         image: the cut-out.
-        place: `(h, w, 3)` BGR in 0 to 255, what lies around.
-        amount: part of the way, 0 to 1.
+        surroundings: `(h, w, 3)` BGR in 0 to 255.
+        amount: fraction of the difference, 0 to 1.
     """
     opaque = image[..., 3] > 127
-    if not opaque.any() or not place.size:
+    if not opaque.any() or not surroundings.size:
         return image
     own = cv2.cvtColor(image[..., :3].astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
-    around = cv2.cvtColor(np.clip(place, 0, 255).astype(np.float32) / 255, cv2.COLOR_BGR2LAB).reshape(-1, 3)
+    around = cv2.cvtColor(np.clip(surroundings, 0, 255).astype(np.float32) / 255, cv2.COLOR_BGR2LAB).reshape(-1, 3)
     mean, spread = own[opaque].mean(0), own[opaque].std(0)
     ratio = np.clip(around.std(0) / np.maximum(spread, 1e-3), 0.6, 1.6)
     target = (own - mean) * ratio + around.mean(0)
@@ -168,7 +170,7 @@ def matched(image: npt.NDArray[np.uint8], place: npt.NDArray[np.float32], amount
 
 
 def softened(alpha: npt.NDArray[np.uint8], width: float) -> npt.NDArray[np.uint8]:
-    """Let a mask `(h, w)` fade linearly over `width` px inside its border, so that nothing outside of it shows."""
+    """Fade a mask `(h, w)` linearly over `width` px inside its border, so that nothing outside of it is visible."""
     if width <= 0:
         return alpha
     inside = cv2.copyMakeBorder((alpha > 127).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)

@@ -1,4 +1,4 @@
-"""All training pictures decoded once, in one tensor on the training device."""
+"""All training images, decoded once, as one tensor on the training device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Identity = tuple[str, int]  # space and name within it
 
 
 def identities_of(samples: Iterable[Sample]) -> set[Identity]:
-    """Return every known identity of the pictures."""
+    """Return every known identity of the images."""
     return {
         (sample.space, identity)
         for sample in samples
@@ -29,24 +29,24 @@ def identities_of(samples: Iterable[Sample]) -> set[Identity]:
 
 
 def require_memory(needed: int, free: int) -> None:
-    """Check that pictures of `needed` bytes fit into `free` bytes of a GPU.
+    """Check that images of `needed` bytes fit into `free` bytes of a GPU.
 
     Raises:
         ConfigError: if they do not.
     """
     if needed > free:
         raise ConfigError(
-            f"The pictures take {needed / 2**30:.1f} GiB but the GPU has {free / 2**30:.1f} GiB free: "
-            "lower side (pixels of a picture's longest side) or crowds."
+            f"The images take {needed / 2**30:.1f} GiB but the GPU has {free / 2**30:.1f} GiB free: "
+            "lower side (pixels of an image's longest side) or crowds."
         )
 
 
 class Store:
-    """Pictures, boxes and sampling weights as tensors.
+    """Images, boxes and sampling weights as tensors.
 
     Attributes:
         pixels: `(n, side, side)` int32; a pixel's B, G and R in its three lower bytes, so that one
-            gather reads all channels. Pictures lie in the upper left corner.
+            gather reads all channels. Images lie in the upper left corner.
         sizes: `(n, 2)` float32, width and height.
         tlbr: `(n, m, 4)` float32 in pixels, padded to the largest number of boxes.
         kinds: `(n, m)` int64 of `Kind`, `NONE` in the padding.
@@ -54,8 +54,8 @@ class Store:
         identities: `(n, m)` int64, class of the identity classifier, -1 where unknown.
         spaces: `(s, 2)` int64, first and last + 1 class of every identity space.
         space_of: `(n,)` int64, row of `spaces`.
-        scene_of: `(n,)` int64, the same for pictures of one scene.
-        weights: `(n,)` float32, probability of a picture to be drawn.
+        scene_of: `(n,)` int64, the same for images of one scene.
+        weights: `(n,)` float32, probability of an image to be drawn.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Store:
         side: int,
         known: set[Identity] | None = None,
     ) -> None:
-        """Pack the pictures.
+        """Pack the images.
 
         Args:
-            samples: the pictures.
-            group_weights: share of the drawn pictures by `Sample.group`; 0 for groups not named.
-            side: longest side of the pictures in pixels.
+            samples: the images.
+            group_weights: share of the drawn images by `Sample.group`; 0 for groups not named.
+            side: longest side of the images in pixels.
             known: identities of all processes, so that their classes agree; None means those of `samples`.
         """
         samples = list(samples)
@@ -96,7 +96,7 @@ class Store:
             identities = [names.get((sample.space, identity), -1) for identity in sample.identities.tolist()]
             self.identities[i, :m] = torch.tensor(identities, dtype=torch.long)
         self.pixels = torch.from_numpy(packed).view(torch.int32).squeeze(-1)
-        log.info("%d pictures of at most %d px take %.2f GiB", count, side, packed.nbytes / 2**30)
+        log.info("%d images of at most %d px take %.2f GiB", count, side, packed.nbytes / 2**30)
         scenes = [scene_of(sample.name) for sample in samples]
         number_of = {scene: number for number, scene in enumerate(sorted(set(scenes)))}
         self.scene_of = torch.tensor([number_of[scene] for scene in scenes])
@@ -126,7 +126,7 @@ class Store:
         """Move every tensor to `device`, in place.
 
         Raises:
-            ConfigError: if the pictures do not fit into a GPU's memory.
+            ConfigError: if the images do not fit into a GPU's memory.
         """
         if device.type == "cuda":
             require_memory(self.pixels.nbytes, torch.cuda.mem_get_info(device)[0])

@@ -1,4 +1,4 @@
-"""The training loop, and everything of it that a checkpoint holds."""
+"""The training loop and its checkpoints."""
 
 from __future__ import annotations
 
@@ -21,27 +21,29 @@ from fairmot.core.files import replacing
 from fairmot.training.augment import Augmenter, Batch
 from fairmot.training.distributed import Processes
 from fairmot.training.losses import FairMOTLoss, Targets, make_targets
-from fairmot.training.measure import StepClock
 from fairmot.training.outputs import UNREADABLE, writing
 from fairmot.training.progress import EpochLog
 from fairmot.training.settings import TrainSettings
+from fairmot.training.step_clock import StepClock
 
 _SAVE_SECONDS = 60.0
 _LARGEST_GRADIENT = 10.0
+
+_RENAMED = {"pictures": "images"}  # counts in checkpoints of earlier versions
 
 Check = Callable[[nn.Module], dict[str, float]]
 
 
 def repeat_to_the_bit() -> None:
-    """Let equal steps on one GPU be equal to the bit; to be called before the first of them.
+    """Make equal steps on one GPU equal to the bit; call it before the first of them.
 
-    What else a step takes sums in a fixed order by itself, if Triton's kernels compute the deformable convolutions.
-    `torch.use_deterministic_algorithms` is left alone: it would replace the interpolation of pictures, which nothing is
-    derived through, by many slow operations.
+    All other operations of a step sum in a fixed order anyway, if Triton's kernels compute the deformable convolutions.
+    `torch.use_deterministic_algorithms` is not used: it would replace the interpolation of images, which no gradient
+    passes through, by many slow operations.
     """
     # One workspace for all products (manual of cuBLAS, "Results reproducibility"), as large as PyTorch's own.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # By trial, another algorithm may win in each run. Without trials steps were measured no slower.
+    # Trials may choose another algorithm in each run. Without them, steps were measured no slower.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 
@@ -56,7 +58,7 @@ class Average(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Move towards `network`; early steps move faster."""
+        """Move toward `network`; faster in early steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
         mine: list[Tensor] = list(self.network.parameters())
         theirs: list[Tensor] = list(network.parameters())
@@ -98,7 +100,7 @@ class Trainer:
     """One training run.
 
     Batches depend on seed, rank and step alone and nothing else is random, so a run that is resumed from its
-    checkpoint goes on as if it had not stopped, and two equal runs are equal to the bit: on a CPU, and on a GPU after
+    checkpoint continues as if it had not stopped, and two equal runs are equal to the bit: on a CPU, and on a GPU after
     `repeat_to_the_bit` where Triton's kernels run, on the same kind of machine with the same software.
     Other kernels of deformable convolutions sum their gradients in any order. Several GPUs average gradients in an
     order that NCCL chooses by their number and links.
@@ -125,14 +127,14 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda s: learning_rate(s, self.settings))
         self.sums: dict[str, Tensor] = {}  # of the parts of the loss, since the epoch began
         self.batch = self.processes.share(self.settings.batch)
-        # Counts over all processes, to notice other data when the run is resumed.
+        # Counts over all processes, to detect other data when the run is resumed.
         store = self.augmenter.store
         drawn = (store.weights > 0).sum().float()
-        pictures = round(float(self.processes.mean(drawn)) * self.processes.count)
-        self.data = {"pictures": pictures, "identities": store.identity_count}
+        images = round(float(self.processes.mean(drawn)) * self.processes.count)
+        self.data = {"images": images, "identities": store.identity_count}
 
     def _recipe(self) -> dict[str, Any]:
-        """Return what must not change when a run is resumed."""
+        """Return the settings that must not change when a run is resumed."""
         settings = asdict(self.settings) | {"processes": self.processes.count}
         del settings["workers"]
         return settings
@@ -141,7 +143,7 @@ class Trainer:
         """Write `last.pth` (to resume) and `average.pth` (to export; the network's state dict), whole or not at all.
 
         Raises:
-            DivergedError: if a weight is no finite number.
+            DivergedError: if a weight is not finite.
             OutputError: if they cannot be written; those of an earlier step stay.
         """
         trained = [*self.model.state_dict().values(), *self.average.network.state_dict().values()]
@@ -192,7 +194,7 @@ class Trainer:
         for name, value in recipe.items():
             if value != mine.get(name):
                 raise ConfigError(f"{path} was trained with {name} {value}; resume it with the same settings.")
-        for name, count in data.items():
+        for name, count in ((_RENAMED.get(name, name), count) for name, count in data.items()):
             if count != self.data[name]:
                 raise ConfigError(
                     f"{path} was trained with {count} {name}, now there are {self.data[name]}; resume it with the same "
@@ -209,12 +211,12 @@ class Trainer:
             raise ConfigError(f"{path} fits neither these data nor this network; resume it with the same.") from error
 
     def draw(self) -> tuple[Batch, Targets]:
-        """Return the batch of the present step."""
+        """Return the batch of the current step."""
         batch = self.augmenter.batch(self.batch, self.step)
         return batch, make_targets(batch, len(self.settings.classes))
 
     def learn(self, batch: Batch, targets: Targets) -> None:
-        """Take one optimiser step."""
+        """Take one optimizer step."""
         total, parts = self.model(batch.images.to(memory_format=torch.channels_last), targets)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -227,7 +229,7 @@ class Trainer:
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
 
     def run(self, check: Check, epoch: int) -> int:
-        """Train to the last step, or to the one in which Ctrl-C or SIGTERM comes; that too ends with a checkpoint.
+        """Train to the last step, or until Ctrl-C or SIGTERM; a checkpoint is saved in either case.
 
         Several processes agree after every step, so that all of them end after the same one if any got a signal.
         (`torchrun` passes it to all and kills those still there after 30 s. One that raises an error leaves the others
@@ -235,14 +237,14 @@ class Trainer:
 
         Args:
             check: validates the averaged network, in the first process.
-            epoch: steps of an epoch, at whose end comes a line in the log.
+            epoch: steps of an epoch, after each of which a line is logged.
 
         Returns:
-            The number of the signal that came, or 0.
+            The number of the signal received, or 0.
 
         Raises:
-            DivergedError: if the loss or a weight is no finite number; told at the end of an epoch or when a
-                checkpoint is due, which then stays the one before.
+            DivergedError: if the loss or a weight is not finite; checked at the end of an epoch and before a
+                checkpoint is written, so that the previous one stays.
             OutputError: if the log or a checkpoint cannot be written.
         """
         log = EpochLog(self.output / "log.jsonl", self.step) if self.processes.is_first else None
@@ -267,7 +269,7 @@ class Trainer:
         return received
 
     def _entry(self, epoch: int, clock: StepClock) -> dict[str, float]:
-        """Return the epoch's line, without the validation, and begin the next epoch."""
+        """Return the epoch's log entry, without the validation, and begin the next epoch."""
         steps = (self.step - 1) % epoch + 1
         means = self.processes.mean(torch.stack(list(self.sums.values())) / steps).cpu()
         self._require_finite([means])

@@ -1,4 +1,4 @@
-"""How well a network finds and tells apart people on held-out pictures."""
+"""Validation of a network on held-out images: detection and embeddings."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def iou(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def match(boxes: FloatArray, people: FloatArray, ignored: FloatArray) -> npt.NDArray[np.int64]:
-    """Match one picture's boxes, best score first, at IoU 0.5.
+    """Match one image's boxes, best score first, at IoU 0.5.
 
     Returns:
-        `(n,)` the matched person, -1 for a false positive, -2 for a box that stands in an ignore region.
+        `(n,)` the matched person, -1 for a false positive, -2 for a box in an ignore region.
     """
     overlap = iou(boxes, people)
     center = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
@@ -79,7 +79,7 @@ def average_precision(scores: FloatArray, hits: npt.NDArray[np.bool_], people: i
 
 @dataclass(eq=False)
 class _Found:
-    """What was found of one class in the pictures so far, one entry a box or person."""
+    """The matches of one class in the images so far, one entry per box or person."""
 
     scores: list[FloatArray] = field(default_factory=list)
     hits: list[npt.NDArray[np.bool_]] = field(default_factory=list)
@@ -100,7 +100,7 @@ class _Found:
         self.seen.append(np.isin(np.arange(len(people)), matched[scores > WORKING_THRESHOLD]))
 
     def summary(self, height: int) -> dict[str, float]:
-        """Return the scores in pictures of a height in px, without those of people that there are none of."""
+        """Return the scores in images of a height in px, without those of size ranges that no person is in."""
         scores, hits, sizes = np.concatenate(self.scores), np.concatenate(self.hits), np.concatenate(self.sizes)
         seen, heights = np.concatenate(self.seen), np.concatenate(self.heights)
         confident = hits[scores > WORKING_THRESHOLD]
@@ -116,7 +116,7 @@ class _Found:
 
 
 def _averaged(summaries: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Return the means over the classes that there are people (or objects) of, and the scores of each if several."""
+    """Return the means over the classes that occur, and also the scores of each class if there are several."""
     present = {name: summary for name, summary in summaries.items() if "ap" in summary}
     keys = {key: None for summary in present.values() for key in summary}  # in their order
     values = {key: [summary[key] for summary in present.values() if key in summary] for key in keys}
@@ -127,36 +127,36 @@ def _averaged(summaries: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def _known_embeddings(head: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Return embeddings `(p, d)` at the centres of people with identities, these, and the pictures they are in."""
+    """Return embeddings `(p, d)` at the centers of people with identities, the identities and the image indices."""
     center = (batch.tlbr[..., :2] + batch.tlbr[..., 2:]) / (2 * STRIDE)
     height, width = head.shape[2:]
     inside = ((center >= 0) & (center < center.new_tensor([width, height]))).all(-1)
     person = (batch.kinds == Kind.PERSON) | (batch.kinds == Kind.IDENTITY)
-    picture, number = (inside & person & (batch.identities >= 0)).nonzero(as_tuple=True)
-    column, row = center[picture, number].long().unbind(-1)
-    return head.float()[picture, :, row, column], batch.identities[picture, number], picture
+    image, number = (inside & person & (batch.identities >= 0)).nonzero(as_tuple=True)
+    column, row = center[image, number].long().unbind(-1)
+    return head.float()[image, :, row, column], batch.identities[image, number], image
 
 
 @torch.no_grad()
 def validate(
     network: nn.Module, augmenter: Augmenter, indices: Tensor, class_names: Sequence[str] = ("person",)
 ) -> dict[str, float]:
-    """Score a network on pictures of the store at IoU 0.5.
+    """Score a network on images of the store at IoU 0.5.
 
     People that the augmenter makes ignore regions (lower than its `minimum_height`, or cut) do not count.
 
     Args:
-        network: gives the raw heads.
-        augmenter: shrinks and letterboxes the store's pictures.
-        indices: `(n,)` the pictures.
+        network: returns the raw heads.
+        augmenter: shrinks and letterboxes the store's images.
+        indices: `(n,)` the images.
         class_names: names of the heatmap's channels.
 
     Returns:
         `ap` (average precision), `recall` and `precision` at the working threshold; `ap_small` and `recall_small` of
         people lower than 40 px of the input (and of false boxes lower than that); `ap_distant` and `recall_distant` of
-        those 10 to 40 px high if the input had 608 lines; all without what there are no people of. Of several classes
-        these are the means, and `ap/NAME` and `recall/NAME` stand beside them. Then what `separation` returns, if there
-        are identities.
+        those 10 to 40 px high if the input had 608 lines; without those of size ranges that no person is in. With
+        several classes these are the means, and there are `ap/NAME` and `recall/NAME` of each. Then the result of
+        `separation`, if there are identities.
     """
     network.eval()
     found = {name: _Found() for name in class_names}
@@ -167,10 +167,10 @@ def validate(
         with torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda):
             outputs = network(images)
         if "id" in outputs:
-            embedding, identity, picture = _known_embeddings(outputs["id"], batch)
+            embedding, identity, image = _known_embeddings(outputs["id"], batch)
             embeddings.append(embedding.cpu().numpy())
             identities.append(identity.cpu().numpy())
-            scenes.append(augmenter.store.scene_of[chunk][picture].cpu().numpy())
+            scenes.append(augmenter.store.scene_of[chunk][image].cpu().numpy())
         boxes, scores, channels = (values.cpu().numpy() for values in decode(outputs))
         tlbr, kinds, classes = (values.cpu().numpy() for values in (batch.tlbr, batch.kinds, batch.classes))
         for i, (channel, of_class) in product(range(len(chunk)), enumerate(found.values())):

@@ -1,4 +1,4 @@
-"""Worker processes that end when the process that started them ends or is interrupted."""
+"""Worker processes that end when their parent process ends or is interrupted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 class _Worker(SpawnProcess):
     def start(self) -> None:
-        # The terminal sends Ctrl-C to the whole group; workers inherit that it is blocked and leave it to the parent.
+        # The terminal sends Ctrl-C to the whole process group; workers inherit that it is blocked.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             super().start()
@@ -39,19 +39,19 @@ def _end_with_parent() -> None:
 
 
 class WorkerContext(SpawnContext):
-    """Starts processes afresh that Ctrl-C does not reach and that end if the parent is killed."""
+    """Spawns processes that Ctrl-C does not reach and that end if the parent is killed."""
 
     Process = _Worker
 
 
 class WorkerPool(ProcessPoolExecutor):
-    """As a context, does not wait for what has not begun if it is left by an exception or a generator is closed.
+    """A pool that cancels jobs which have not begun when its `with` block is left by an exception.
 
     To be used by the main thread.
     """
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Start what is missing of processes and threads too, so no signal's exception may come in between."""
+        """Submit a job; signals are deferred, since this also starts processes and threads."""
         with put_off_signals():
             return super().submit(fn, *args, **kwargs)
 

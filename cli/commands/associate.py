@@ -17,14 +17,13 @@ from jsonargparse import ArgumentParser
 
 from fairmot.core.console import log_to_stderr
 from fairmot.core.errors import ConfigError, UserError, shown, suggestion
-from fairmot.core.files import write_whole
-from fairmot.core.motchallenge import result_line
+from fairmot.core.files import check_writable, write_whole
+from fairmot.core.motchallenge import Boxes, result_text
 from fairmot.core.text import printable
 from fairmot.core.yaml_files import read_yaml, require_bounds
-from fairmot.tracker.detection_file import DetectionStream, find_streams, read_stream
+from fairmot.tracker.detection_file import DetectionFile, find_detection_files, name_of, read_detection_file
 from fairmot.tracker.fairmot import FairMOTTracker
 from fairmot.tracker.interpolation import interpolate
-from fairmot.tracker.motchallenge import Boxes
 from fairmot.tracker.presets import PRESETS, preset
 from fairmot.tracker.settings import TrackerSettings
 
@@ -50,41 +49,43 @@ def main(arguments: Sequence[str], say: Callable[[str], None]) -> int:
         SystemExit: for `--help`, after printing.
     """
     values, settings = parse(arguments)
-    paths = [path for given in values["detections"] for path in find_streams(given)]
-    streams = [read_stream(path) for path in paths]
-    outputs = output_paths(Path(values["output"]), [stream.name for stream in streams])
-    for stream, output in zip(streams, outputs, strict=True):
-        rate = values["frame_rate"] or stream.frame_rate
+    paths = [path for given in values["detections"] for path in find_detection_files(given)]
+    outputs = output_paths(Path(values["output"]), [name_of(path) for path in paths])
+    for output in outputs:
+        check_writable(output)
+    files = [read_detection_file(path) for path in paths]
+    for stored, output in zip(files, outputs, strict=True):
+        rate = values["frame_rate"] or stored.frame_rate
         if rate is None:
-            say(f"{stream.name}: nothing says the frame rate, so {USUAL_FRAME_RATE:g} is taken; give --frame_rate.")
+            say(f"{stored.name}: nothing says the frame rate, so {USUAL_FRAME_RATE:g} is taken; give --frame_rate.")
             rate = USUAL_FRAME_RATE
         started = time.perf_counter()
         try:
-            boxes = track(stream, FairMOTTracker(rate, settings), use_timestamps=values["frame_rate"] is None)
+            boxes = track(stored, FairMOTTracker(rate, settings), use_timestamps=values["frame_rate"] is None)
         except UserError as error:
-            raise UserError(f"{stream.name}: {error}") from error
-        milliseconds = 1000 * (time.perf_counter() - started) / max(len(stream), 1)
+            raise UserError(f"{stored.name}: {error}") from error
+        milliseconds = 1000 * (time.perf_counter() - started) / max(len(stored), 1)
         if values["interpolate"] is not None:
             boxes = interpolate(boxes, None if values["interpolate"] == EVERY_GAP else values["interpolate"])
         write_results(boxes, output)
         people = len(np.unique(boxes.ids))
-        say(f"{stream.name}: {len(stream)} frames, {people} tracks, {milliseconds:.2f} ms per frame -> {output}")
+        say(f"{stored.name}: {len(stored)} frames, {people} tracks, {milliseconds:.2f} ms per frame -> {output}")
     return 0
 
 
-def track(stream: DetectionStream, tracker: FairMOTTracker, use_timestamps: bool = True) -> Boxes:
-    """Return the results of `tracker` on a whole stream.
+def track(stored: DetectionFile, tracker: FairMOTTracker, use_timestamps: bool = True) -> Boxes:
+    """Return the results of `tracker` on all frames of a detection file.
 
     Long stretches without detections cost nothing: once no track is left, they are skipped up to the two frames before
     the next detections, from which the tracker learns how long a step is.
     """
     frames, reports = [], []
-    nothing, position = stream.nothing, 0
+    nothing, position = stored.nothing, 0
 
     def seconds(position: int) -> float | None:
-        return stream.timestamp(position) if use_timestamps else None
+        return stored.timestamp(position) if use_timestamps else None
 
-    for found_at, frame, detections in stream.found():
+    for found_at, frame, detections in stored.found():
         while position < found_at:
             if tracker.is_idle and position < found_at - 2:
                 tracker.skip(found_at - 2 - position)
@@ -107,13 +108,12 @@ def track(stream: DetectionStream, tracker: FairMOTTracker, use_timestamps: bool
 
 
 def write_results(boxes: Boxes, path: Path) -> None:
-    """Write results as MOTChallenge text, as `fairmot.core.motchallenge.result_line` gives it.
+    """Write results as MOTChallenge text.
 
     Raises:
         OutputError: if that is not possible.
     """
-    rows = zip(boxes.frames.tolist(), boxes.ids.tolist(), boxes.tlwh.tolist(), boxes.scores.tolist(), strict=True)
-    write_whole(path, "".join(result_line(*row) for row in rows).encode())
+    write_whole(path, result_text(boxes).encode())
 
 
 def output_paths(output: Path, names: Sequence[str]) -> list[Path]:

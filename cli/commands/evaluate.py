@@ -16,12 +16,12 @@ from rich.markup import escape
 from rich.measure import Measurement
 
 from fairmot.core.console import ArgumentParser, log_to_stderr
-from fairmot.core.files import write_whole
+from fairmot.core.files import check_writable, write_whole
+from fairmot.core.motchallenge import read_ground_truth
 from fairmot.core.text import printable
 from fairmot.tracker.evaluation import BENCHMARKS, SPLITS, Scores, evaluate_sequence, find_sequences, score_table
 from fairmot.tracker.evaluation.overlap import DISTRACTORS, MATCH_IOU, benchmark_of
 from fairmot.tracker.evaluation.sequences import ScoredSequence
-from fairmot.tracker.motchallenge import read_ground_truth
 
 _DESCRIPTION = """\
 Score tracking results against ground truth: HOTA, CLEAR MOT and identity measures, for each sequence and for all
@@ -36,6 +36,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
     log_to_stderr(logging.WARNING, "%(levelname)s: %(message)s")
+    if options.json:
+        check_writable(options.json)
     sequences = find_sequences(options.ground_truth, options.results, options.sequences)
     if options.benchmark is None:
         options.benchmark = benchmark_of(read_ground_truth(sequences[0].ground_truth))

@@ -15,6 +15,7 @@ import torch
 
 from fairmot.core.console import ArgumentParser, log_to_stderr
 from fairmot.core.errors import ConfigError, SourceError
+from fairmot.core.files import check_writable
 from fairmot.core.records import ByteArray
 from fairmot.core.text import printable
 from fairmot.engine.model import check_class_names
@@ -85,6 +86,7 @@ def export(options: argparse.Namespace) -> bool:
     size, frame = _size(options.size), _frame(options.frame)
     if not math.isfinite(options.score_shift):
         raise ConfigError(f"--score-shift must be a finite number, not {options.score_shift}.")
+    check_writable(options.output)
     architecture, network = load_network(options.checkpoint, options.arch)
     with torch.no_grad():
         network.hm[2].bias.add_(options.score_shift)  # type: ignore[operator]

@@ -1,8 +1,7 @@
 """Modulated deformable convolution, DCNv2 (Zhu et al., "Deformable ConvNets v2", CVPR 2019).
 
-One function, and what computes it: while exporting one standard ONNX `DeformConv` node, on an NVIDIA GPU our Triton
-kernels if Triton is installed and builds there, else torchvision's kernel if it is installed, else plain PyTorch
-operators.
+Exported as one standard ONNX `DeformConv` node; computed by this project's Triton kernels on an NVIDIA GPU where Triton
+is installed and compiles, else by torchvision's kernel if it is installed, else by plain PyTorch operators.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ except (ImportError, RuntimeError):  # RuntimeError: built for another torch
     _torchvision_deform_conv2d = None
 
 _TAPS = 9  # of the 3x3 kernel
-_ALIGNED = 32  # channels that hold the 27 predicted ones: tensor cores take them by eights
+_ALIGNED = 32  # channels that hold the 27 predicted ones: a multiple of 8 for tensor cores
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +96,7 @@ def _deform_conv2d_onnx(
 
 @cache
 def triton_builds(device: torch.device) -> bool:
-    """Tell whether Triton is installed and makes kernels for a device: it needs a C compiler and Python's headers."""
+    """Return whether Triton is installed and compiles for a device; it needs a C compiler and Python's headers."""
     if _triton is None or device.type != "cuda":
         return False
     x, predicted = torch.zeros(1, 1, 2, 2, device=device), torch.zeros(1, _ALIGNED, 2, 2, device=device)
@@ -110,7 +109,7 @@ def triton_builds(device: torch.device) -> bool:
 
 
 def takes_triton(x: Tensor) -> bool:
-    """Tell whether our Triton kernels compute a layer of `x`; they sum in float32, so float64 is not for them."""
+    """Return whether our Triton kernels compute a layer of `x`; they accumulate in float32, so not for float64."""
     return not torch.compiler.is_exporting() and x.dtype != torch.float64 and triton_builds(x.device)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fairmot.export.networks.deform_conv import DeformConv2d, takes_triton
 
-with suppress(ImportError):  # then nothing takes Triton
+with suppress(ImportError):  # then `takes_triton` is always false
     from fairmot.export.networks.upsampling_triton import enlarge_triton
 
 
@@ -85,7 +85,7 @@ def conv_block(in_channels: int, out_channels: int, kernel_size: int, stride: in
 
 
 class Upsampling(nn.ConvTranspose2d):
-    """A transposed convolution of every channel by itself that enlarges maps by an even factor, at first bilinearly."""
+    """A depthwise transposed convolution that enlarges maps by an even factor, at first bilinearly."""
 
     def __init__(self, channels: int, factor: int) -> None:
         super().__init__(

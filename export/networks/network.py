@@ -1,4 +1,4 @@
-"""What all networks share: features at stride 4 and the output heads on top of them."""
+"""The base class of all networks: features at stride 4 and the output heads."""
 
 from __future__ import annotations
 

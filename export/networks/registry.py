@@ -1,4 +1,4 @@
-"""Architectures by name."""
+"""The registry of architectures by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _lite(heads: HeadSizes) -> Network:
     sampling makes such a layer five times as slow as a plain 3x3 convolution. So only six of the 16 are left, on maps
     of stride 8 and more, and the stem halves the resolution at once. The time saved goes into 64 channels at stride 4
     and a skip from stride 2, both for small people: trained for 2500 steps like the halved network, average precision
-    on held-out pictures rose from 0.682 to 0.714, for people below 40 px from 0.304 to 0.353.
+    on held-out images rose from 0.682 to 0.714, for people below 40 px from 0.304 to 0.353.
     """
     plain = ("dla_up.ida_2", "dla_up.ida_1.node", "ida_up.node")  # the nodes at stride 8 as well
     return DLASeg(heads, (16, 32, 64, 64, 128, 224), stem_stride=2, plain=plain, skip=True)

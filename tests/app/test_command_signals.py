@@ -16,7 +16,7 @@ import pytest
 from support import material
 from support.processes import tracking
 
-from fairmot.tracker.detection_file import read_stream
+from fairmot.tracker.detection_file import read_detection_file
 from run_track import main
 
 
@@ -39,7 +39,7 @@ def test_a_signal_ends_the_run_with_complete_files(
     material.check_sentence(err, rf"Stopped by {number.name} after frame \d+; what was tracked is kept")
     count = material.check_results(folder, status="interrupted", least=20)
     assert count < 6000
-    assert len(read_stream(streams / "long.npz")) == count
+    assert len(read_detection_file(streams / "long.npz")) == count
     assert "long: " in out
     assert not (tmp_path / "long-2").exists(), "no further source after a signal"
 

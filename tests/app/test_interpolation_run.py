@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import material
 
-from fairmot.tracker.motchallenge import read_results
+from fairmot.core.motchallenge import read_results
 from run_track import main
 
 A, B = (6, 5), (15, 9)

@@ -20,8 +20,8 @@ from fairmot.engine import EngineSettings, ModelInfo, open_engine
 from fairmot.engine.lookahead import run_ahead
 from fairmot.engine.onnxruntime import OnnxRuntimeEngine
 from fairmot.tracker import FairMOTTracker
-from fairmot.tracker.detection_file import StreamWriter, read_stream
-from fairmot.tracker.gmc.flow import CameraMotion
+from fairmot.tracker.detection_file import DetectionWriter, read_detection_file
+from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.video import JSONLSink, Sink, Source, VideoSink, open_source
 
 
@@ -127,12 +127,12 @@ def test_time_is_that_of_the_frames(tmp_path: Path, weights: Path, pause: float,
     with (
         PausingSource(pause) as source,
         open_engine(weights, engine="onnxruntime") as engine,
-        StreamWriter(path, 25, material.SIZE) as stream,
+        DetectionWriter(path, 25, material.SIZE) as stream,
     ):
         track_frames(source, engine, FairMOTTracker(25), [sink], clock=StageClock(), writer=stream)
     assert (sink.ids[0] == sink.ids[-1]) is same
     assert len(sink.ids[-1]) == 2
-    boxes = track(read_stream(path), FairMOTTracker(25))
+    boxes = track(read_detection_file(path), FairMOTTracker(25))
     assert [set(boxes.ids[boxes.frames == number].tolist()) for number in range(1, 9)] == sink.ids
 
 
@@ -187,7 +187,7 @@ def test_the_camera_is_seen_in_any_pixels(tmp_path: Path, weights: Path, pixel_f
     views = [np.repeat(wall[:, 100 - 4 * number : 292 - 4 * number, None], 3, axis=2) for number in range(4)]
     clip = material.write_video(tmp_path / "turn.mp4", map(np.ascontiguousarray, views))
     with open_source(str(clip), pixel_format=pixel_format) as source, open_engine(weights, size=(192, 128)) as engine:
-        track_frames(source, engine, Listener(25), [], clock=StageClock(), gmc=CameraMotion())
+        track_frames(source, engine, Listener(25), [], clock=StageClock(), gmc=OpticalFlowGMC())
     assert len(moves) == 4
     np.testing.assert_array_equal(moves[0], np.eye(2, 3))
     for transform in moves[1:]:

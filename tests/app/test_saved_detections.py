@@ -12,7 +12,7 @@ import pytest
 from support import material
 
 from fairmot.cli.commands.associate import main as associate
-from fairmot.tracker.detection_file import read_stream
+from fairmot.tracker.detection_file import read_detection_file
 from run_track import main
 
 HIDDEN = range(9, 13)  # frames without the second person
@@ -52,7 +52,7 @@ def test_association_alone_gives_the_same_text(
     text = (tmp_path / "out" / "walk" / "tracks.txt").read_text()
     assert again.read_text() == text
     assert {line.split(",")[1] for line in text.splitlines()} >= {"1", "2"}
-    content = read_stream(stream)
+    content = read_detection_file(stream)
     assert content.frames.tolist() == list(numbers)
     assert (content.frame_rate, content.size) == (25 / numbers.step, material.SIZE)
     assert {found.embeddings.shape[1] for found in content.detections.values()} == {8}
@@ -74,7 +74,7 @@ def test_a_killed_run_leaves_what_it_found(tmp_path: Path, weights: Path) -> Non
     again = (tmp_path / "again.txt").read_text().splitlines()
     assert len(again) > 10
     assert again[: len(lines) - 1] == lines[: len(lines) - 1][: len(again)]
-    assert len(read_stream(stream)) >= int(lines[-2].split(",")[0])
+    assert len(read_detection_file(stream)) >= int(lines[-2].split(",")[0])
 
 
 def test_a_full_disk(tmp_path: Path, weights: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_full_disk(tmp_path: Path, weights: Path) -> None:
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(read_stream(stream)) > 5
+    assert len(read_detection_file(stream)) > 5
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -94,7 +94,7 @@ def test_a_folder_takes_the_streams_of_several_sources(tmp_path: Path, weights: 
         material.write_clip(tmp_path / name / "clip.mp4", count)
     common = ["--weights", str(weights), "--output", str(tmp_path / "out"), "--no-video"]
     assert main([str(tmp_path / "*" / "clip.mp4"), *common, "--save-detections", str(tmp_path / "streams")]) == 0
-    lengths = {path.name: len(read_stream(path)) for path in (tmp_path / "streams").iterdir()}
+    lengths = {path.name: len(read_detection_file(path)) for path in (tmp_path / "streams").iterdir()}
     assert lengths == {"clip.npz": 3, "clip-2.npz": 5}
     # A folder may have the ending of a file, and one source may go into a folder.
     (tmp_path / "old.npz").mkdir()
@@ -107,7 +107,7 @@ def test_frames_without_people_are_frames(tmp_path: Path, weights: Path) -> None
     stream = tmp_path / "empty.npz"
     common = [str(sequence), "--weights", str(weights), "--output", str(tmp_path / "out")]
     assert main([*common, "--save-detections", str(stream)]) == 0
-    assert [len(detections) for _, detections in read_stream(stream)] == [0, 0, 0]
+    assert [len(detections) for _, detections in read_detection_file(stream)] == [0, 0, 0]
 
 
 def test_one_file_for_several_sources(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

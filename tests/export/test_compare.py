@@ -85,12 +85,12 @@ def test_a_turned_embedding_lowers_the_cosine(outputs: tuple[HeadOutputs, np.nda
 def test_missing_and_additional_people_are_told(outputs: tuple[HeadOutputs, np.ndarray], no_ties: np.ndarray) -> None:
     heads, _ = outputs
     heatmap = heads.heatmap.copy()
-    place = np.unravel_index(heatmap[0].argmax(), heatmap[0].shape)
-    heatmap[0][place] = 0
+    cell = np.unravel_index(heatmap[0].argmax(), heatmap[0].shape)
+    heatmap[0][cell] = 0
     heatmap[1, 0, 14, 2] = 0.875
     first, second = compare_detections(heads._replace(heatmap=heatmap), heads, no_ties, 4, raw_heads=False)
     assert (first.expected, first.found, first.matched) == (3, 2, 2)
-    assert first.unmatched == (pytest.approx(float(heads.heatmap[0][place])),)
+    assert first.unmatched == (pytest.approx(float(heads.heatmap[0][cell])),)
     assert (second.expected, second.found, second.matched, second.unmatched) == (3, 4, 3, (0.875,))
     nothing = heads._replace(heatmap=np.zeros_like(heatmap))
     for pair in ((nothing, heads), (heads, nothing)):
@@ -104,7 +104,7 @@ def tie(outputs: tuple[HeadOutputs, np.ndarray]) -> tuple[HeadOutputs, np.ndarra
     heads, heat = outputs
     near, heatmap = heat.copy(), heads.heatmap.copy()
     row, column = np.unravel_index(heads.heatmap[0, 0].argmax(), heat.shape[2:])
-    near[0, 0, row, column + 1] = heat[0, 0, row, column] - 1e-5  # rounding may take this for the peak
+    near[0, 0, row, column + 1] = heat[0, 0, row, column] - 1e-5  # rounding may make this the peak
     heatmap[0, 0, row, column], heatmap[0, 0, row, column + 1] = 0, heat[0, 0, row, column]
     return heads._replace(heatmap=heatmap), near
 
@@ -221,7 +221,7 @@ def test_a_model_whose_heatmap_is_made_otherwise_is_refused(tmp_path: Path) -> N
         onnx_reference(ModelInfo.read(blob_network.save(tmp_path / "other.onnx", graph)))
 
 
-def test_faults_of_the_command(tmp_path: Path, model: ModelInfo, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_of_the_command(tmp_path: Path, model: ModelInfo, capsys: pytest.CaptureFixture[str]) -> None:
     plan = tmp_path / "cut.plan"
     plan.write_bytes(b"FAIRMOT PLAN 2\n\x10")
     arguments = ["verify", str(model.path), "--frame", str(tmp_path / "none.png"), "--engine"]

@@ -162,15 +162,15 @@ def model() -> ModelInfo:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("place", [(0, 0, 0, 0), (0, 0, 3, 3)], ids=["far", "beside the peak"])
+@pytest.mark.parametrize("cell", [(0, 0, 0, 0), (0, 0, 3, 3)], ids=["far", "beside the peak"])
 @pytest.mark.parametrize("head", ["heatmap", "box", "offset", "embedding"])
 def test_no_plan_with_nan_is_accepted(
-    head: str, place: tuple[int, ...], value: float, model: ModelInfo, capsys: pytest.CaptureFixture[str]
+    head: str, cell: tuple[int, ...], value: float, model: ModelInfo, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected, found = heads(), heads()
     heat = np.full_like(expected.heatmap, 0.8999)  # every cell is nearly a peak: differences pass as ties
     assert judge([(1, heads())], expected, heat, model, 5e-3, 0.4)
-    getattr(found, head)[place] = value
+    getattr(found, head)[cell] = value
     assert not judge([(1, found)], expected, heat, model, 5e-3, 0.4)
     assert f"batch 1: not finite in {head}" in capsys.readouterr().out
     assert not judge([(1, heads()), (8, found)], expected, heat, model, 5e-3, 0.4)

@@ -39,7 +39,7 @@ def lively(name, heads=HEADS):
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
     return cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC)
 
@@ -65,18 +65,18 @@ def test_folding_batch_norm_changes_nothing(network):
             assert torch.allclose(folded(images)[head], value, rtol=1e-4, atol=1e-4)
 
 
-def test_file_equals_pytorch(network, exported, picture):
-    errors = verify(network, exported, picture)
+def test_file_equals_pytorch(network, exported, image):
+    errors = verify(network, exported, image)
     assert [error.name for error in errors] == ["heatmap", "box", "offset", "embedding"]
     assert all(error.maximum < 1e-4 for error in errors), errors
 
 
-def test_verification_sees_a_wrong_weight(network, exported, picture, tmp_path):
+def test_verification_sees_a_wrong_weight(network, exported, image, tmp_path):
     model = onnx.load(exported)
     weight = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("wh.2.weight"))
     weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) + np.float32(0.01), weight.name))
     onnx.save(model, tmp_path / "wrong.onnx")
-    assert max(error.maximum for error in verify(network, tmp_path / "wrong.onnx", picture)) > 1e-3
+    assert max(error.maximum for error in verify(network, tmp_path / "wrong.onnx", image)) > 1e-3
 
 
 def test_deformable_layers_are_one_standard_operator(exported):
@@ -127,18 +127,18 @@ def test_raw_heads_come_out_as_they_are(tmp_path):
     assert ModelInfo.read(tmp_path / "raw.onnx").raw_heads
 
 
-def test_half_storage_halves_the_file_and_computes_in_float32(network, exported, picture, tmp_path):
+def test_half_storage_halves_the_file_and_computes_in_float32(network, exported, image, tmp_path):
     path = tmp_path / "half.onnx"
     rounded = round_to_half(fold_batch_norm(network))
     save(to_onnx(rounded, "resdcn_18", (96, 64), ["person", "bag"], half_storage=True), path)
     assert path.stat().st_size < 0.52 * exported.stat().st_size
-    assert all(error.maximum < 1e-4 for error in verify(rounded, path, picture))
-    assert max(error.maximum for error in verify(network, path, picture)) < 0.05
+    assert all(error.maximum < 1e-4 for error in verify(rounded, path, image))
+    assert max(error.maximum for error in verify(network, path, image)) < 0.05
 
 
-def test_command(network, picture, tmp_path, capsys):
+def test_command(network, image, tmp_path, capsys):
     torch.save({"epoch": 1, "state_dict": network.state_dict()}, tmp_path / "model.pth")
-    cv2.imwrite(str(tmp_path / "frame.png"), picture)
+    cv2.imwrite(str(tmp_path / "frame.png"), image)
     command = [str(tmp_path / "model.pth"), "-o", str(tmp_path / "out.onnx"), "--size", "96x64"]
     assert main([*command, "--classes", "person,bag", "--frame", str(tmp_path / "frame.png")]) == 0
     printed = capsys.readouterr().out
@@ -153,7 +153,7 @@ def test_command(network, picture, tmp_path, capsys):
         (["--size", "100x64"], "multiples of 32"),
         (["--classes", "person"], "has 2 classes but --classes names 1"),
         (["--frame", "none.png"], "not an image"),
-        (["-o", "/nowhere/out.onnx"], "Cannot write"),
+        (["-o", "/proc/nowhere/out.onnx"], "Cannot write"),
         (["--arch", "res_18"], "It fits resdcn_18"),
     ],
 )

@@ -18,7 +18,7 @@ HALF = (8, 16, 32, 64, 128, 256)
 
 
 def lively(network):
-    """Give layers that start as nothing, and those that a BatchNorm undoes, values that show in the outputs."""
+    """Set layers that start at zero, and those that a BatchNorm cancels, to values that change the outputs."""
     generator = torch.Generator().manual_seed(0)
     for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm2d):

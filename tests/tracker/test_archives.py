@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from fairmot.core.errors import UserError
-from fairmot.tracker.detection_file import read_stream
+from fairmot.tracker.detection_file import read_detection_file
 
 GOOD: dict[str, Any] = {
     "frame": np.array([3, 1, 3]),
@@ -93,7 +93,7 @@ LIES = {
 def test_arrays_that_lie(tmp_path: Path, data: bytes, method: int) -> None:
     path = archive(tmp_path / "a.npz", method=method, score=data)
     with little_memory(), pytest.raises(UserError) as caught:
-        read_stream(path)
+        read_detection_file(path)
     assert str(path) in str(caught.value)
     assert "--save-detections" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -107,7 +107,7 @@ def test_pickles_are_not_loaded(tmp_path: Path) -> None:
     file = io.BytesIO()
     np.save(file, np.array([Bomb()] * 3), allow_pickle=True)
     with pytest.raises(UserError, match="holds something else than numbers in score"):
-        read_stream(archive(tmp_path / "a.npz", score=file.getvalue()))
+        read_detection_file(archive(tmp_path / "a.npz", score=file.getvalue()))
 
 
 def test_a_bomb_of_zeros(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_bomb_of_zeros(tmp_path: Path) -> None:
             for _ in range(30):
                 member.write(bytes(10_000_000))
     with little_memory(), pytest.raises(UserError, match=r"bytes and claims to unpack to 30000\d+"):
-        read_stream(path)
+        read_detection_file(path)
 
 
 def test_members_that_claim_more_than_the_file_has(tmp_path: Path) -> None:
@@ -132,26 +132,26 @@ def test_members_that_claim_more_than_the_file_has(tmp_path: Path) -> None:
     struct.pack_into("<II", data, entry + 20, 4_000_000_000, 4_000_000_000)
     path.write_bytes(data)
     with little_memory(), pytest.raises(UserError, match="claims to unpack to"):
-        read_stream(path)
+        read_detection_file(path)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_names(tmp_path: Path) -> None:
     path = archive(tmp_path / "twice.npz", ("score.npy", npy(np.ones(3))))
     with pytest.raises(UserError, match="holds score twice"):
-        read_stream(path)
+        read_detection_file(path)
     path = archive(tmp_path / "nested.npz", ("x/score.npy", npy(np.ones(3))), score=None)
     with pytest.raises(UserError, match="lacks score"):
-        read_stream(path)
+        read_detection_file(path)
     others = [("../../evil.npy", b"x"), ("notes.txt", b"y"), ("other.npy", header((10**12,)))]
-    assert len(read_stream(archive(tmp_path / "others.npz", *others)).detections) == 2
+    assert len(read_detection_file(archive(tmp_path / "others.npz", *others)).detections) == 2
     assert sorted(path.name for path in tmp_path.parent.iterdir() if "evil" in path.name) == []
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_ways_to_pack(tmp_path: Path, method: int) -> None:
     with pytest.raises(UserError, match=r"packed unlike \.npz files"):
-        read_stream(archive(tmp_path / "a.npz", method=method))
+        read_detection_file(archive(tmp_path / "a.npz", method=method))
 
 
 def test_encrypted(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_encrypted(tmp_path: Path) -> None:
     data[data.rindex(b"score.npy") - 46 + 8] |= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match="is encrypted"):
-        read_stream(path)
+        read_detection_file(path)
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0)])
@@ -169,8 +169,8 @@ def test_sound_arrays_of_every_kind(tmp_path: Path, version: tuple[int, int], dt
     values = np.array([1, 0, 1]).astype(dtype)
     score = header((3,), dtype, version) + values.tobytes()
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        stream = read_stream(archive(tmp_path / "a.npz", method=method, score=score))
-        np.testing.assert_array_equal(stream.detections[3].scores, [1, 1])
+        stored = read_detection_file(archive(tmp_path / "a.npz", method=method, score=score))
+        np.testing.assert_array_equal(stored.detections[3].scores, [1, 1])
 
 
 def test_arrays_in_fortran_order_and_zip64(tmp_path: Path) -> None:
@@ -179,13 +179,13 @@ def test_arrays_in_fortran_order_and_zip64(tmp_path: Path) -> None:
         for name, array in GOOD.items():
             with file.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asfortranarray(array))
-    np.testing.assert_array_equal(read_stream(path).detections[1].tlbr, [[5, 5, 25, 45]])
+    np.testing.assert_array_equal(read_detection_file(path).detections[1].tlbr, [[5, 5, 25, 45]])
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_any_damage_is_a_sentence(tmp_path: Path, method: int) -> None:
-    """Changed and missing bytes anywhere: read, or refused with a sentence, and never much memory."""
+    """Changed and missing bytes anywhere: read, or refused with one line, and never much memory."""
     data = archive(tmp_path / "a.npz", method=method).read_bytes()
     generator = random.Random(1)
     refused: list[str] = []
@@ -197,7 +197,7 @@ def test_any_damage_is_a_sentence(tmp_path: Path, method: int) -> None:
             cut = generator.choice([None, None, generator.randrange(len(changed))])
             (tmp_path / "b.npz").write_bytes(changed[:cut])
             try:
-                read_stream(tmp_path / "b.npz")
+                read_detection_file(tmp_path / "b.npz")
             except UserError as error:
                 refused.append(str(error))
     assert len(refused) > 200

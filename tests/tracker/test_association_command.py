@@ -12,10 +12,10 @@ import pytest
 
 from fairmot.cli.commands.associate import main, parse
 from fairmot.core.errors import ConfigError
+from fairmot.core.motchallenge import read_results
 from fairmot.core.records import Detections
 from fairmot.tracker import TrackerSettings
-from fairmot.tracker.detection_file import StreamWriter
-from fairmot.tracker.motchallenge import read_results
+from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +48,7 @@ def test_one_sequence_into_one_file(tmp_path: Path) -> None:
 def test_a_folder_of_sequences_into_a_folder(tmp_path: Path) -> None:
     walk(tmp_path / "in" / "a")
     walk(tmp_path / "in" / "b")
-    with StreamWriter(tmp_path / "in" / "c.npz", 10, (640, 480)) as writer:
+    with DetectionWriter(tmp_path / "in" / "c.npz", 10, (640, 480)) as writer:
         for frame in (2, 4, 6):
             box = np.float32([[100, 50, 140, 150]])
             writer.add(frame, Detections(box, np.float32([0.9]), np.zeros(1, np.int64), np.ones((1, 3), np.float32)))
@@ -74,7 +74,7 @@ def test_the_frame_rate_decides_how_long_a_track_waits(tmp_path: Path) -> None:
 
 
 def test_a_given_frame_rate_counts_instead_of_timestamps(tmp_path: Path) -> None:
-    with StreamWriter(tmp_path / "a.npz", 25, (640, 480)) as writer:
+    with DetectionWriter(tmp_path / "a.npz", 25, (640, 480)) as writer:
         for frame in range(1, 31):
             box = np.float32([[100, 50, 140, 150]])
             found = Detections(box, np.float32([0.9]), np.zeros(1, np.int64), np.zeros((1, 0), np.float32))

@@ -13,14 +13,14 @@ import pytest
 
 from fairmot.cli.commands.associate import main, track
 from fairmot.core.errors import UserError
+from fairmot.core.limits import MAX_BOXES
+from fairmot.core.motchallenge import read_results
 from fairmot.core.records import Detections
 from fairmot.core.sequence_info import MOST_FRAMES
 from fairmot.tracker import FairMOTTracker
-from fairmot.tracker.costs import MOST_BOXES
-from fairmot.tracker.detection_file import DetectionStream, StreamWriter, read_stream
+from fairmot.tracker.detection_file import DetectionFile, DetectionWriter, read_detection_file
 from fairmot.tracker.evaluation import evaluate, evaluate_sequence, find_sequences
 from fairmot.tracker.evaluation import overlap as limits
-from fairmot.tracker.motchallenge import read_results
 from fairmot.tracker.presets import PRESETS
 
 FAR = 99_999_999
@@ -80,7 +80,7 @@ def test_frames_far_apart(tmp_path: Path, make: object, tracker: str) -> None:
 def test_more_frames_than_anybody_has(tmp_path: Path, number: int) -> None:
     (tmp_path / "a.txt").write_text(person(number))
     with quickly(), pytest.raises(UserError, match="the number of frames must be between 0 and 100000000"):
-        read_stream(tmp_path / "a.txt")
+        read_detection_file(tmp_path / "a.txt")
 
 
 @pytest.mark.parametrize("timed", [False, True])
@@ -98,12 +98,12 @@ def test_skipping_changes_nothing(tmp_path: Path, timed: bool, tracker: str) -> 
             if _ >= gap:
                 found[frame] = Detections(box, np.float32([0.9]), np.zeros(1, np.int64), np.zeros((1, 0), np.float32))
     times = np.array(seconds) if timed else None
-    stream = DetectionStream("a", np.arange(1, frame + 1), found, 25, None, times)
-    skipped = track(stream, FairMOTTracker(25, PRESETS[tracker]))
+    stored = DetectionFile("a", np.arange(1, frame + 1), found, 25, None, times)
+    skipped = track(stored, FairMOTTracker(25, PRESETS[tracker]))
     one_by_one = FairMOTTracker(25, PRESETS[tracker])
     rows = []
-    for position, (number, detections) in enumerate(stream):
-        tracks = one_by_one.update(detections, stream.timestamp(position))
+    for position, (number, detections) in enumerate(stored):
+        tracks = one_by_one.update(detections, stored.timestamp(position))
         rows += [(number, *row) for row in zip(tracks.ids.tolist(), tracks.tlwh.tolist(), strict=True)]
     assert [(f, i, b) for f, i, b in rows] == [
         (f, i, b) for f, i, b in zip(skipped.frames.tolist(), skipped.ids.tolist(), skipped.tlwh.tolist(), strict=True)
@@ -132,7 +132,7 @@ def test_60000_detections_in_a_frame(tmp_path: Path) -> None:
     tracker = FairMOTTracker()
     with quickly(megabytes=100), pytest.raises(UserError, match="Frame 1 has 60000 detections for 0 tracks, and at"):
         tracker.update(crowd(60_000))
-    with StreamWriter(tmp_path / "a.npz", 25, (640, 480)) as writer:
+    with DetectionWriter(tmp_path / "a.npz", 25, (640, 480)) as writer:
         writer.add(1, crowd(60_000))
     with quickly(megabytes=100), pytest.raises(UserError, match="a: Frame 1 has 60000 detections"):
         main([str(tmp_path / "a.npz"), "-o", str(tmp_path / "o.txt")], str)
@@ -208,4 +208,4 @@ def test_the_longest_sequence_is_scored(tmp_path: Path) -> None:
 def test_the_most_boxes_still_work() -> None:
     tracker = FairMOTTracker()
     for _ in range(3):
-        assert len(tracker.update(crowd(MOST_BOXES))) == MOST_BOXES
+        assert len(tracker.update(crowd(MAX_BOXES))) == MAX_BOXES

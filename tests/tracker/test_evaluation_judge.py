@@ -42,7 +42,7 @@ COUNTS = {
 def judge(
     truth: Path, results: Path, lengths: Mapping[str, int | None], benchmark: Benchmark
 ) -> dict[str, dict[str, Any]]:
-    """Return what TrackEval says of each sequence in `truth/NAME/gt/gt.txt`, `results/NAME.txt`, and of all."""
+    """Return TrackEval's scores of each sequence in `truth/NAME/gt/gt.txt`, `results/NAME.txt`, and of all."""
     trackeval = pytest.importorskip("trackeval", reason="TrackEval, which judges the evaluation, is not installed")
     dataset = trackeval.datasets.MotChallenge2DBox(
         {
@@ -141,7 +141,7 @@ def test_walks(seed: int) -> None:
     """People walk and cross; the results shake, miss, invent and swap identities; some frames hold nothing at all."""
     random = np.random.default_rng(seed)
     length, people = 40, 8
-    place = np.cumsum(random.normal(0, 4, (length, people, 2)), axis=0) + random.uniform(0, 120, (people, 2))
+    position = np.cumsum(random.normal(0, 4, (length, people, 2)), axis=0) + random.uniform(0, 120, (people, 2))
     identity = np.arange(people)
     truth, results = [], []
     for frame in range(1, length + 1):
@@ -149,7 +149,7 @@ def test_walks(seed: int) -> None:
             a, b = random.choice(people, 2, replace=False)
             identity[[a, b]] = identity[[b, a]]
         empty = random.random(2) < 0.05
-        for person, (x, y) in enumerate(place[frame - 1]):
+        for person, (x, y) in enumerate(position[frame - 1]):
             if random.random() < 0.9 and not empty[0]:
                 kind = 7 if person == 0 else 1
                 truth.append(f"{frame},{person + 1},{x:.2f},{y:.2f},40,90,{int(kind == 1)},{kind},1\n")
@@ -183,7 +183,7 @@ def mot17(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_published_figures_of_mot17(mot17: Path, tracker: str, percents: tuple[float, ...], switches: int) -> None:
-    """What TrackEval 1.3 gives for all seven sequences together, to the last digit."""
+    """The scores of TrackEval 1.3 for all seven sequences together, to the last digit."""
     sequences = find_sequences(mot17 / "train", mot17 / "peer_results" / tracker)
     assert len(sequences) == 7
     combined = Scores.combined(map(evaluate_sequence, sequences))
@@ -233,7 +233,7 @@ def text(rows: list[tuple[int, int, float]], tail: str) -> str:
             id="identity after a gap",
         ),
         pytest.param(
-            # Two pairs of IoU 1 outweigh the three of IoU 0.51 that would leave nobody alone.
+            # Two pairs of IoU 1 outweigh the three of IoU 0.51 that would leave no box unmatched.
             [(1, 1, 0), (1, 2, 13), (1, 3, 26)],
             [(1, 1, 13), (1, 2, 26), (1, 3, 39)],
             {"matches": 2, "misses": 1},

@@ -20,14 +20,14 @@ BOXES_ONLY = TrackerSettings(use_embeddings=False)
 
 
 def seen(
-    places: Sequence[Sequence[float]],
+    positions: Sequence[Sequence[float]],
     scores: float | Sequence[float] = 0.9,
     classes: Sequence[int] | None = None,
     embeddings: np.ndarray | None = None,
 ) -> Detections:
-    """Detections of people 40 wide and 100 high at `places` (left, top)."""
-    count = len(places)
-    corner = np.array(places, np.float32).reshape(count, 2)
+    """Detections of people 40 wide and 100 high at `positions` (left, top)."""
+    count = len(positions)
+    corner = np.array(positions, np.float32).reshape(count, 2)
     return Detections(
         np.concatenate((corner, corner + np.float32([40, 100])), axis=1),
         np.broadcast_to(np.float32(scores), (count,)).copy(),
@@ -82,7 +82,7 @@ def test_expiry(mended: bool, gap: int, kept: bool) -> None:
 
 
 def test_appearance_decides_between_two_near_people() -> None:
-    """Two people who swap places between frames: with embeddings the ids follow them, by boxes they stay in place."""
+    """Two people who swap positions between frames: with embeddings the ids follow them, by boxes they stay."""
     a, b = unit(1, 0, 0), unit(0, 1, 0)
     for settings_, expected in ((TrackerSettings(), [2, 1]), (BOXES_ONLY, [1, 2])):
         tracker = FairMOTTracker(settings=settings_)
@@ -215,7 +215,7 @@ def crowd(random: np.random.Generator, frame: int, people: int) -> Detections:
     steps = (frame + 7 * np.arange(people)) % 50
     visits = (frame + 7 * np.arange(people)) // 50
     shown = random.random(people) > 0.15
-    places = np.stack((100 + 12.0 * steps, 130.0 * np.arange(people)), axis=1) + random.normal(0, 1, (people, 2))
+    positions = np.stack((100 + 12.0 * steps, 130.0 * np.arange(people)), axis=1) + random.normal(0, 1, (people, 2))
     embeddings = np.stack(
         [
             unit(*np.random.default_rng([person, visit]).normal(size=16))
@@ -223,7 +223,7 @@ def crowd(random: np.random.Generator, frame: int, people: int) -> Detections:
         ]
     )
     order = np.flatnonzero(shown)
-    return seen(places[order], random.uniform(0.1, 1.0, len(order)), embeddings=embeddings[order])
+    return seen(positions[order], random.uniform(0.1, 1.0, len(order)), embeddings=embeddings[order])
 
 
 @settings(max_examples=8, deadline=None)
@@ -242,7 +242,7 @@ def test_ids_are_never_reused(seed: int, reference: bool, embeddings: bool, low:
         assert all(id_ in last_seen or id_ > newest for id_ in ids)
         assert all(frame - last_seen.get(id_, frame) <= 10 + 2 for id_ in ids)
         last_seen.update(dict.fromkeys(ids, frame))
-    if not reference:  # the reference gives ids to people who are then never confirmed
+    if not reference:  # the reference assigns ids to tracks that are never confirmed
         assert sorted(last_seen) == list(range(1, max(last_seen) + 1))
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairmot.core.motchallenge import Boxes
 from fairmot.tracker.interpolation import interpolate
-from fairmot.tracker.motchallenge import Boxes
 
 
 def boxes(rows: list[tuple[int, int]], classes: bool = False) -> Boxes:

@@ -12,22 +12,22 @@ from pathlib import Path
 import pytest
 
 from fairmot.cli.commands.associate import track
+from fairmot.core.motchallenge import Boxes, read_ground_truth
 from fairmot.tracker import FairMOTTracker
-from fairmot.tracker.detection_file import DetectionStream, find_streams, read_stream
+from fairmot.tracker.detection_file import DetectionFile, find_detection_files, read_detection_file
 from fairmot.tracker.evaluation import Scores, score
 from fairmot.tracker.interpolation import interpolate
-from fairmot.tracker.motchallenge import Boxes, read_ground_truth
 
 METRICS = Path(__file__).resolve().parents[1] / "metrics.json"
 DATA = METRICS.parents[2] / "shared" / "data"
-STREAMS = DATA / "golden" / "association" / "assoc"
+DETECTIONS = DATA / "golden" / "association" / "assoc"
 ARCHIVE = DATA / "mot17" / "mot17-sdp-text.zip"
 SEQUENCES = ("05", "09", "13")
 PARTS = ("det/det.txt", "gt/gt.txt", "seqinfo.ini")
 ROUNDING = 0.02  # percent points; two machines may add up the last bits of a cost in another order
 
 pytestmark = pytest.mark.skipif(
-    not (STREAMS.is_dir() and ARCHIVE.is_file()), reason="MOT17 detections and ground truth (../shared) are not here"
+    not (DETECTIONS.is_dir() and ARCHIVE.is_file()), reason="MOT17 detections and ground truth (../shared) are not here"
 )
 
 
@@ -38,26 +38,26 @@ def measures(folder: Path) -> dict[str, dict[str, float]]:
         archive.extractall(folder, names)
     train = folder / "train"
     truth = [read_ground_truth(train / f"MOT17-{number}-SDP" / "gt" / "gt.txt") for number in SEQUENCES]
-    embedded = [read_stream(path) for path in find_streams(STREAMS)]
-    boxes_only = [read_stream(path) for path in find_streams(train)]
+    embedded = [read_detection_file(path) for path in find_detection_files(DETECTIONS)]
+    boxes_only = [read_detection_file(path) for path in find_detection_files(train)]
     runs = {"synthetic embeddings": embedded, "public detections": boxes_only}
     found = {}
-    for name, streams in runs.items():
-        results = [tracked(stream) for stream in streams]
-        found[name] = combined(truth, results, streams)
-        found[f"{name}, interpolated"] = combined(truth, [interpolate(result) for result in results], streams)
+    for name, files in runs.items():
+        results = [tracked(stored) for stored in files]
+        found[name] = combined(truth, results, files)
+        found[f"{name}, interpolated"] = combined(truth, [interpolate(result) for result in results], files)
     return found
 
 
-def tracked(stream: DetectionStream) -> Boxes:
-    assert stream.frame_rate is not None
-    return track(stream, FairMOTTracker(stream.frame_rate))
+def tracked(stored: DetectionFile) -> Boxes:
+    assert stored.frame_rate is not None
+    return track(stored, FairMOTTracker(stored.frame_rate))
 
 
-def combined(truth: list[Boxes], results: list[Boxes], streams: list[DetectionStream]) -> dict[str, float]:
+def combined(truth: list[Boxes], results: list[Boxes], files: list[DetectionFile]) -> dict[str, float]:
     scores = Scores.combined(
-        score(wanted, result, range(1, len(stream) + 1))
-        for wanted, result, stream in zip(truth, results, streams, strict=True)
+        score(wanted, result, range(1, len(stored) + 1))
+        for wanted, result, stored in zip(truth, results, files, strict=True)
     )
     return {name: round(100 * getattr(scores, name), 3) for name in ("hota", "mota", "idf1")}
 

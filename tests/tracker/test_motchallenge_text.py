@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fairmot.core.errors import UserError
-from fairmot.tracker.costs import MOST_BOXES
-from fairmot.tracker.motchallenge import read_detections, read_ground_truth, read_results, read_sequence_info
+from fairmot.core.limits import MAX_BOXES
+from fairmot.core.motchallenge import read_detections, read_ground_truth, read_results
+from fairmot.core.sequence_info import read_sequence_info
 
 GOOD = "1,1,10,20,30,40,1\n"
 
@@ -95,7 +96,7 @@ def test_detections(tmp_path: Path) -> None:
         ("2,1,1,1,1,1,1\n" + GOOD + "2,1,9,9,9,9,1\n", "line 3: identity 1 occurs twice in frame 2; leave one"),
     ],
 )
-def test_faults_are_named_by_line(tmp_path: Path, text: str, message: str) -> None:
+def test_errors_name_the_line(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)
     for read in (read_ground_truth, read_results):
         with pytest.raises(UserError, match=re.escape(f"{path}, {message}")):
@@ -118,9 +119,9 @@ def test_columns_may_differ_between_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize("read", [read_ground_truth, read_results, read_detections])
 def test_a_crowd_that_is_none(tmp_path: Path, read: Callable[[Path], object]) -> None:
     """Matrices of all pairs of 60,000 boxes would take 29 GB each."""
-    lines = [f"{frame},{identity},10,20,30,40,1\n" for frame in (2, 1) for identity in range(MOST_BOXES)]
+    lines = [f"{frame},{identity},10,20,30,40,1\n" for frame in (2, 1) for identity in range(MAX_BOXES)]
     read(write(tmp_path, "".join(lines)))
-    path = write(tmp_path, "".join([*lines, f"1,{MOST_BOXES},10,20,30,40,1\n"]))
+    path = write(tmp_path, "".join([*lines, f"1,{MAX_BOXES},10,20,30,40,1\n"]))
     with pytest.raises(UserError, match=rf"line {len(lines) + 1}: frame 1 has more than 5000 boxes; leave some out\."):
         read(path)
 
@@ -136,7 +137,7 @@ def test_unreadable(tmp_path: Path) -> None:
 
 
 def test_numbers_that_only_python_reads(tmp_path: Path) -> None:
-    """What NumPy's parser refuses is read line by line."""
+    """Files that NumPy's parser refuses are read line by line."""
     assert read_results(write(tmp_path, GOOD + "2,1_0,10,20,30,40,1\n")).ids.tolist() == [1, 10]
 
 
@@ -161,7 +162,7 @@ def test_sequence_info(tmp_path: Path) -> None:
         ("[Sequence]\nseqLength=1.5\n", "seqLength must be a whole number, not 1.5."),
     ],
 )
-def test_faulty_sequence_info(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_sequence_info(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "seqinfo.ini"
     path.write_text(text)
     with pytest.raises(UserError, match=re.escape(message)):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fairmot.core.errors import UserError
+from fairmot.core.motchallenge import Boxes, read_detections, read_ground_truth, read_results
 from fairmot.tracker.evaluation import evaluate
-from fairmot.tracker.motchallenge import Boxes, read_detections, read_ground_truth, read_results
 
 Change = Callable[[str], str]
 
@@ -81,7 +81,7 @@ def trackeval_rows(path: Path) -> dict[int, np.ndarray]:
 
 
 def our_rows(boxes: Boxes) -> dict[int, np.ndarray]:
-    """Return the same of what our reader gives."""
+    """Return the same from our reader."""
     columns = [boxes.frames, boxes.ids, *boxes.tlwh.T, boxes.scores]
     columns += [] if boxes.class_ids is None else [boxes.class_ids]
     table = np.column_stack(columns).astype(float)
@@ -125,7 +125,7 @@ def test_files_that_trackeval_reads(tmp_path: Path, kind: str, whole: Callable[[
 @pytest.mark.parametrize("kind", TAILS)
 @pytest.mark.parametrize("change", REFUSED.values(), ids=REFUSED)
 def test_lines_that_nobody_reads(tmp_path: Path, kind: str, change: Change) -> None:
-    """Refused by TrackEval, too, when it reads the text or when it takes the numbers from it."""
+    """Refused by TrackEval, too, when it reads the text or when it converts the numbers."""
     path = tmp_path / "a.txt"
     path.write_text("\n".join(change(row + TAILS[kind]) for row in ROWS) + "\n")
     with pytest.raises(UserError) as caught:
@@ -162,7 +162,7 @@ def test_the_quick_way_takes_every_ordinary_form(tmp_path: Path, monkeypatch: py
     def slow(*_: object) -> None:
         raise AssertionError("read line by line")
 
-    monkeypatch.setattr("fairmot.tracker.motchallenge._row", slow)
+    monkeypatch.setattr("fairmot.core.motchallenge_table._row", slow)
     for name, change in READ.items():
         if name not in ("quotes", "slashes"):
             (tmp_path / "a.txt").write_text("\n".join(change(row + TAILS["results"]) for row in ROWS))

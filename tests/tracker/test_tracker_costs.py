@@ -12,7 +12,7 @@ from fairmot.tracker.costs import (
     forbid_other_classes,
     fuse_motion,
     iou_distance,
-    normalised,
+    normalized,
     tlbr_from_xyah,
     xyah_from_tlbr,
 )
@@ -47,7 +47,7 @@ def test_box_shapes_are_inverse() -> None:
 
 
 def test_appearance() -> None:
-    rows = normalised(np.array([[3, 4], [0, 2], [0, 0], [np.nan, 1], [np.inf, 0]], np.float32))
+    rows = normalized(np.array([[3, 4], [0, 2], [0, 0], [np.nan, 1], [np.inf, 0]], np.float32))
     np.testing.assert_allclose(rows, [[0.6, 0.8], [0, 1], [0, 0], [0, 0], [0, 0]], rtol=1e-6)
     cosine = cosine_distance(rows[:1], rows)
     np.testing.assert_allclose(cosine, [[0, 0.2, 1, 1, 1]], atol=1e-6)

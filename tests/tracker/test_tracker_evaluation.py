@@ -129,7 +129,7 @@ def test_table_and_dictionary(tmp_path: Path) -> None:
     assert (values["mota"], values["misses"], values["gt_boxes"]) == (0.75, 5, 20)
 
 
-def test_faults_name_the_file(tmp_path: Path) -> None:
+def test_errors_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"tracks\.txt, line 1"):
         scored(tmp_path, lines(TWO_PEOPLE), "hello\n")
     with pytest.raises(UserError, match=r"Cannot read .*none"):

@@ -85,7 +85,7 @@ def test_equal_to_reference(variant: str, sequence: str) -> None:
 
 
 def test_differences_are_seen() -> None:
-    """The default mends the faults, so its answers are not the reference's."""
+    """The default corrects the quirks of the reference, so its results differ."""
     rate, frames = stream("MOT17-13")
     tracker = FairMOTTracker(rate, replace(PRESETS["byte"], max_aspect_ratio=float("inf"), min_box_area=0.0))
     got = [np.column_stack((t.ids, t.tlwh, t.scores)) for t in map(tracker.update, frames)]

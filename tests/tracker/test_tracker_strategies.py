@@ -24,7 +24,7 @@ from fairmot.tracker.presets import PRESETS, preset
 
 
 def boxes(seed: int, count: int, spread: float) -> np.ndarray:
-    """`(4, n)`, some in one place, some with a whole number of pixels."""
+    """`(4, n)`, some at the same position, some with a whole number of pixels."""
     random = np.random.default_rng(seed)
     corner = random.uniform(0, spread, (2, count))
     corner[:, ::3] = np.round(corner[:, ::3])
@@ -37,7 +37,7 @@ def test_height_iou_by_hand() -> None:
     b = np.array([[10.0, 20, 30, 60], [100, 0, 120, 40], [0, 0, 20, 40]]).T
     expected = [[1 - 200 / 1400 * 20 / 60, 1.0, 0.0]]
     np.testing.assert_allclose(height_iou_distance(a, b, 0.0), expected)
-    # A margin of 0.25 makes them 30 x 60 at the same centres: areas 20 x 40 of 2 x 1800 - 800, heights 40 of 80.
+    # A margin of 0.25 makes them 30 x 60 at the same centers: areas 20 x 40 of 2 x 1800 - 800, heights 40 of 80.
     np.testing.assert_allclose(height_iou_distance(a, b, 0.25)[0, 0], 1 - 800 / 2800 * 40 / 80)
 
 

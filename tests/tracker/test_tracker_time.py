@@ -12,10 +12,10 @@ from fairmot.cli.commands.associate import track
 from fairmot.core.records import Detections, Tracks
 from fairmot.tracker import FairMOTTracker, TrackerSettings
 from fairmot.tracker.clock import Clock
-from fairmot.tracker.detection_file import StreamWriter, read_stream
+from fairmot.tracker.detection_file import DetectionWriter, read_detection_file
 from fairmot.tracker.presets import PRESETS
 
-NOBODY = Detections.empty()
+NOTHING = Detections.empty()
 
 
 def person(left: float = 100) -> Detections:
@@ -31,17 +31,17 @@ def rows(tracks: Tracks) -> list[object]:
 def crowds(frames: int, seed: int, longest: int = 60) -> list[Detections]:
     """People who walk, are hidden for up to `longest` frames and come back."""
     random = np.random.default_rng(seed)
-    place, step = random.uniform(0, 900, (12, 2)), random.normal(0, 3, (12, 2))
+    position, step = random.uniform(0, 900, (12, 2)), random.normal(0, 3, (12, 2))
     hidden = np.zeros(12, int)
     embedding = np.eye(12, 16, dtype=np.float32)
     found = []
     for _ in range(frames):
-        place += step
+        position += step
         hidden = np.where(
             hidden > 0, hidden - 1, np.where(random.random(12) < 0.03, random.integers(1, longest, 12), 0)
         )
         shown = np.flatnonzero(hidden == 0)
-        corner = place[shown] + random.normal(0, 1, (len(shown), 2))
+        corner = position[shown] + random.normal(0, 1, (len(shown), 2))
         boxes = np.concatenate((corner, corner + np.array([40, 100])), axis=1).astype(np.float32)
         scores = random.uniform(0.15, 1, len(shown)).astype(np.float32)
         found.append(Detections(boxes, scores, np.zeros(len(shown), np.int64), embedding[shown]))
@@ -77,7 +77,7 @@ def found_again(times: Iterable[float], hidden: Iterable[float], rate: float, **
     tracker = FairMOTTracker(rate, TrackerSettings(use_embeddings=False, **settings))  # type: ignore[arg-type]
     hidden, ids = set(hidden), set()
     for seconds in times:
-        ids.update(tracker.update(NOBODY if seconds in hidden else person(), seconds).ids.tolist())
+        ids.update(tracker.update(NOTHING if seconds in hidden else person(), seconds).ids.tolist())
     return ids == {1}
 
 
@@ -133,7 +133,7 @@ def test_timestamps_that_do_not_rise_count_as_frames(wrong: float | None) -> Non
         for number in range(3):
             tracker.update(person(), 0.1 * number)
         for _ in range(gap):
-            tracker.update(NOBODY, wrong)
+            tracker.update(NOTHING, wrong)
         ids = set()
         for _ in range(3):
             ids.update(tracker.update(person(), wrong).ids.tolist())
@@ -144,7 +144,7 @@ def test_the_reference_counts_frames() -> None:
     settings = TrackerSettings(reference_faults=True, use_embeddings=False)
     counting, timed = FairMOTTracker(10, settings), FairMOTTracker(10, settings)
     for number in range(30):
-        found = NOBODY if 5 < number < 12 else person()
+        found = NOTHING if 5 < number < 12 else person()
         assert rows(counting.update(found)) == rows(timed.update(found, 100.0 * number))
 
 
@@ -175,7 +175,7 @@ def test_the_association_of_the_file_is_that_of_the_run(tmp_path: Path, seed: in
     steps = random.choice([0.04, 0.04, 0.04, 0.12, 0.5, 1.5, 400.0], 300, p=[0.3, 0.3, 0.2, 0.1, 0.07, 0.02, 0.01])
     times = np.cumsum(steps).tolist()
     tracker, path, expected = FairMOTTracker(25), tmp_path / "a.npz", []
-    writer = StreamWriter(path, 25, (1000, 1000))
+    writer = DetectionWriter(path, 25, (1000, 1000))
     for number, (found, seconds) in enumerate(zip(crowds(300, seed), times, strict=True)):
         found = Detections.empty(16) if number % 100 > 60 else found
         writer.add(3 + 2 * number, found, seconds)
@@ -184,8 +184,8 @@ def test_the_association_of_the_file_is_that_of_the_run(tmp_path: Path, seed: in
     for close in (False, True):
         if close:
             writer.close()
-        boxes = track(read_stream(path), FairMOTTracker(25))
+        boxes = track(read_detection_file(path), FairMOTTracker(25))
         again = zip(boxes.frames.tolist(), boxes.ids.tolist(), boxes.tlwh.tolist(), strict=True)
         assert [(frame, identity, box) for frame, identity, box in again] == expected
-    counted = track(read_stream(path), FairMOTTracker(25), use_timestamps=False)
+    counted = track(read_detection_file(path), FairMOTTracker(25), use_timestamps=False)
     assert counted.ids.tolist() != [identity for _, identity, _ in expected]

@@ -1,4 +1,4 @@
-"""Pasted people: soft edges, colours of the place, one person in several poses."""
+"""Pasted people: soft edges, colors of the surroundings, one person in several poses."""
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ def test_border_fades_inwards_only():
     soft = softened(alpha, 2.0)
     assert np.array_equal(soft > 0, alpha > 0)
     assert np.allclose(soft[12, 5:10], [63, 191, 255, 255, 255], atol=1)
-    assert soft[19, 10] < 100  # the picture's own edge is a border too
+    assert soft[19, 10] < 100  # the image's own edge is a border too
     assert np.array_equal(softened(alpha, 0.0), alpha)
 
 
@@ -42,15 +42,15 @@ def test_soft_edges_change_no_label():
 
 
 @pytest.mark.parametrize("amount", [0.0, 0.5, 1.0])
-def test_colours_move_towards_the_place(amount):
+def test_colors_move_toward_the_surroundings(amount):
     person = figure(2).image
     person[..., :3] = person[..., :3] // 4 + 20
-    place = np.random.default_rng(0).normal((150, 120, 100), 20, (80, 80, 3)).astype(np.float32)
+    surroundings = np.random.default_rng(0).normal((150, 120, 100), 20, (80, 80, 3)).astype(np.float32)
     opaque = person[..., 3] > 127
     before = person[opaque][:, :3].mean(0)
-    after = matched(person, place, amount)[opaque][:, :3].mean(0)
-    assert np.allclose(after, before + amount * (place.mean((0, 1)) - before), atol=12)
-    assert np.array_equal(matched(person, place, amount)[..., 3], person[..., 3])
+    after = matched(person, surroundings, amount)[opaque][:, :3].mean(0)
+    assert np.allclose(after, before + amount * (surroundings.mean((0, 1)) - before), atol=12)
+    assert np.array_equal(matched(person, surroundings, amount)[..., 3], person[..., 3])
 
 
 def test_poses_are_trimmed():
@@ -72,13 +72,13 @@ def test_one_person_is_seen_in_several_poses():
     crowds = [compose(PLAIN, people, seed, VARIED) for seed in range(8)]
     assert {crowd.space for crowd in crowds} == {"cutouts"}
     for person in people:
-        crops, pictures = [], set()
+        crops, images = [], set()
         for number, crowd in enumerate(crowds):
             mine = (crowd.identities == person.identity) & (crowd.kinds == Kind.PERSON)
             for left, top, right, bottom in crowd.tlbr[mine].clip(0).astype(int).tolist():
                 crops.append(crowd.image[top:bottom, left:right])
-                pictures.add(number)
-        assert len(pictures) >= 3
+                images.add(number)
+        assert len(images) >= 3
         assert len({crop.shape for crop in crops}) >= 3  # scale and pose differ
         small = [cv2.resize(crop, (16, 32), interpolation=cv2.INTER_AREA).astype(float) for crop in crops]
-        assert min(np.abs(small[0] - other).mean() for other in small[1:]) > 3  # so do colours
+        assert min(np.abs(small[0] - other).mean() for other in small[1:]) > 3  # so do colors

@@ -1,4 +1,4 @@
-"""Labels and pictures of the user's own folders: what is read, and what is refused in one sentence."""
+"""Labels and images of the user's own folders: read, or refused with one line."""
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ def test_labels_without_identities(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("\ufeff0 0.5 0.5 0.2 0.4\n0.0 3.0 1.1 0.5 0.4 1.2", encoding="utf-8")
     labels = read_labels(path, 200, 100, PEOPLE)
-    assert np.allclose(labels.tlbr, [[80, 30, 120, 70], [180, -10, 260, 110]])  # the second sticks out of the picture
+    assert np.allclose(labels.tlbr, [[80, 30, 120, 70], [180, -10, 260, 110]])  # the second sticks out of the image
     assert labels.kinds.tolist() == [Kind.PERSON] * 2
     assert labels.identities.tolist() == [-1, 3]
 
@@ -64,7 +64,7 @@ def test_empty_label_file(tmp_path):
         ("0 1 0.5 0.5 0.2 -0.4", "not in pixels"),
     ],
 )
-def test_faulty_labels(tmp_path, line, message):
+def test_invalid_labels(tmp_path, line, message):
     path = tmp_path / "a.txt"
     path.write_text(f"0 7 0.5 0.5 0.2 0.4\n{line}\n")
     with pytest.raises(SourceError, match=message):
@@ -78,7 +78,7 @@ def test_labels_that_are_no_text(tmp_path):
             read_labels(path, 200, 100, PEOPLE)
 
 
-def test_a_fault_in_a_worker_names_the_file(tmp_path):
+def test_an_error_in_a_worker_names_the_file(tmp_path):
     write_folder(tmp_path, 2)
     (tmp_path / "mine" / "labels_with_ids" / "camera1_frame_1.txt").write_text("0 0.5\n")
     with pytest.raises(SourceError, match=r"Line 1 of .*camera1_frame_1.txt"):
@@ -90,7 +90,7 @@ def test_missing_label_files(tmp_path):
     labels = tmp_path / "mine" / "labels_with_ids"
     for number in (1, 3):
         (labels / f"camera1_frame_{number}.txt").unlink()
-    with pytest.raises(SourceError, match=r"2 of 4 pictures of .*mine have no label file, as .*camera1_frame_1.txt"):
+    with pytest.raises(SourceError, match=r"2 of 4 images of .*mine have no label file, as .*camera1_frame_1.txt"):
         load_samples(tmp_path, MINE)
     labels.rename(tmp_path / "mine" / "annotations")
     with pytest.raises(SourceError, match=r"There is no folder labels_with_ids \(or labels\)"):
@@ -104,21 +104,21 @@ def test_folder_named_labels(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "-1 -1 0.5 0.5 0.1 0.1"])
-def test_nothing_is_labelled(tmp_path, content):
+def test_nothing_is_labeled(tmp_path, content):
     write_folder(tmp_path, 2)
     for path in (tmp_path / "mine" / "labels_with_ids").iterdir():
         path.write_text(content)
-    with pytest.raises(ConfigError, match="No picture to train on has a label that counts"):
+    with pytest.raises(ConfigError, match="No image to train on has a label that counts"):
         load_samples(tmp_path, MINE)
 
 
-def test_more_processes_than_pictures(tmp_path):
+def test_more_processes_than_images(tmp_path):
     write_folder(tmp_path, 2)
-    with pytest.raises(ConfigError, match="too few pictures for 3 processes"):
+    with pytest.raises(ConfigError, match="too few images for 3 processes"):
         load_samples(tmp_path, MINE, 2, 3)
 
 
-def test_pictures_of_several_formats(tmp_path):
+def test_images_of_several_formats(tmp_path):
     write_folder(tmp_path, 4)
     images = tmp_path / "mine" / "images"
     for number, ending in ((0, "png"), (1, "JPEG"), (2, "JPG")):
@@ -131,7 +131,7 @@ def test_pictures_of_several_formats(tmp_path):
     ]
 
 
-def test_no_pictures(tmp_path):
+def test_no_images(tmp_path):
     with pytest.raises(SourceError, match=r"There are no images in .*images: files \*\.jpg, \*\.jpeg or \*\.png"):
         load_samples(tmp_path, MINE)
     with pytest.raises(SourceError, match=r"There are no images in .*market1501"):
@@ -164,7 +164,7 @@ def test_names_of_crops(tmp_path):
         ("scene/12", "scene/1", False),
     ],
 )
-def test_names_of_held_out_pictures(name, entry, expected):
+def test_names_of_held_out_images(name, entry, expected):
     assert is_named(name, entry) == expected
 
 
@@ -184,7 +184,7 @@ def test_scenes(name, scene):
 
 
 @pytest.mark.parametrize("entry", ["mine/camera1", "mine/camera1_*", "mine/camera1_frame_[135]"])
-def test_held_out_pictures(tmp_path, entry, caplog):
+def test_held_out_images(tmp_path, entry, caplog):
     write_folder(tmp_path, 6)
     settings = TrainSettings(sets={"mine": 1.0}, workers=1, held_out=(entry,))
     held_out = [sample for sample in load_samples(tmp_path, settings) if sample.group == HELD_OUT]
@@ -196,12 +196,12 @@ def test_nothing_is_held_out(tmp_path, caplog):
     write_folder(tmp_path, 2)
     load_samples(tmp_path, MINE)
     assert "There will be no validation" in caplog.text
-    with pytest.raises(ConfigError, match=r'"mine/camera" names no picture: .* Did you mean "mine/camera'):
+    with pytest.raises(ConfigError, match=r'"mine/camera" names no image: .* Did you mean "mine/camera'):
         load_samples(tmp_path, TrainSettings(sets={"mine": 1.0}, workers=1, held_out=("mine/camera",)))
 
 
 def number_anew(root, numbers):
-    """Give the labels of every picture of the set `mine` these class numbers."""
+    """Set the class numbers of the labels of every image of the set `mine`."""
     for path in (root / "mine" / "labels_with_ids").iterdir():
         lines = zip(numbers, path.read_text().splitlines(), strict=True)
         path.write_text("\n".join(f"{number} {line.split(maxsplit=1)[1]}" for number, line in lines))
@@ -214,7 +214,7 @@ def test_labels_of_other_numbers_are_left_out(tmp_path, caplog):
     assert [sample.classes.tolist() for sample in load_samples(tmp_path, MINE)] == [[0]] * 3
     assert "Labels of mine left out: 6 of class 2, 3 of class 7" in caplog.text
     number_anew(tmp_path, (3, 2, 7, 2))
-    with pytest.raises(ConfigError, match=r"No picture to train on has a label .* classes {'person': \(0,\)}"):
+    with pytest.raises(ConfigError, match=r"No image to train on has a label .* classes {'person': \(0,\)}"):
         load_samples(tmp_path, MINE)
 
 
@@ -237,6 +237,6 @@ def test_people_come_first(tmp_path):
         ({"car": (2,)}, "The set scene shows people: add the class person"),
     ],
 )
-def test_faulty_classes(tmp_path, classes, message):
+def test_invalid_classes(tmp_path, classes, message):
     with pytest.raises(ConfigError, match=message):
         load_samples(tmp_path, TrainSettings(sets={"mine": 0.5, "scene": 0.5}, classes=classes))

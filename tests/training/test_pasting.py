@@ -1,4 +1,4 @@
-"""Cut-out people in labelled frames: the plane, the scale, and the labels after occlusion."""
+"""Cut-out people in labeled frames: the plane, the scale, and the labels after occlusion."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from fairmot.training.sprites import CrowdSettings, Cutout
 
 
 def frame(feet, slope=0.5, horizon=40.0, identities=None) -> Sample:
-    """A grey street with standing people at `(x, y)` of `feet`."""
+    """A gray street with standing people at `(x, y)` of `feet`."""
     boxes = []
     for x, y in feet:
         height = slope * (y - horizon)
@@ -36,7 +36,7 @@ def cutout(identity: int = 3) -> Cutout:
 
 
 def write_frame(folder, stem, sample):
-    """Write a picture with labels in JDE form."""
+    """Write an image with labels in JDE form."""
     for name in ("images", "labels_with_ids"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(folder / "images" / f"{stem}.jpg"), sample.image)
@@ -148,7 +148,7 @@ def test_no_frames_to_stand_in(tmp_path):
     write_folder(tmp_path, 2)
     for labels in (tmp_path / "mine" / "labels_with_ids").iterdir():
         labels.write_text("-1 -1 0.5 0.5 0.1 0.1\n")
-    with pytest.raises(ConfigError, match="Pasted people need labelled frames"):
+    with pytest.raises(ConfigError, match="Pasted people need labeled frames"):
         load_samples(tmp_path, TrainSettings(sets={"mine": 0.5, "pasted": 0.5}, workers=1))
 
 

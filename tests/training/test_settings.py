@@ -66,7 +66,7 @@ def test_values_out_of_range(kind, name, value, message):
 @pytest.mark.parametrize(
     ("count", "made"), [("crowds", "crowd"), ("pasted", "pasted"), ("scenes", "scene"), ("sheets", "market1501")]
 )
-def test_made_sets_have_pictures(count, made):
+def test_made_sets_have_images(count, made):
     TrainSettings(sets={"mine": 1.0}, **{count: 0})
     with pytest.raises(ConfigError, match=f"settings.{count} must be at least 1"):
         TrainSettings(sets={made: 1.0}, **{count: 0})

@@ -41,24 +41,24 @@ def test_identity_spaces_do_not_share_classes(store):
     assert set(store.identities[-1].tolist()) == {4, 5, 6, 7}
 
 
-def test_pictures_fit_into_memory(caplog, monkeypatch):
+def test_images_fit_into_memory(caplog, monkeypatch):
     caplog.set_level("INFO")
     assert blob_store().pixels.nbytes == 7 * 128 * 128 * 4
-    assert "7 pictures of at most 128 px take 0.00 GiB" in caplog.text
+    assert "7 images of at most 128 px take 0.00 GiB" in caplog.text
     require_memory(2**30, 2**30)
     with pytest.raises(ConfigError, match=r"take 19\.0 GiB but the GPU has 15\.5 GiB free: lower side .* or crowds"):
         require_memory(19 * 2**30, 31 * 2**29)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (2**18, 2**30))
-    with pytest.raises(ConfigError, match="The pictures take"):
+    with pytest.raises(ConfigError, match="The images take"):
         blob_store().to(torch.device("cuda"))
 
 
-def test_pictures_are_drawn_by_weight(store):
+def test_images_are_drawn_by_weight(store):
     drawn = torch.multinomial(store.weights, 200, True)
     assert int(drawn.max()) < 6
 
 
-def test_whole_picture_is_the_letterboxed_picture(store):
+def test_whole_image_is_the_letterboxed_image(store):
     batch = Augmenter(store, (256, 192), AugmentSettings(), 0).whole_batch(torch.tensor([2]))
     expected = cv2.resize(blobs(2).image, (256, 192), interpolation=cv2.INTER_LINEAR)[..., ::-1] / 255
     assert np.abs(batch.images[0].permute(1, 2, 0).numpy() - expected).mean() < 0.02
@@ -110,7 +110,7 @@ def test_same_step_same_batch(store):
     ("shown", "kind"), [(1.0, Kind.PERSON), (0.6, Kind.PERSON), (0.51, Kind.IGNORE), (0, Kind.NONE)]
 )
 def test_visible_share_of_people_cut_by_the_crop(store, shown, kind):
-    """The picture is pushed down until only a share of its first person is inside."""
+    """The image is pushed down until only a share of its first person is inside."""
     augmenter = Augmenter(store, SIZE, AugmentSettings(visible=0.55), 0)
     top, bottom = float(store.tlbr[0, 0, 1]), float(store.tlbr[0, 0, 3])
     forward = torch.zeros(1, 4, 2, 3)
@@ -146,11 +146,11 @@ def test_each_class_has_its_heatmap():
     targets = make_targets(batch_of(boxes, [Kind.PERSON, Kind.PERSON, Kind.IGNORE], classes=[0, 1, 0]), 2)
     assert targets.heatmap.shape == targets.weight.shape == (1, 2, 24, 32)
     assert (targets.heatmap == 1).nonzero().tolist() == [[0, 0, 10, 8], [0, 1, 10, 18]]
-    assert torch.equal(targets.weight, (targets.heatmap == 1).float())  # ignored in both but at the centres
+    assert torch.equal(targets.weight, (targets.heatmap == 1).float())  # ignored in both but at the centers
     assert targets.cells.tolist() == [[0, 10, 8], [0, 10, 18]]
 
 
-def test_every_class_is_learnt():
+def test_every_class_is_learned():
     loss = FairMOTLoss(4, torch.tensor([[0, 3]]))
     targets = make_targets(batch_of([[20, 20, 44, 60]], [Kind.PERSON], classes=[1]), 2)
     outputs = {"hm": torch.zeros(1, 2, 24, 32, requires_grad=True), "wh": torch.zeros(1, 4, 24, 32)}

@@ -133,7 +133,7 @@ def test_a_finished_run_is_left_alone(command, tmp_path, capfd, monkeypatch):
     check_sentence(capfd.readouterr().err, "There are no images in")
     (tmp_path / "data" / "mine" / "images" / "camera0_frame_0.jpg").unlink()
     assert main([*command, *resume]) == 2
-    check_sentence(capfd.readouterr().err, "was trained with 4 pictures, now there are 3")
+    check_sentence(capfd.readouterr().err, "was trained with 4 images, now there are 3")
     assert {path: path.read_bytes() for path in run.iterdir()} == before
     write_folder(tmp_path / "again", 4)
     elsewhere = ["--output", str(tmp_path / "elsewhere"), "--data", str(tmp_path / "again")]

@@ -41,7 +41,7 @@ def test_training_learns_to_detect(tmp_path):
 
 
 def equal(a, b):
-    """Whether two checkpoints are equal to the bit."""
+    """Return whether two checkpoints are equal to the bit."""
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
     if isinstance(a, dict):
@@ -103,6 +103,21 @@ def test_resume_refuses_other_settings(tmp_path):
     make_trainer(tmp_path, 4, workers=1).resume(tmp_path / "last.pth")
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_resume_from_a_checkpoint_of_an_earlier_version(tmp_path, lost):
+    """It counted `pictures`."""
+    make_trainer(tmp_path, 4).save()
+    state = torch.load(tmp_path / "last.pth", weights_only=True)
+    state["data"]["pictures"] = state["data"].pop("images") + lost
+    torch.save(state, tmp_path / "old.pth")
+    trainer = make_trainer(tmp_path, 4)
+    if lost:
+        with pytest.raises(ConfigError, match="was trained with 7 images, now there are 6"):
+            trainer.resume(tmp_path / "old.pth")
+    else:
+        trainer.resume(tmp_path / "old.pth")
+
+
 @pytest.mark.parametrize("content", [None, b"text", {"epoch": 3, "state_dict": {}}, [1.0]])
 def test_resume_from_something_else(tmp_path, content):
     path = tmp_path / "other.pth"
@@ -144,7 +159,7 @@ def test_workers_do_not_change_what_is_loaded(own_data):
             assert np.array_equal(getattr(a, name), getattr(b, name))
 
 
-def test_processes_share_pictures(own_data):
+def test_processes_share_images(own_data):
     settings = TrainSettings(sets={"mine": 1.0}, workers=2, held_out=("mine/camera1",))
     shares = [load_samples(own_data, settings, rank, 2) for rank in range(2)]
     groups = [[(sample.group, sample.space) for sample in share] for share in shares]
@@ -160,11 +175,11 @@ def test_processes_share_pictures(own_data):
     [
         ({"sets": {}}, ConfigError, "Name what to train on"),
         ({"sets": {"none": 1.0}}, SourceError, "There are no images in"),
-        ({"sets": {"mine": 0.5, "crowd": 0.5}}, ConfigError, "Crowds need pictures without people"),
+        ({"sets": {"mine": 0.5, "crowd": 0.5}}, ConfigError, "Crowds need images without people"),
         ({"held_out": ("mine/camera3",)}, ConfigError, 'Did you mean "mine/camera'),
     ],
 )
-def test_faulty_sets(own_data, changes, error, message):
+def test_invalid_sets(own_data, changes, error, message):
     with pytest.raises(error, match=message):
         load_samples(own_data, TrainSettings(**({"sets": {"mine": 1.0}, "workers": 1} | changes)))
 
@@ -188,8 +203,8 @@ def test_command(own_data, recipe, tmp_path):
     speed = json.loads((tmp_path / "run" / "throughput.json").read_text())
     assert speed["constant_batch_images_per_second"] > 0
     assert (tmp_path / "run" / "log.png").exists()
-    for fault in (["--settings.sets", "{}"], ["--resume", str(tmp_path / "none.pth")]):
-        assert main([*command, *fault]) == 2
+    for invalid in (["--settings.sets", "{}"], ["--resume", str(tmp_path / "none.pth")]):
+        assert main([*command, *invalid]) == 2
 
 
 def test_two_classes_from_labels_to_the_model(own_data, recipe, tmp_path):

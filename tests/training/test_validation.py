@@ -64,7 +64,7 @@ def test_separation_of_chance():
 
 
 class Oracle(nn.Module):
-    """Answers with the labels; sees a given share of the people, and tells them apart or not."""
+    """Returns the labels as outputs, of a given share of the people, with embeddings that distinguish them or not."""
 
     def __init__(self, store, people, apart):
         super().__init__()
@@ -105,7 +105,7 @@ def test_small_people_are_scored_apart():
     found.add(np.zeros((0, 4), "f"), np.zeros(0, "f"), people[1:], np.zeros((0, 4), "f"))
     summary = found.summary(320)
     assert summary["ap"] == pytest.approx(2 / 3)
-    assert summary["ap_small"] == summary["recall_small"] == 0.5  # the second picture's person was missed
+    assert summary["ap_small"] == summary["recall_small"] == 0.5  # the second image's person was missed
 
 
 def test_distant_people_are_scored_apart():
@@ -123,7 +123,7 @@ def test_distant_people_are_scored_apart():
 
 
 def two_classes():
-    """The blobs, the last two of each picture of another class."""
+    """The blobs, the last two of each image of another class."""
     store = blob_store()
     store.classes[:, 2:] = 1
     return store
@@ -143,7 +143,7 @@ def test_the_wrong_class_is_no_hit():
     store = two_classes()
     oracle = Oracle(store, 4, True)
     augmenter = Augmenter(two_classes(), SIZE, AugmentSettings(), 0)
-    store.classes[:, 0] = 1  # what the network says
+    store.classes[:, 0] = 1  # the network's outputs
     scores = validate(oracle, augmenter, torch.arange(4), ["person", "bag"])
     assert (scores["recall/person"], scores["recall/bag"]) == (0.5, 1)
     assert scores["ap/bag"] < 1

@@ -1,4 +1,4 @@
-"""Tiny pictures, a tiny network and a trainer for them."""
+"""Tiny images, a tiny network and a trainer for them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE = (128, 96)
 
 
 def blobs(seed: int, count: int = 4) -> Sample:
-    """A picture with bright upright rectangles as people."""
+    """An image with bright upright rectangles as people."""
     generator = np.random.default_rng(seed)
     image = generator.integers(0, 60, (96, 128, 3), np.uint8)
     boxes = []
@@ -35,7 +35,7 @@ def blobs(seed: int, count: int = 4) -> Sample:
 
 
 def blob_store() -> Store:
-    """Six pictures of one identity space that are drawn, and one of another that is not."""
+    """Six images of one identity space that are drawn, and one of another that is not."""
     other = blobs(100)
     other.space = other.group = "other"
     return Store([*(blobs(seed) for seed in range(6)), other], {"blobs": 1.0}, 128)
@@ -71,11 +71,11 @@ def make_trainer(folder: Path, steps: int, processes: Processes | None = None, *
     return Trainer(settings, augmenter, TinyNetwork(), FairMOTLoss(8, store.spaces), folder, processes)
 
 
-def write_folder(root: Path, pictures: int) -> None:
-    """A folder as a user has it: pictures with labels in JDE form, of two scenes."""
+def write_folder(root: Path, images: int) -> None:
+    """A folder as a user has it: images with labels in JDE form, of two scenes."""
     for name in ("images", "labels_with_ids"):
         (root / "mine" / name).mkdir(parents=True)
-    for index in range(pictures):
+    for index in range(images):
         sample = blobs(index)
         stem = f"camera{index % 2}_frame_{index}"
         cv2.imwrite(str(root / "mine" / "images" / f"{stem}.jpg"), sample.image)

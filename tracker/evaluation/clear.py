@@ -3,14 +3,14 @@
 CLEAR: Bernardin and Stiefelhagen, "Evaluating Multiple Object Tracking Performance", 2008. Identity: Ristani et al.,
 "Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking", 2016.
 
-motmetrics' own accumulator is not used, for it differs from TrackEval, the judge, in four corners:
+motmetrics' own accumulator is not used, since it differs from TrackEval, the reference, in four respects:
 
 - It keeps a person with the identity of the last match however long ago that was; TrackEval only with that of the
   frame before (the last one with boxes on both sides).
-- Of the other boxes it matches as many as it can; TrackEval takes the assignment of the largest sum of IoU.
-- A person is mostly tracked from 80 % on; TrackEval wants more than 80 %.
-- A fragmentation needs a miss between two matches; for TrackEval the person may as well have been out of the truth,
-  and frames in which nothing is found, or nobody is there, do not count as a gap.
+- Of the other boxes it matches as many as possible; TrackEval maximizes the sum of IoU.
+- A person is mostly tracked from 80 % on; TrackEval requires more than 80 %.
+- A fragmentation needs a miss between two matches; for TrackEval the person may also have been absent from the
+  ground truth, and frames without any detection, or without any person, are no gap.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scipy.optimize import linear_sum_assignment
 
 from fairmot.tracker.evaluation.overlap import EPSILON, MATCH_IOU, Floats, Ints, Mask, Overlaps
 
-_CONTINUES = 1000.0  # what it is worth to keep an identity, in IoU
+_CONTINUES = 1000.0  # bonus for keeping an identity, in IoU
 _MOSTLY_TRACKED, _MOSTLY_LOST = 0.8, 0.2
 _TO_MOTMETRICS = {
     "gt_boxes": "num_objects",
@@ -59,7 +59,7 @@ class _Matches:
 
 
 def count_clear(overlaps: Overlaps) -> tuple[dict[str, int], float]:
-    """Return the counts of one sequence, by their names in `Scores`, and the sum of the matches' IoU."""
+    """Return the counts of one sequence by their names in `Scores`, and the sum of the IoU of the matches."""
     if not overlaps.frames:
         return dict.fromkeys((*_TO_MOTMETRICS, "fragmentations", "mostly_tracked", "mostly_lost"), 0), 0.0
     matches = _match(overlaps)
@@ -77,7 +77,7 @@ def count_clear(overlaps: Overlaps) -> tuple[dict[str, int], float]:
 
 
 def _match(overlaps: Overlaps) -> _Matches:
-    """Match the boxes of every frame: identities of the frame before first, then the largest sum of IoU."""
+    """Match the boxes of every frame: identities of the previous frame first, then by the largest sum of IoU."""
     previous = np.full(overlaps.people, -1)
     columns: list[tuple[Ints, Ints, Ints, Ints, Floats]] = []
     step = 0
@@ -103,7 +103,7 @@ def _match(overlaps: Overlaps) -> _Matches:
 
 
 def _events(overlaps: Overlaps, matches: _Matches, switched: Mask) -> Any:
-    """Return the log that motmetrics reads, a table with a row for each event.
+    """Return the event log that motmetrics reads, a table with a row for each event.
 
     Args:
         overlaps: of the sequence.
@@ -118,19 +118,19 @@ def _events(overlaps: Overlaps, matches: _Matches, switched: Mask) -> Any:
     pair_found, _ = _flat([frame.found[b] for frame, (_, b) in zip(frames, may_match, strict=True)])
     missed = ~np.isin(truth_frame * overlaps.people + truth, matches.frame * overlaps.people + matches.truth)
     ghost = ~np.isin(found_frame * overlaps.identities + found, matches.frame * overlaps.identities + matches.found)
-    nobody = np.full(max(len(truth), len(found)), np.nan)
+    absent = np.full(max(len(truth), len(found)), np.nan)
     blocks = [  # type, frame, person, identity
-        ("RAW", truth_frame, truth, nobody[: len(truth)]),
-        ("RAW", found_frame, nobody[: len(found)], found),
+        ("RAW", truth_frame, truth, absent[: len(truth)]),
+        ("RAW", found_frame, absent[: len(found)], found),
         ("RAW", pair_frame, pair_truth, pair_found),
         ("MATCH", matches.frame[~switched], matches.truth[~switched], matches.found[~switched]),
         ("SWITCH", matches.frame[switched], matches.truth[switched], matches.found[switched]),
-        ("MISS", truth_frame[missed], truth[missed], nobody[: missed.sum()]),
-        ("FP", found_frame[ghost], nobody[: ghost.sum()], found[ghost]),
+        ("MISS", truth_frame[missed], truth[missed], absent[: missed.sum()]),
+        ("FP", found_frame[ghost], absent[: ghost.sum()], found[ghost]),
     ]
     kinds, *columns = zip(*blocks, strict=True)
     frame, person, identity = map(np.concatenate, columns)
-    # The distance decides nothing more, it only has to be there where both sides are.
+    # The value of the distance has no effect, but it must be present where both sides are.
     distance = np.where(np.isnan(person) | np.isnan(identity), np.nan, 0.0)
     return motmetrics.MOTAccumulator.new_event_dataframe_with_data(
         {"FrameId": frame, "Event": np.arange(len(frame))},
@@ -139,7 +139,7 @@ def _events(overlaps: Overlaps, matches: _Matches, switched: Mask) -> Any:
 
 
 def _flat(parts: list[Ints]) -> tuple[Ints, Ints]:
-    """Return the parts one after the other, and for each value the number of its part."""
+    """Return the concatenated parts, and for each value the index of its part."""
     return np.concatenate(parts), np.repeat(np.arange(len(parts)), [*map(len, parts)])
 
 

@@ -1,4 +1,4 @@
-"""Scores of one sequence, from its files."""
+"""Evaluation of one sequence, from its files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from fairmot.core.errors import UserError
+from fairmot.core.motchallenge import Boxes, read_ground_truth, read_results
 from fairmot.tracker.evaluation.clear import count_clear
 from fairmot.tracker.evaluation.hota import count_hota
 from fairmot.tracker.evaluation.overlap import Benchmark, benchmark_of, chosen_frames, overlaps_of
 from fairmot.tracker.evaluation.scores import Scores
 from fairmot.tracker.evaluation.sequences import ScoredSequence, Split
-from fairmot.tracker.motchallenge import Boxes, read_ground_truth, read_results
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ def evaluate(
         ground_truth: `gt.txt` of MOT15 (10 columns) or later.
         results: text of a tracker.
         frames: numbers of the frames that were processed; boxes in others do not count. None means all.
-        benchmark: whose rules; none means MOT17's if the ground truth names classes, else MOT15's.
+        benchmark: the protocol; none means MOT17's if the ground truth has classes, else MOT15's.
 
     Raises:
-        UserError: if a file cannot be read or holds a line that is not a box, or the truth is not of that benchmark.
+        UserError: if a file cannot be read or has an invalid line, or the ground truth is not of that benchmark.
     """
     truth, found = read_ground_truth(ground_truth), read_results(results)
     return _score(truth, found, frames, benchmark, Path(ground_truth))
@@ -64,7 +64,7 @@ def evaluate_sequence(sequence: ScoredSequence, split: Split = "full", benchmark
     truth, found = files
     if frames and len(found) and not chosen_frames(found.frames, frames).any():
         log.warning(
-            "%s has no box in frames %d to %d, so everybody counts as missed; number the frames of a half as those of "
+            "%s has no box in frames %d to %d, so everyone counts as missed; number the frames of a half as those of "
             "the whole sequence.",
             sequence.results,
             frames[0],
@@ -74,7 +74,7 @@ def evaluate_sequence(sequence: ScoredSequence, split: Split = "full", benchmark
 
 
 def _score(truth: Boxes, found: Boxes, frames: Iterable[int] | None, benchmark: Benchmark | None, path: Path) -> Scores:
-    """Score, and name the file of the ground truth in a complaint about it."""
+    """Score; errors in the ground truth name its file."""
     try:
         return score(truth, found, frames, benchmark)
     except UserError as error:

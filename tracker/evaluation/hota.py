@@ -1,11 +1,11 @@
-"""HOTA: how well boxes are found, and how well they are kept together, at 19 thresholds of the IoU.
+"""HOTA: detection and association accuracy at 19 thresholds of the IoU.
 
 Luiten et al., "HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking", International Journal of Computer
 Vision, 2021. Numbers in comments are its equations. TrackEval, the authors' own program, decides where the paper
-leaves something open: the order of sums (so that ties fall alike) and what an empty threshold counts.
+leaves something open: the order of sums (so that ties are broken equally) and the value of a threshold without matches.
 
-TrackEval itself judges this module in the tests and is no dependency of the project: it needs matplotlib, Pillow,
-pycocotools and newer NumPy, SciPy and OpenCV than anything else here, for the page of arithmetic below.
+The tests compare this module with TrackEval, which is no dependency of the project: it needs matplotlib, Pillow,
+pycocotools and newer NumPy, SciPy and OpenCV than anything else here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ THRESHOLDS = np.arange(0.05, 0.99, 0.05)
 
 @dataclass(frozen=True)
 class HOTACounts:
-    """What HOTA is made of; sequences add up. Every attribute has one value for each of `THRESHOLDS`.
+    """The counts behind HOTA, additive over sequences. Every attribute has one value for each of `THRESHOLDS`.
 
     Attributes:
         matches: pairs of boxes that match (TP).
@@ -54,13 +54,13 @@ class HOTACounts:
         matches = np.array(self.matches, np.float64)
         detection = matches / np.maximum(gt_boxes + result_boxes - matches, 1)  # 2
         association = np.array(self.association) / np.maximum(matches, 1)  # 9
-        # Where nothing reaches a threshold, there is nothing badly localised either.
-        localisation = np.divide(self.overlap, matches, out=np.ones_like(matches), where=matches > 0)
+        # Without matches at a threshold, the localization counts as perfect.
+        localization = np.divide(self.overlap, matches, out=np.ones_like(matches), where=matches > 0)
         values = {
             "hota": np.sqrt(detection * association),  # 7
             "deta": detection,
             "assa": association,
-            "loca": localisation,
+            "loca": localization,
         }
         empty = {"hota", "deta", "assa", "loca"} if gt_boxes + result_boxes == 0 else set()
         if not self.matches[0]:
@@ -93,7 +93,7 @@ def count_hota(overlaps: Overlaps) -> HOTACounts:
 
 
 def _alignment(overlaps: Overlaps) -> tuple[Floats, Floats]:
-    """Return how well each person and each identity go together over the whole sequence, and how many boxes they have.
+    """Return the alignment of each person with each identity over the whole sequence, and the number of their boxes.
 
     Returns:
         Two matrices `(people, identities)`: the global alignment score that decides the matches before they are known

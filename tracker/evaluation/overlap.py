@@ -1,10 +1,10 @@
-"""Which boxes of the ground truth and of the results can meet: the protocol's choice of boxes and their IoU by frame.
+"""The boxes of ground truth and results that a protocol compares, and their IoU by frame.
 
 MOT17 (Milan et al., "MOT16: A Benchmark for Multi-Object Tracking", 2016, section 4; the numbers of the classes are
 those of the benchmark's ground truth): results are first assigned to all boxes of the truth, whatever their flag and
-class, at an IoU of at least 0.5, and those which fall on a distractor leave the evaluation: a tracker is neither
-rewarded nor punished for a person in a car, on a poster or in a mirror. Then count the boxes whose flag is not 0
-and whose class is pedestrian. MOT15 has no classes: the boxes whose flag is not 0 count, nothing is removed.
+class, at an IoU of at least 0.5, and those which fall on a distractor are removed: a tracker is neither rewarded
+nor penalized for a person in a car, on a poster or in a mirror. Then the boxes whose flag is not 0 and whose class is
+pedestrian count. MOT15 has no classes: the boxes whose flag is not 0 count, nothing is removed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from fairmot.core.errors import UserError
-from fairmot.tracker.motchallenge import LARGEST_CLASS, LEAST_CLASS, Boxes
+from fairmot.core.motchallenge import LARGEST_CLASS, LEAST_CLASS, PEDESTRIAN, Boxes
 
 Benchmark = Literal["mot17", "mot15"]
 BENCHMARKS: tuple[Benchmark, ...] = get_args(Benchmark)
 MATCH_IOU = 0.5
-PEDESTRIAN = 1
 DISTRACTORS = (2, 7, 8, 12)  # person on a vehicle, static person, distractor, reflection
 # Largest sequence that is scored. MOT20-05, the largest of the benchmarks, has 1,200 people and 130 million pairs.
 _MOST_IDENTITIES = 10_000  # on both sides; motmetrics needs 4 GB for a matrix of all of them with each other
@@ -42,8 +41,8 @@ class FrameOverlap:
 
     Attributes:
         number: of the frame.
-        truth: `(n,)`, whose box each row of the truth is: 0 to `Overlaps.people` - 1.
-        found: `(m,)`, the same of the results: 0 to `Overlaps.identities` - 1.
+        truth: `(n,)`, person of each row of the ground truth: 0 to `Overlaps.people` - 1.
+        found: `(m,)`, identity of each row of the results: 0 to `Overlaps.identities` - 1.
         iou: `(n, m)`.
     """
 
@@ -55,12 +54,12 @@ class FrameOverlap:
 
 @dataclass(frozen=True, eq=False)
 class Overlaps:
-    """All that the measures need to know of a sequence.
+    """The compared boxes of a sequence.
 
     Attributes:
         frames: those in which any box counts, in order.
-        people: how many there are in the truth.
-        identities: how many there are in the results.
+        people: number of identities in the ground truth.
+        identities: number of identities in the results.
     """
 
     frames: list[FrameOverlap]
@@ -69,7 +68,7 @@ class Overlaps:
 
 
 def benchmark_of(truth: Boxes) -> Benchmark:
-    """Return the benchmark whose ground truth looks like this: MOT17's names classes."""
+    """Return the benchmark of a ground truth: only MOT17's has classes."""
     return "mot15" if truth.class_ids is None or (truth.class_ids == -1).all() else "mot17"
 
 
@@ -81,12 +80,12 @@ def chosen_frames(frames: Ints, wanted: Iterable[int]) -> Mask:
 
 
 def overlaps_of(truth: Boxes, found: Boxes, benchmark: Benchmark) -> Overlaps:
-    """Choose the boxes that count by the rules of a benchmark, and measure how they overlap.
+    """Select the boxes that count by the rules of a benchmark, and compute their IoU.
 
     Args:
         truth: all rows of the ground truth in the frames that are scored.
         found: all rows of the results in them.
-        benchmark: whose rules.
+        benchmark: the protocol.
 
     Raises:
         UserError: if the ground truth is not of this benchmark, or the sequence is too large to be scored.
@@ -153,7 +152,7 @@ def _roles(truth: Boxes, benchmark: Benchmark) -> tuple[Mask, Mask]:
     if wrong.any():
         raise UserError(
             f"a box in frame {truth.frames[wrong][0]} has class {truth.class_ids[wrong][0]}, and MOT17's classes are 1 "
-            f"to {LARGEST_CLASS}; mend the file, or choose the benchmark mot15, which looks at no class."
+            f"to {LARGEST_CLASS}; fix the file, or choose the benchmark mot15, which ignores classes."
         )
     return flagged & (truth.class_ids == PEDESTRIAN), np.isin(truth.class_ids, DISTRACTORS)
 

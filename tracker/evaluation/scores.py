@@ -1,4 +1,4 @@
-"""What was counted in one sequence or in several together, and the measures that follow from it."""
+"""The counts of one sequence or of several together, and the measures that follow from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from fairmot.tracker.evaluation.hota import HOTACounts
 
 MEASURES = ("hota", "deta", "assa", "loca", "mota", "motp", "idf1", "precision", "recall")
-_PARTS = ("overlap", "hota_counts")  # of measures, and no counts that anybody reads
+_PARTS = ("overlap", "hota_counts")  # of measures, not reported themselves
 _COLUMNS = {
     "HOTA": "hota",
     "DetA": "deta",
@@ -33,20 +33,20 @@ _COLUMNS = {
 class Scores:
     """Counts of one sequence or of several; measures are shares (MOTA can be negative).
 
-    A measure is NaN where there is nothing to divide by (TrackEval writes 0 or 1 there).
+    A measure is NaN where its denominator is 0 (TrackEval writes 0 or 1 there).
 
     Attributes:
         frames: frames that were scored.
         gt_boxes, result_boxes: boxes of the ground truth and of the results that count in them.
         gt_tracks: people in the ground truth.
-        matches: boxes of the truth that were found, switches included.
+        matches: boxes of the ground truth with a partner, switches included.
         misses, false_positives: boxes of the truth and of the results without a partner.
         switches: matches with another identity than the last one.
         fragmentations: times that a person was lost between two matches.
         mostly_tracked, mostly_lost: people found in more than 80 % and in less than 20 % of their boxes.
         id_true_positives: boxes that agree under the best one-to-one mapping of identities over all frames.
         overlap: sum of the IoU of the matches.
-        hota_counts: what HOTA is made of.
+        hota_counts: the counts behind HOTA.
     """
 
     frames: int
@@ -76,7 +76,7 @@ class Scores:
 
     @property
     def assa(self) -> float:
-        """How much of their whole tracks the two sides of a match have in common, over the same thresholds."""
+        """Mean overlap of the whole tracks of the two sides of a match, over the same thresholds."""
         return self._hota("assa")
 
     @property
@@ -120,7 +120,7 @@ class Scores:
         )
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """Return measures and counts for JSON; a measure that does not exist is none."""
+        """Return measures and counts for JSON; an undefined measure is none."""
         measures = {name: getattr(self, name) for name in MEASURES}
         counts = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _PARTS}
         return {**{name: None if math.isnan(value) else value for name, value in measures.items()}, **counts}
@@ -135,7 +135,7 @@ def score_table(scores: Mapping[str, Scores], title: str | None = None, *, decim
     Args:
         scores: by name of the sequence.
         title: of the table.
-        decimals: of measures, which are given in per cent.
+        decimals: of measures, which are shown in percent.
     """
     table = Table(title=title)
     table.add_column("sequence", no_wrap=True)

@@ -1,4 +1,4 @@
-"""Which ground truth belongs to which results, and which frames of a sequence are scored."""
+"""Pairing of ground truth and results, and the frames of a sequence that are scored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from fairmot.core.errors import UserError, suggestion
-from fairmot.tracker.motchallenge import read_sequence_info
+from fairmot.core.sequence_info import read_sequence_info
 
 Split = Literal["full", "val-half"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -25,7 +25,7 @@ class ScoredSequence:
         name: of the folder or file of the ground truth.
         ground_truth: its text.
         results: text of the tracker.
-        length: number of frames, none if there is no `seqinfo.ini` that tells it.
+        length: number of frames, none if no `seqinfo.ini` states it.
     """
 
     name: str
@@ -37,7 +37,7 @@ class ScoredSequence:
         """Return the numbers of the frames to score; none means all that have a box.
 
         Raises:
-            UserError: if the length must be known and is not.
+            UserError: if the length is needed and unknown.
         """
         if self.length is not None:
             return split_frames(self.length, split)
@@ -96,7 +96,7 @@ def find_sequences(ground_truth: Path, results: Path, patterns: Sequence[str] = 
     unknown = [name for name in found if name not in truth]
     if unknown:
         raise UserError(
-            f"{found[unknown[0]]} belongs to no sequence in {ground_truth}; rename it or take it away."
+            f"{found[unknown[0]]} belongs to no sequence in {ground_truth}; rename or remove it."
             + suggestion(unknown[0], truth)
         )
     return [ScoredSequence(name, path, found[name], _length(path)) for name, path in truth.items()]
@@ -137,7 +137,7 @@ def _result_files(folder: Path) -> dict[str, Path]:
     nested = {each.parent.name: each for each in folder.glob(f"*/{_TRACKS}")}
     twice = sorted(flat.keys() & nested.keys())
     if twice:
-        raise UserError(f"{folder} holds both {twice[0]}.txt and {twice[0]}/{_TRACKS}; take one of them away.")
+        raise UserError(f"{folder} holds both {twice[0]}.txt and {twice[0]}/{_TRACKS}; remove one of them.")
     if not flat and not nested:
         raise UserError(f"{folder} holds no results; there should be SEQUENCE.txt or SEQUENCE/{_TRACKS}.")
     return dict(sorted({**flat, **nested}.items()))

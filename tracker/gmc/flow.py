@@ -1,8 +1,7 @@
-"""How the camera moved since the last frame, told by the pictures: sparse optical flow of the background.
+"""Global motion compensation from the images: sparse optical flow of the background.
 
-Corners of the last frame, away from the people in it, are followed into this one (Lucas and Kanade, 1981, in
-pyramids), and the shift, turn and scale on which most of them agree is what the camera did; BoT-SORT (Aharon et al.,
-2022) does the same. Where there are detections alone, `fairmot.tracker.gmc.shift` tells the shift.
+Corners of the last frame outside of the people in it are tracked into this one (Lucas and Kanade, 1981, in pyramids);
+the similarity transform with most inliers (RANSAC) is the camera's motion, as in BoT-SORT (Aharon et al., 2022).
 """
 
 from __future__ import annotations
@@ -13,56 +12,54 @@ import numpy.typing as npt
 
 from fairmot.core.records import ByteArray, FloatArray
 
-# The search runs on a small picture: corners need no more, and LK's pyramids reach farther there.
+# The images are scaled down to this width: corners need no more, and the pyramids reach farther there.
 _WIDTH = 640
 _CORNERS = 400
 _CORNER_QUALITY = 0.01
 _CORNER_DISTANCE = 8
-_LEAST_FOLLOWED = 12
+_LEAST_CORNERS = 12
 _RANSAC_PIXELS = 1.5
 
 
-class CameraMotion:
-    """Follows the camera from frame to frame; some 9 ms per frame of 1920x1080 on one core.
+class OpticalFlowGMC:
+    """Estimates the camera's motion from frame to frame; some 9 ms per frame of 1920x1080 on one core.
 
     Example:
-        camera = CameraMotion()
+        gmc = OpticalFlowGMC()
         for frame in source:
-            tracker.move(camera.update(frame.bgr, tracks.tlwh))
+            tracker.move(gmc.update(frame.bgr, tracks.tlwh))
             tracks = tracker.update(detect(frame))
     """
 
     def __init__(self) -> None:
         self._last: ByteArray | None = None
 
-    def update(self, picture: ByteArray, people: FloatArray | None = None) -> npt.NDArray[np.float64]:
+    def update(self, image: ByteArray, people: FloatArray | None = None) -> npt.NDArray[np.float64]:
         """Return the matrix `(2, 3)` that maps x, y, 1 of the last frame to x, y of this one, in source pixels.
 
-        It is that of a camera that stood still for the first frame, for one of another size than the last, and where
-        too little can be followed (a plain wall, a cut).
+        It is the identity for the first frame, for one of another size than the last, and where too few corners can be
+        tracked (a plain wall, a cut).
 
         Args:
-            picture: uint8, `(height, width, 3)` in BGR or `(height, width)` grey.
-            people: `(n, 4)`, left, top, width, height of those in the last frame, whose own steps do not count.
+            image: uint8, `(height, width, 3)` in BGR or `(height, width)` gray.
+            people: `(n, 4)`, left, top, width, height of the boxes in the last frame, where no corners are tracked.
         """
-        width = picture.shape[1]
+        width = image.shape[1]
         factor = min(1.0, _WIDTH / width)
-        small = (
-            picture if factor == 1 else cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        )
-        grey = np.asarray(small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
-        last, self._last = self._last, grey
-        if last is None or last.shape != grey.shape:
+        small = image if factor == 1 else cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        gray = np.asarray(small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
+        last, self._last = self._last, gray
+        if last is None or last.shape != gray.shape:
             return np.eye(2, 3)
-        moved = _between(last, grey, None if people is None else people * np.float32(factor))
-        if moved is None:
+        transform = _estimate(last, gray, None if people is None else people * np.float32(factor))
+        if transform is None:
             return np.eye(2, 3)
-        moved[:, 2] /= factor
-        return moved
+        transform[:, 2] /= factor
+        return transform
 
 
-def _between(last: ByteArray, grey: ByteArray, people: FloatArray | None) -> npt.NDArray[np.float64] | None:
-    """Return the transform `(2, 3)` from `last` to `grey`, or none where too little can be followed."""
+def _estimate(last: ByteArray, gray: ByteArray, people: FloatArray | None) -> npt.NDArray[np.float64] | None:
+    """Return the transform `(2, 3)` from `last` to `gray`, or none where too few corners can be tracked."""
     background = np.full(last.shape, 255, np.uint8)
     if people is not None:
         height, width = last.shape
@@ -70,15 +67,15 @@ def _between(last: ByteArray, grey: ByteArray, people: FloatArray | None) -> npt
         for left, top, right, bottom in corners.clip(0, [width, height, width, height]).astype(np.int64).tolist():
             background[top : bottom + 1, left : right + 1] = 0
     points = cv2.goodFeaturesToTrack(last, _CORNERS, _CORNER_QUALITY, _CORNER_DISTANCE, mask=background)
-    if points is None or len(points) < _LEAST_FOLLOWED:
+    if points is None or len(points) < _LEAST_CORNERS:
         return None
-    followed, found, _ = cv2.calcOpticalFlowPyrLK(last, grey, points, np.empty_like(points))
-    kept = found.ravel() == 1
-    if kept.sum() < _LEAST_FOLLOWED:
+    moved, status, _ = cv2.calcOpticalFlowPyrLK(last, gray, points, np.empty_like(points))
+    kept = status.ravel() == 1
+    if kept.sum() < _LEAST_CORNERS:
         return None
-    transform, agreed = cv2.estimateAffinePartial2D(
-        points[kept], followed[kept], method=cv2.RANSAC, ransacReprojThreshold=_RANSAC_PIXELS
+    transform, inliers = cv2.estimateAffinePartial2D(
+        points[kept], moved[kept], method=cv2.RANSAC, ransacReprojThreshold=_RANSAC_PIXELS
     )
-    if transform is None or agreed.sum() < _LEAST_FOLLOWED:
+    if transform is None or inliers.sum() < _LEAST_CORNERS:
         return None
     return np.asarray(transform, np.float64)

@@ -18,7 +18,7 @@ import pytest
 from fairmot.cli.commands.associate import main
 from fairmot.core.errors import OutputError, UserError
 from fairmot.core.records import Detections
-from fairmot.tracker.detection_file import DetectionStream, StreamWriter, read_stream
+from fairmot.tracker.detection_file import DetectionFile, DetectionWriter, read_detection_file
 from fairmot.tracker.detection_log import LOG_MAGIC
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,10 +36,10 @@ def detections(frame: int, count: int = 3, size: int = 8) -> Detections:
     )
 
 
-def assert_holds(stream: DetectionStream, frames: list[int]) -> None:
-    """Check that a stream holds what `detections` gives for these frames, bit by bit."""
-    assert [frame for frame, _ in stream] == frames
-    for frame, found in stream:
+def assert_holds(stored: DetectionFile, frames: list[int]) -> None:
+    """Check that a detection file holds what `detections` returns for these frames, bit by bit."""
+    assert [frame for frame, _ in stored] == frames
+    for frame, found in stored:
         expected = detections(frame)
         for name in ("tlbr", "scores", "class_ids", "embeddings"):
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
@@ -60,7 +60,7 @@ def small_files(size: int) -> Iterator[None]:
 
 def test_the_finished_file_is_an_ordinary_archive(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    with StreamWriter(path, 25, (640, 480)) as writer:
+    with DetectionWriter(path, 25, (640, 480)) as writer:
         for frame in range(2, 12, 3):
             writer.add(frame, detections(frame), frame / 25)
     with np.load(path) as data:
@@ -75,45 +75,45 @@ def test_the_finished_file_is_an_ordinary_archive(tmp_path: Path) -> None:
         assert data["embedding"].shape == (12, 8)
         assert (data["fps"], data["width"], data["height"], data["n_frames"]) == (25.0, 640, 480, 11)
         np.testing.assert_array_equal(data["timestamp"], np.array([2, 5, 8, 11]) / 25)
-    assert_holds(read_stream(path), [2, 5, 8, 11])
+    assert_holds(read_detection_file(path), [2, 5, 8, 11])
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.npz"]
 
 
 @pytest.mark.parametrize("missing", [None, float("nan")])
 def test_timestamps_are_kept_if_all_frames_have_one(tmp_path: Path, missing: float | None) -> None:
-    with StreamWriter(tmp_path / "a.npz", 25, (640, 480)) as writer:
+    with DetectionWriter(tmp_path / "a.npz", 25, (640, 480)) as writer:
         writer.add(1, detections(1), 0.0)
         writer.add(2, detections(2), missing)
     with np.load(tmp_path / "a.npz") as data:
         assert set(data.files) == KEYS
-    assert read_stream(tmp_path / "a.npz").timestamps is None
+    assert read_detection_file(tmp_path / "a.npz").timestamps is None
 
 
 def test_frames_without_detections(tmp_path: Path) -> None:
-    with StreamWriter(tmp_path / "a.npz", 25, (640, 480)) as writer:
+    with DetectionWriter(tmp_path / "a.npz", 25, (640, 480)) as writer:
         writer.add(1, Detections.empty())
         writer.add(2, Detections.empty(8))
         writer.add(3, detections(3))
         writer.add(4, Detections.empty(4))
-    assert [len(found) for _, found in read_stream(tmp_path / "a.npz")] == [0, 0, 3, 0]
+    assert [len(found) for _, found in read_detection_file(tmp_path / "a.npz")] == [0, 0, 3, 0]
 
 
 def test_everything_is_on_disk_before_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a.npz"
-    with StreamWriter(path, 12.5, (640, 480)) as writer:
+    with DetectionWriter(path, 12.5, (640, 480)) as writer:
         for frame in (1, 3, 5):
             writer.add(frame, detections(frame), frame / 25)
-            stream = read_stream(path)
-            assert_holds(stream, list(range(1, frame + 1, 2)))
-            assert (stream.name, stream.frame_rate, stream.size) == ("a", 12.5, (640, 480))
-            assert stream.timestamp(0) == 1 / 25
+            stored = read_detection_file(path)
+            assert_holds(stored, list(range(1, frame + 1, 2)))
+            assert (stored.name, stored.frame_rate, stored.size) == ("a", 12.5, (640, 480))
+            assert stored.timestamp(0) == 1 / 25
     assert caplog.records[-1].getMessage() == f"{path} was not finished: what it holds ends with frame 5."
 
 
 def test_any_end_of_the_file_can_be_read(tmp_path: Path) -> None:
     """Cut after every byte, and with the zeros or other bytes that a power cut may leave instead."""
     path, cut = tmp_path / "a.npz", tmp_path / "cut.npz"
-    writer = StreamWriter(path, 25, (640, 480))
+    writer = DetectionWriter(path, 25, (640, 480))
     ends = [path.stat().st_size]
     for frame in range(1, 4):
         writer.add(frame, detections(frame), frame / 25)
@@ -125,18 +125,18 @@ def test_any_end_of_the_file_can_be_read(tmp_path: Path) -> None:
             cut.write_bytes(data[:size] + bytes(rest))
             if whole < 0:
                 with suppress(UserError):
-                    assert len(read_stream(cut)) == 0
+                    assert len(read_detection_file(cut)) == 0
             elif rest == 0 or size in ends:
-                assert_holds(read_stream(cut), list(range(1, whole + 1)))
+                assert_holds(read_detection_file(cut), list(range(1, whole + 1)))
     for index in range(ends[1], ends[2], 7):
         damaged = bytearray(data)
         damaged[index] ^= 0xFF
         cut.write_bytes(damaged)
-        assert_holds(read_stream(cut), [1])
+        assert_holds(read_detection_file(cut), [1])
 
 
 @pytest.mark.parametrize(
-    "facts",
+    "metadata",
     [
         b"",
         bytes(24),
@@ -145,28 +145,28 @@ def test_any_end_of_the_file_can_be_read(tmp_path: Path) -> None:
         np.array([25.0, -1, 1]).tobytes(),
     ],
 )
-def test_a_damaged_beginning(tmp_path: Path, facts: bytes) -> None:
-    (tmp_path / "a.npz").write_bytes(LOG_MAGIC + facts)
-    with pytest.raises(UserError, match="was begun and holds nothing yet"):
-        read_stream(tmp_path / "a.npz")
+def test_a_damaged_beginning(tmp_path: Path, metadata: bytes) -> None:
+    (tmp_path / "a.npz").write_bytes(LOG_MAGIC + metadata)
+    with pytest.raises(UserError, match="was begun and holds no frame"):
+        read_detection_file(tmp_path / "a.npz")
 
 
 def test_a_record_that_claims_terabytes(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    writer = StreamWriter(path, 25, (640, 480))
+    writer = DetectionWriter(path, 25, (640, 480))
     writer.add(1, detections(1))
     with path.open("ab") as file:
         file.write(np.array([2], "<i8").tobytes() + bytes(8) + np.array([2**31, 2**31, 0], "<u4").tobytes())
-    assert_holds(read_stream(path), [1])
+    assert_holds(read_detection_file(path), [1])
 
 
 RUN = """
 import sys, time
 import numpy as np
 from fairmot.core.records import Detections
-from fairmot.tracker.detection_file import StreamWriter
+from fairmot.tracker.detection_file import DetectionWriter
 
-writer = StreamWriter(sys.argv[1], 25, (640, 480))
+writer = DetectionWriter(sys.argv[1], 25, (640, 480))
 for frame in range(1, 10**9):
     x = 100 + frame % 3
     box = np.float32([[x, 50, x + 40, 150]])
@@ -183,14 +183,14 @@ def test_a_killed_run(tmp_path: Path) -> None:
         assert run.stdout is not None
         assert run.stdout.readline() == "ready\n"
         run.kill()
-    stream = read_stream(path)
-    assert len(stream) >= 200
-    said: list[str] = []
-    assert main([str(path), "-o", str(tmp_path / "a.txt")], said.append) == 0
-    assert f"a: {len(stream)} frames, 1 tracks" in said[0]
-    with StreamWriter(path, 25, (640, 480)) as writer:  # a new run replaces it
+    stored = read_detection_file(path)
+    assert len(stored) >= 200
+    lines: list[str] = []
+    assert main([str(path), "-o", str(tmp_path / "a.txt")], lines.append) == 0
+    assert f"a: {len(stored)} frames, 1 tracks" in lines[0]
+    with DetectionWriter(path, 25, (640, 480)) as writer:  # a new run replaces it
         writer.add(1, detections(1))
-    assert_holds(read_stream(path), [1])
+    assert_holds(read_detection_file(path), [1])
 
 
 def test_memory_does_not_grow(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     tracemalloc.start()
     try:
-        with StreamWriter(path, 25, (640, 480)) as writer:
+        with DetectionWriter(path, 25, (640, 480)) as writer:
             for frame in range(1, 501):
                 writer.add(frame, crowd)
             writer.close()
@@ -214,16 +214,16 @@ def test_a_full_disk_while_frames_are_added(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
 
     def write() -> None:
-        with StreamWriter(path, 25, (640, 480)) as writer:
+        with DetectionWriter(path, 25, (640, 480)) as writer:
             for frame in range(1, 100):
                 writer.add(frame, detections(frame))
 
     with small_files(2000), pytest.raises(OutputError) as caught:
         write()
     assert str(caught.value) == f"{path} cannot be written (file too large); choose another path."
-    stream = read_stream(path)
-    assert_holds(stream, list(range(1, len(stream) + 1)))
-    assert len(stream) > 5
+    stored = read_detection_file(path)
+    assert_holds(stored, list(range(1, len(stored) + 1)))
+    assert len(stored) > 5
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.npz"]
 
 
@@ -231,7 +231,7 @@ def test_a_full_disk_while_frames_are_added(tmp_path: Path) -> None:
 def test_a_full_disk_at_the_end(tmp_path: Path, size: int) -> None:
     """The log stays, nothing else does."""
     path = tmp_path / "a.npz"
-    writer = StreamWriter(path, 25, (640, 480))
+    writer = DetectionWriter(path, 25, (640, 480))
     for frame in range(1, 4):
         writer.add(frame, detections(frame))
     with (
@@ -240,7 +240,7 @@ def test_a_full_disk_at_the_end(tmp_path: Path, size: int) -> None:
     ):
         writer.close()
     writer.close()
-    assert_holds(read_stream(path), [1, 2, 3])
+    assert_holds(read_detection_file(path), [1, 2, 3])
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.npz"]
 
 
@@ -249,18 +249,18 @@ def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
     target.write_text("precious")
     (tmp_path / "a.npz").symlink_to(target)
     with pytest.raises(OutputError, match=r"a\.npz cannot be written \(it is a symbolic link\)"):
-        StreamWriter(tmp_path / "a.npz", 25, (640, 480))
+        DetectionWriter(tmp_path / "a.npz", 25, (640, 480))
     (tmp_path / "b.npz.part").symlink_to(target)
-    with StreamWriter(tmp_path / "b.npz", 25, (640, 480)) as writer:
+    with DetectionWriter(tmp_path / "b.npz", 25, (640, 480)) as writer:
         writer.add(1, detections(1))
-    assert_holds(read_stream(tmp_path / "b.npz"), [1])
+    assert_holds(read_detection_file(tmp_path / "b.npz"), [1])
     assert target.read_text() == "precious"
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot be written \(is a directory\)"):
-        StreamWriter(tmp_path, 25, (640, 480))
+        DetectionWriter(tmp_path, 25, (640, 480))
     if os.getuid():
         tmp_path.chmod(0o500)
         with pytest.raises(OutputError, match="permission denied"):
-            StreamWriter(tmp_path / "a.npz", 25, (640, 480))
+            DetectionWriter(tmp_path / "a.npz", 25, (640, 480))

@@ -1,4 +1,4 @@
-"""What decides equality with the reference beyond the golden sequences, on a few detections each.
+"""Equality with the reference beyond the golden sequences, on a few detections each.
 
 The answers written down are those of ifzhang/FairMOT and ifzhang/ByteTrack (`tutorials/fairmot`), run with NumPy 2 and
 lap 0.5.
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fairmot.core.records import Detections
 from fairmot.tracker import FairMOTTracker
 from fairmot.tracker.assignment import assign, assign_in_square
-from fairmot.tracker.costs import cosine_distance, cosine_distance_by_pair, normalised
+from fairmot.tracker.costs import cosine_distance, cosine_distance_by_pair, normalized
 from fairmot.tracker.presets import PRESETS
 from fairmot.tracker.settings import TrackerSettings
 
@@ -99,7 +99,7 @@ def test_both_ways_to_assign_reach_the_same_sum(rows: int, columns: int, forbidd
 def test_equal_embeddings_are_equally_far() -> None:
     """As one matrix product the columns differ in the last digit, which decides between equal boxes."""
     random = np.random.default_rng(1)
-    tracks, once = (normalised(random.normal(size=(n, 128)).astype(np.float32)) for n in (21, 7))
+    tracks, once = (normalized(random.normal(size=(n, 128)).astype(np.float32)) for n in (21, 7))
     people = np.concatenate((once, once, once))
     distance = cosine_distance_by_pair(tracks, people)
     np.testing.assert_array_equal(distance[:, :7], distance[:, 7:14])
