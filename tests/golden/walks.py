@@ -30,6 +30,7 @@ class Walk:
         frame_rate: frames per second.
         frames: number of frames.
         people: number of people who start inside the image.
+        hurry: factor on their speed.
         pan: pixels that the camera turns to the right per frame.
         jerks: further shift of the camera, `{frame: (right, down)}`, from that frame on.
         gaps: frames in which the detector returns nothing.
@@ -41,6 +42,7 @@ class Walk:
     frame_rate: float
     frames: int
     people: int
+    hurry: float = 1.0
     pan: float = 0.0
     jerks: Sequence[tuple[int, Point]] = ()
     gaps: Sequence[int] = ()
@@ -131,7 +133,7 @@ class Recording:
     def _detections(self, person: Person, box: Box, visible: float) -> Iterator[tuple[Box, float, list[float]]]:
         """Yield none, one or, seldom, two detections of somebody."""
         seen = self._random.random()
-        if visible < 0.15 or seen < 0.04:
+        if visible < 0.05 or seen < 0.04:
             return
         yield self._detection(person, box, visible, 0.012)
         if seen > 0.985:
@@ -147,7 +149,7 @@ class Recording:
         moved = (left + spread * self._normal(), top + spread * self._normal())
         sized = (width + 0.5 * spread * self._normal(), height + spread * self._normal())
         shaken = _eighths(moved[0]), _eighths(moved[1]), _eighths(sized[0]), _eighths(sized[1])
-        score = 0.25 + 0.65 * visible + 0.05 * self._normal()
+        score = 0.15 + 0.75 * visible + 0.05 * self._normal()
         noise = 0.12 + 0.25 * (1.0 - visible)
         return shaken, _hundredths(score), _unit([value + noise * self._normal() for value in person.looks])
 
@@ -170,7 +172,7 @@ class Recording:
         width, height = SIZE
         start = width * self._random.random(), 220.0 + (height - 240.0) * self._random.random()
         mirrored = width - start[0] + 80.0 * self._normal(), start[1] + 40.0 * self._normal()
-        pace = (2.0 + 3.0 * self._random.random()) / max(abs(mirrored[0] - start[0]), 80.0)
+        pace = self._walk.hurry * (2.0 + 3.0 * self._random.random()) / max(abs(mirrored[0] - start[0]), 80.0)
         return Person(start, start if stands else mirrored, pace, self._looks())
 
     def _looks(self) -> list[float]:
