@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,7 @@ WALKS = {
     ),
 }
 LOW_SCORE = 0.2  # which the low-score stage of the tracker begins at
-SCENE = {"people": 9, "size": (640, 360), "frames": 90, "frame_rate": 12.5, "seed": 5}
+SCENE: dict[str, Any] = {"people": 9, "size": (640, 360), "frames": 90, "frame_rate": 12.5, "seed": 5}
 
 
 def truth_path(name: str) -> Path:
@@ -60,10 +61,10 @@ def detections_path(name: str) -> Path:
     return FOLDER / "detections" / f"{name}.npz"
 
 
-def rendered_truth() -> str:
+def rendered_truth(frames: range) -> str:
     """Return the ground truth of the rendered scene."""
     scene = Scene(**SCENE)
-    return "".join(row for frame in range(1, scene.frames + 1) for row in scene.ground_truth_rows(frame))
+    return "".join(row for frame in frames for row in scene.ground_truth_rows(frame))
 
 
 def detect(frames: range) -> dict[str, npt.NDArray[np.generic]]:
@@ -94,7 +95,8 @@ def detect(frames: range) -> dict[str, npt.NDArray[np.generic]]:
 def main() -> None:
     """Write the files."""
     if sys.argv[1:] == ["rendered"]:
-        _write(RENDERED, rendered_truth(), detect(range(1, SCENE["frames"] + 1)))
+        frames = range(1, SCENE["frames"] + 1)
+        _write(RENDERED, rendered_truth(frames), detect(frames))
     for name, walk in WALKS.items():
         recording = Recording(walk)
         _write(name, "".join(recording.truth), recording.archive())
@@ -103,6 +105,10 @@ def main() -> None:
 def _write(name: str, truth: str, detections: dict[str, npt.NDArray[np.generic]]) -> None:
     truth_path(name).parent.mkdir(parents=True, exist_ok=True)
     truth_path(name).write_text(truth)
+    (truth_path(name).parents[1] / "seqinfo.ini").write_text(
+        f"[Sequence]\nname={name}\nframeRate={detections['fps']:g}\nseqLength={detections['n_frames']}\n"
+        f"imWidth={detections['width']}\nimHeight={detections['height']}\n"
+    )
     detections_path(name).parent.mkdir(exist_ok=True)
     np.savez_compressed(detections_path(name), **detections)
 

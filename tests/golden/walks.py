@@ -185,11 +185,9 @@ class Recording:
 
 def _visible(box: Box, nearer: Sequence[Box]) -> float:
     """Return the share of a box that is in the image and not behind the one that hides most of it."""
-    left, top, width, height = box
-    area = width * height
     inside = _common(box, (0.0, 0.0, *map(float, SIZE)))
     hidden = max((_common(box, other) for other in nearer), default=0.0)
-    return max(inside - hidden, 0.0) / area
+    return max(inside - hidden, 0.0) / (box[2] * box[3])
 
 
 def _common(a: Box, b: Box) -> float:
