@@ -43,7 +43,7 @@ def wheel(session: nox.Session) -> None:
     """
     scripts = CHECKOUT / "tests" / "wheel"
     with tempfile.TemporaryDirectory() as elsewhere:
-        session.run("uv", "build", "--out-dir", f"{elsewhere}/dist", external=True)
+        session.run("uv", "build", "--quiet", "--out-dir", f"{elsewhere}/dist", external=True)
         (built,) = Path(elsewhere, "dist").glob("*.whl")
         session.install(str(built), *(each for each in _requirements("dev") if each.startswith("mypy")))
         session.chdir(elsewhere)

@@ -7,18 +7,16 @@ import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
-PACKAGES = "app cli configs core engine export plugins tracker training video weights"
 NOT_FOR_USERS = {"training/NOTES.md", "weights/failures.jpg"}
 
 
 def main() -> None:
     """End with an error unless exactly the files of the packages are installed, below one name."""
     checkout = Path(sys.argv[1])
-    command = ["git", "-C", str(checkout), "ls-files", "fairmot", *PACKAGES.split()]
+    packages = [path.parent.name for path in checkout.glob("*/__init__.py")]
+    command = ["git", "-C", str(checkout), "ls-files", *packages]
     tracked = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    wanted = {
-        path if path.startswith("fairmot/") else f"fairmot/{path}" for path in tracked if path not in NOT_FOR_USERS
-    }
+    wanted = {f"fairmot/{path.removeprefix('fairmot/')}" for path in tracked if path not in NOT_FOR_USERS}
     installed = {
         path.as_posix()
         for path in distribution("fairmot-tensorrt").files or ()

@@ -2,5 +2,5 @@
 
 import fairmot
 
-reveal_type(fairmot.FairMOTTracker(25.0).update)
-reveal_type(fairmot.open_source)
+reveal_type(fairmot.FairMOTTracker(25.0).update)  # noqa: F821 - mypy knows it
+reveal_type(fairmot.open_source)  # noqa: F821
