@@ -23,7 +23,7 @@ Box = tuple[float, float, float, float]  # left, top, width, height
 
 @dataclass(frozen=True)
 class Walk:
-    """What happens in one sequence.
+    """The events of one sequence.
 
     Attributes:
         seed: of all random numbers.

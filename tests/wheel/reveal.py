@@ -1,4 +1,4 @@
-"""What mypy must know of the installed package."""
+"""Types that mypy must know of the installed package."""
 
 import fairmot
 

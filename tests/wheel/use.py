@@ -1,4 +1,4 @@
-"""What a user writes: track three frames with the public API."""
+"""The first program of a user: track three frames with the public API."""
 
 import fairmot
 
