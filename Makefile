@@ -3,7 +3,7 @@
 #   make test   run the tests
 PYTHON ?= python3
 BIN := .venv/bin
-MATRIX := tests-3.10 tests-3.12 tests-3.13 lowest
+MATRIX := tests-3.10 tests-3.12 tests-3.13 lowest wheel
 
 PACKAGES := app cli configs core engine export plugins tracker training video weights
 
@@ -20,9 +20,11 @@ lint: .venv/dev .typing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy run_track.py noxfile.py
+	cd .typing && ../$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/clang-format --dry-run -Werror $$(git ls-files '*.cu' '*.cuh' '*.h' '*.cpp')
 
 # The tests on other Pythons and with the lowest versions of all dependencies, `make test` has covered its own Python;
-# `make --jobs=2 matrix` runs two at a time.
+# and the wheel, installed elsewhere. `make --jobs=2 matrix` runs two at a time.
 matrix: $(MATRIX)
 
 $(MATRIX): .venv/dev
@@ -42,7 +44,8 @@ clean:
 	touch $@ .venv/core
 
 # What `__path__` of fairmot/__init__.py does in Python, for tools that read it: links to each package and module.
-.typing: Makefile
+.typing: Makefile $(wildcard fairmot/*)
 	rm -rf $@
 	mkdir -p $@/fairmot
 	ln -s $(addprefix ../../,$(PACKAGES)) $(addprefix ../../,$(wildcard fairmot/*.py fairmot/py.typed)) $@/fairmot/
+	ln -s ../pyproject.toml $@/

@@ -1,6 +1,6 @@
 """FairMOT's tracking loop as it is usually run, to measure against: one thread, one frame after the other.
 
-OpenCV reads BGR frames, the CPU letterboxes and normalises them, the network runs eagerly in PyTorch in float32, torch
+OpenCV reads BGR frames, the CPU letterboxes and normalizes them, the network runs eagerly in PyTorch in float32, torch
 decodes on the GPU with a copy to the host per head, and the boxes go back by the affine of the reference. The steps are
 those of `src/lib/tracker/multitracker.py` and `src/lib/models/decode.py` of ifzhang/FairMOT, written anew; the tracker
 is this project's own, so that only what comes before it differs.
@@ -27,7 +27,7 @@ _STRIDE = 4
 
 
 class ClassicDetector:
-    """From a BGR picture to detections.
+    """The way from a BGR image to detections.
 
     Args:
         network: raw heads (`hm`, `wh`, `reg`, `id`), on the GPU.
@@ -41,31 +41,31 @@ class ClassicDetector:
         self._threshold = threshold
         self._device = next(network.parameters()).device
 
-    def __call__(self, picture: ByteArray) -> Detections:
-        """Find the people in a picture."""
-        image = torch.from_numpy(self._letterbox(picture)).to(self._device)[None]
+    def __call__(self, image: ByteArray) -> Detections:
+        """Return the people in an image."""
+        tensor = torch.from_numpy(self._letterbox(image)).to(self._device)[None]
         with torch.no_grad():
-            heads = self._network(image)
+            heads = self._network(tensor)
             embedding = F.normalize(heads["id"], dim=1)
             boxes, scores, cells = self._decode(heads)
             vectors = embedding[0].flatten(1)[:, cells].T
         scores_here = scores.cpu().numpy()
-        tlbr = self._back(boxes.cpu().numpy(), picture.shape[1], picture.shape[0])
+        tlbr = self._back(boxes.cpu().numpy(), image.shape[1], image.shape[0])
         vectors_here = vectors.cpu().numpy()
         kept = scores_here > self._threshold
         return Detections(tlbr[kept], scores_here[kept], np.zeros(int(kept.sum()), np.int64), vectors_here[kept])
 
-    def _letterbox(self, picture: ByteArray) -> np.ndarray:
+    def _letterbox(self, image: ByteArray) -> np.ndarray:
         width, height = self._size
-        ratio = min(height / picture.shape[0], width / picture.shape[1])
-        new = round(picture.shape[1] * ratio), round(picture.shape[0] * ratio)
+        ratio = min(height / image.shape[0], width / image.shape[1])
+        new = round(image.shape[1] * ratio), round(image.shape[0] * ratio)
         dw, dh = (width - new[0]) / 2, (height - new[1]) / 2
-        picture = np.asarray(cv2.resize(picture, new, interpolation=cv2.INTER_AREA), np.uint8)
+        image = np.asarray(cv2.resize(image, new, interpolation=cv2.INTER_AREA), np.uint8)
         edges = round(dh - 0.1), round(dh + 0.1), round(dw - 0.1), round(dw + 0.1)
-        padded = cv2.copyMakeBorder(picture, *edges, cv2.BORDER_CONSTANT, value=(127.5, 127.5, 127.5))
-        image = np.ascontiguousarray(padded[:, :, ::-1].transpose(2, 0, 1), dtype=np.float32)
-        image /= 255.0
-        return image
+        padded = cv2.copyMakeBorder(image, *edges, cv2.BORDER_CONSTANT, value=(127.5, 127.5, 127.5))
+        planes = np.ascontiguousarray(padded[:, :, ::-1].transpose(2, 0, 1), dtype=np.float32)
+        planes /= 255.0
+        return planes
 
     def _decode(self, heads: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         heat = heads["hm"].sigmoid()
@@ -103,12 +103,12 @@ def track_file(detector: ClassicDetector, video: Path, output: Path, most: int) 
     number = 0
     with MOTSink(output) as sink:
         while number < most:
-            found, picture = capture.read()
+            found, image = capture.read()
             if not found:
                 break
             number += 1
-            picture = np.asarray(picture, np.uint8)
-            tracks = tracker.update(detector(picture))
-            sink.write(Frame(number, number / rate, picture), tracks)
+            image = np.asarray(image, np.uint8)
+            tracks = tracker.update(detector(image))
+            sink.write(Frame(number, number / rate, image), tracks)
     capture.release()
     return number, time.perf_counter() - began

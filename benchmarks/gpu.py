@@ -3,9 +3,9 @@
 FOLDER is what `python -m benchmarks.widened FOLDER --weights HALF.onnx` made (it says where HALF.onnx is from); plans
 are built into the cache where they are missing.
 Parts (`--parts`): `build` the plans of all parts but `layers` and no more; `network` alone (random images that take
-turns, CUDA graphs where they work, events of the GPU); `frame`, a decoded picture in memory to detections on the host;
+turns, CUDA graphs where they work, events of the GPU); `frame`, a decoded frame in memory to detections on the host;
 `file`, a 1080p H.264 file to MOTChallenge text; `kernels`, letterbox and decoding with 200 people; `layers`, deformable
-convolutions one by one by TensorRT's profiler, which takes plans of its own (batch 1, no auxiliary streams);
+convolutions one by one by TensorRT's profiler, which needs plans of its own (batch 1, no auxiliary streams);
 `accuracy`, one such layer in half precision against float64. All times are medians.
 """
 
@@ -34,7 +34,7 @@ def _options() -> argparse.Namespace:
     options.rows = options.rows.split(",") if options.rows else None
     options.parts = options.parts.split(",")
     if not set(options.parts) <= set(PARTS):
-        parser.error(f"--parts takes {', '.join(PARTS)}")
+        parser.error(f"--parts must be some of {', '.join(PARTS)}")
     return options
 
 

@@ -57,7 +57,7 @@ _ROWS: dict[str, tuple[Precision, DeformableConvolution]] = {
 
 
 class Benchmark:
-    """What the parts share: the models, the options, and the text that they write.
+    """The state that the parts share: the models, the options, and the text that they write.
 
     Args:
         options: of the command.
@@ -195,19 +195,19 @@ def network(benchmark: Benchmark) -> None:
 
 
 def frame(benchmark: Benchmark) -> None:
-    """Time decoded pictures in memory to detections on the host."""
+    """Time decoded frames in memory to detections on the host."""
     with open_source(str(benchmark.video), count=INPUTS, pixel_format="yuv420p") as source:
         planes = list(source)
-    pictures = [each.bgr for each in planes]
+    images = [each.bgr for each in planes]
     runs = benchmark.options.runs
-    benchmark.say("\n## 1080p picture in memory to detections on the host, ms per frame\n")
+    benchmark.say("\n## 1080p frame in memory to detections on the host, ms per frame\n")
     benchmark.say("| | batch | wall | GPU | share of the floor | detections |\n|---|---|---|---|---|---|")
     classic = "Classic: OpenCV letterbox, PyTorch eager FP32, torch decode"
     for row in benchmark.rows(classic):
         with guarded(benchmark, row):
             detector = ClassicDetector(benchmark.network().cuda(), benchmark.model.size, 0.2)
             wall, count = _time_frames(
-                lambda frames, find=detector: [find(frames[0])], [[each] for each in pictures], runs
+                lambda frames, find=detector: [find(frames[0])], [[each] for each in images], runs
             )
             benchmark.say(f"| {row}, BGR | 1 | {wall:.3f} | | | {count} |")
     for row in benchmark.rows(OURS, NVIDIAS, NATIVE, FULL):
@@ -215,7 +215,7 @@ def frame(benchmark: Benchmark) -> None:
             clock = StageClock()
             with benchmark.engine(row, clock) as engine:
                 for batch in sorted({1, benchmark.batch}):
-                    for name, given in (("YUV planes", planes), ("BGR", [Frame(1, 0.0, each) for each in pictures])):
+                    for name, given in (("YUV planes", planes), ("BGR", [Frame(1, 0.0, each) for each in images])):
                         many = [[given[(start + step) % INPUTS] for step in range(batch)] for start in range(INPUTS)]
                         for frames in many * 3:  # until every slot has its graph
                             engine.detect(frames)
@@ -264,15 +264,15 @@ def file(benchmark: Benchmark) -> None:
                     for batch in sorted({1, benchmark.batch}):
                         engine.max_batch = batch
                         _track(engine, clock, benchmark.video, Path(folder) / "warm", frames=40)
-                        facts = _track(engine, clock, benchmark.video, Path(folder) / f"{batch}")
-                        stages = facts["milliseconds"]
-                        rate = facts["frames_per_second"]
+                        run = _track(engine, clock, benchmark.video, Path(folder) / f"{batch}")
+                        stages = run["milliseconds"]
+                        rate = run["frames_per_second"]
                         ratio = f"{rate / slow:.1f}" if slow else ""
                         text = ", ".join(f"{stage} {value:.2f}" for stage, value in stages.items())
                         benchmark.say(
-                            f"| {row}, batch {batch} | {facts['frames']} | {rate:.1f} | {1000 / rate:.2f} | "
+                            f"| {row}, batch {batch} | {run['frames']} | {rate:.1f} | {1000 / rate:.2f} | "
                             f"{stages['gpu']:.2f} | {benchmark.share(stages['gpu'], batch)} | {ratio} | {text}; "
-                            f"{facts['identities']} identities |"
+                            f"{run['identities']} identities |"
                         )
 
 

@@ -96,20 +96,20 @@ def _layers(network: Network) -> dict[str, nn.Module]:
 def _check(path: Path, narrow: dict[str, Tensor], layers: dict[str, nn.Module]) -> None:
     kernels = {f"{name}.weight": tuple(layer.weight.shape) for name, layer in layers.items()}  # type: ignore[operator]
     found = {name: tuple(weight.shape) for name, weight in narrow.items() if name.endswith(".weight")}
-    fault = next((f"has {name}" for name in found if name not in kernels), None)
-    fault = fault or next((f"lacks {name}" for name in kernels if name not in found), None)
-    fault = fault or next(
+    difference = next((f"has {name}" for name in found if name not in kernels), None)
+    difference = difference or next((f"lacks {name}" for name in kernels if name not in found), None)
+    difference = difference or next(
         (f"has {name} {found[name]}" for name, wide in kernels.items() if not _divides(found[name], wide)), None
     )
-    if fault:
+    if difference:
         raise ModelError(
-            f"{path} {fault}, so it is no dla_34 with a part of its channels; git show "
+            f"{path} {difference}, so it is no dla_34 with a part of its channels; git show "
             "1049b16:weights/dla_34_lite.onnx gives one."
         )
 
 
 def _divides(shape: tuple[int, ...], wide: tuple[int, ...]) -> bool:
-    """Whether whole copies of a kernel's channels fill the wide one."""
+    """Return whether whole copies of a kernel's channels fill the wide one."""
     return shape[2:] == wide[2:] and not any(
         few == 0 or many % few for few, many in zip(shape[:2], wide[:2], strict=True)
     )
@@ -150,9 +150,9 @@ def write_street(path: Path, scene: Scene) -> None:
         stream.width, stream.height = scene.size
         stream.pix_fmt = "yuv420p"
         for number in range(1, scene.frames + 1):
-            picture = av.VideoFrame.from_ndarray(scene.render(number), format="bgr24")
-            picture.pts = number - 1
-            container.mux(stream.encode(picture))
+            frame = av.VideoFrame.from_ndarray(scene.render(number), format="bgr24")
+            frame.pts = number - 1
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 

@@ -1,5 +1,6 @@
 """Architectures against the key lists of the official checkpoints."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,16 @@ SIZES = {
     "resfpndcn_34": (331, 26_823_674),
 }
 
+# SHA-256 of the sorted entries "key (shape)" of the official checkpoints, without base.fc.
+OFFICIAL = {
+    "dla_34": "f5508ddfb470571070d1839e888c6f6952cc936aabea88a9b5dd0ebb06f4c3f7",
+    "dlav0_34": "4fa340e00ec83065e635df88269b915df08b8d1602b13edd92147e8984943cc9",
+    "resdcn_18": "340fba80e5c160ef3cb461c76eca1cfd1081bb212c80468bdb6184328dc31dbe",
+    "resdcn_34": "aa072b803071c6136855fbe13f0aa71343b9bdf7985b59fae1a1d56401f3548d",
+    "resdcn_50": "f749b5d72ff959d33998a84eb7e4598daf1eef72a23da8644e2a3864ed90a9b4",
+    "resfpndcn_34": "30a7bd930f978b0ecf3b8f62a8126c72969a54c1856e896010659be53c333bbc",
+}
+
 
 def build_meta(name, heads=None):
     with torch.device("meta"):
@@ -35,14 +46,23 @@ def test_entries_and_parameters(name):
     assert sum(parameter.numel() for parameter in network.parameters()) == SIZES[name][1]
 
 
-@pytest.mark.parametrize("name", [name for name in SIZES if name != "dla_34_lite"])
+def entries(name):
+    return {f"{key} {tuple(value.shape)}" for key, value in build_meta(name).state_dict().items()}
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_digest_of_official_keys(name):
+    assert hashlib.sha256("\n".join(sorted(entries(name))).encode()).hexdigest() == OFFICIAL[name]
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
 def test_official_keys(name):
+    """The same where the lists are at hand, to see what differs."""
     path = KEYS / f"{name.replace('_', '', 1) if not name.startswith('dlav0') else name}.txt"
     if not path.exists():
         pytest.skip(f"no key list {path.name} beside the checkout")
     lines = {line for line in path.read_text().splitlines() if line and not line.startswith("base.fc.")}
-    state = build_meta(name).state_dict()
-    assert {f"{key} {tuple(value.shape)}" for key, value in state.items()} == lines
+    assert entries(name) == lines
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

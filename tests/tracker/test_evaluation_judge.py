@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from golden import FOLDER, WALKS, write_answers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairmot.tracker.evaluation import Benchmark, Scores, evaluate, evaluate_sequence, find_sequences
+from fairmot.tracker.evaluation import BENCHMARKS, Benchmark, Scores, evaluate, evaluate_sequence, find_sequences
 
-MOT17 = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "mot17" / "mot17-sdp-text.zip"
+MOT17 = FOLDER.parents[2] / "shared" / "data" / "mot17" / "mot17-sdp-text.zip"
 MEASURES = {
     "hota": "HOTA",
     "deta": "DetA",
@@ -193,28 +194,67 @@ def test_published_figures_of_mot17(mot17: Path, tracker: str, percents: tuple[f
         assert (combined.false_positives, combined.misses) == (1732, 38221)
 
 
-def test_second_halves_of_mot17(mot17: Path, tmp_path: Path) -> None:
-    """TrackEval knows no halves: it gets files of their own, numbered from 1."""
-    lengths = {}
-    for sequence in find_sequences(mot17 / "train", mot17 / "peer_results" / "ByteTrack", ["*-05-*", "*-09-*"]):
+def assert_equal_on_second_halves(train: Path, results: Path, names: Sequence[str], folder: Path) -> None:
+    """Compare the scores of second halves; TrackEval knows no halves: it gets files of their own, numbered from 1."""
+    lengths, scores = {}, {}
+    for sequence in find_sequences(train, results, names):
         frames = sequence.frames("val-half")
         assert frames is not None
         lengths[sequence.name] = len(frames)
-        truth = tmp_path / "train" / sequence.name / "gt" / "gt.txt"
-        results = tmp_path / "results" / f"{sequence.name}.txt"
-        for source, target in ((sequence.ground_truth, truth), (sequence.results, results)):
+        scores[sequence.name] = evaluate_sequence(sequence, "val-half")
+        truth = folder / "train" / sequence.name / "gt" / "gt.txt"
+        half_results = folder / "results" / f"{sequence.name}.txt"
+        for source, target in ((sequence.ground_truth, truth), (sequence.results, half_results)):
             target.parent.mkdir(parents=True, exist_ok=True)
             rows = (line.partition(",") for line in source.read_text().splitlines())
             half = ((int(frame) - frames.start + 1, rest) for frame, _, rest in rows if int(frame) in frames)
             target.write_text("".join(f"{frame},{rest}\n" for frame, rest in half))
-    judged = judge(tmp_path / "train", tmp_path / "results", lengths, "mot17")
-    scores = {
-        sequence.name: evaluate_sequence(sequence, "val-half")
-        for sequence in find_sequences(mot17 / "train", mot17 / "peer_results" / "ByteTrack", ["*-05-*", "*-09-*"])
-    }
+    judged = judge(folder / "train", folder / "results", lengths, "mot17")
     for name, each in scores.items():
         assert_equal(each, judged[name])
     assert_equal(Scores.combined(scores.values()), judged["combined"])
+
+
+def test_second_halves_of_mot17(mot17: Path, tmp_path: Path) -> None:
+    results = mot17 / "peer_results" / "ByteTrack"
+    assert_equal_on_second_halves(mot17 / "train", results, ["*-05-*", "*-09-*"], tmp_path)
+
+
+def test_second_halves_of_the_golden_set(tmp_path: Path) -> None:
+    results = write_answers("byte_motion", tmp_path / "byte_motion")
+    assert_equal_on_second_halves(FOLDER / "truth", results, WALKS, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variant", "percents", "counts"),
+    [
+        ("fairmot", (82.913, 91.121, 89.149), (8, 3, 187, 109)),
+        ("byte_reid", (83.442, 91.749, 89.510), (8, 3, 173, 100)),
+        ("byte_motion", (80.682, 92.332, 84.998), (11, 3, 157, 100)),
+        ("byte_reid_c06", (81.417, 88.610, 88.004), (8, 2, 244, 98)),
+        ("byte_motion_c06", (80.063, 88.789, 85.193), (7, 2, 241, 97)),
+    ],
+)
+def test_figures_of_the_golden_set(
+    variant: str, percents: tuple[float, ...], counts: tuple[int, ...], tmp_path: Path
+) -> None:
+    """The scores of TrackEval 1.3 for the reference trackers' answers, all sequences together."""
+    results = write_answers(variant, tmp_path / variant)
+    combined = Scores.combined(map(evaluate_sequence, find_sequences(FOLDER / "truth", results, WALKS)))
+    found = tuple(round(100 * value, 3) for value in (combined.hota, combined.mota, combined.idf1))
+    assert found == percents
+    assert (combined.switches, combined.false_positives, combined.misses, combined.fragmentations) == counts
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_trackeval_on_the_golden_set(benchmark: Benchmark, tmp_path: Path) -> None:
+    results = write_answers("fairmot", tmp_path / "fairmot")
+    sequences = find_sequences(FOLDER / "truth", results, WALKS)
+    judged = judge(FOLDER / "truth", results, {each.name: each.length for each in sequences}, benchmark)
+    scores = [evaluate_sequence(each, benchmark=benchmark) for each in sequences]
+    for sequence, each in zip(sequences, scores, strict=True):
+        assert_equal(each, judged[sequence.name])
+    assert_equal(Scores.combined(scores), judged["combined"])
 
 
 def text(rows: list[tuple[int, int, float]], tail: str) -> str:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden import FOLDER, write_answers
 from rich.console import Console
 
 from fairmot.core.errors import UserError
 from fairmot.tracker.evaluation import Scores, evaluate, score_table
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+SHARED = FOLDER.parents[2] / "shared" / "data"
 
 
 def lines(rows: list[tuple[int, int, float]], tail: str = "1,-1,-1,-1") -> str:
@@ -145,6 +146,34 @@ def test_fast_enough_for_the_demo(tmp_path: Path) -> None:
     scores = scored(tmp_path, lines(truth), lines(found))
     assert time.perf_counter() - start < 8
     assert scores.recall == pytest.approx(0.9, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "counts", "mota", "idf1"),
+    [
+        ("crossings", (1, 51, 0, 44), 94.222, 97.029),
+        ("pan", (128, 73, 2, 29), 67.778, 83.954),
+        ("returns", (2, 61, 6, 36), 90.143, 75.615),
+    ],
+)
+def test_equals_figures_of_trackeval(
+    sequence: str, counts: tuple[int, ...], mota: float, idf1: float, tmp_path: Path
+) -> None:
+    """FairMOT's answers on the golden set by the rules of MOT15, which has no distractors."""
+    truth = FOLDER / "truth" / sequence / "gt" / "gt.txt"
+    scores = evaluate(truth, write_answers("fairmot", tmp_path) / f"{sequence}.txt", benchmark="mot15")
+    assert (scores.false_positives, scores.misses, scores.switches, scores.fragmentations) == counts
+    assert (round(100 * scores.mota, 3), round(100 * scores.idf1, 3)) == (mota, idf1)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "frames", "boxes", "people"), [("crossings", 100, 900, 9), ("returns", 100, 700, 8)]
+)
+def test_the_truth_scored_by_itself(sequence: str, frames: int, boxes: int, people: int) -> None:
+    truth = FOLDER / "truth" / sequence / "gt" / "gt.txt"
+    scores = evaluate(truth, truth)
+    assert (scores.mota, scores.idf1, scores.hota) == (1, 1, 1)
+    assert (scores.frames, scores.gt_boxes, scores.gt_tracks) == (frames, boxes, people)
 
 
 @pytest.mark.skipif(not (SHARED / "golden/mot15").is_dir(), reason="golden MOT15 data (../shared) is not here")
