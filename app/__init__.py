@@ -1,1 +1,1 @@
-"""What `run_track.py` does: options, the loop from source to sinks, signals, and the report of a run."""
+"""A tracking run: options, the loop from source to sinks, signals, and the report of a run."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 
@@ -19,36 +19,32 @@ def track_frames(
     source: Source,
     engine: Engine,
     tracker: FairMOTTracker,
-    sinks: Sequence[Sink],
     *,
-    clock: StageClock,
+    clock: StageClock | None = None,
     camera: CameraMotion | None = None,
     stream: StreamWriter | None = None,
-    report: Callable[[Frame, Tracks], object] = lambda frame, tracks: None,
-) -> bool:
-    """Track the people of a source until it ends, is closed by another thread, or a sink asks to stop.
+) -> Generator[tuple[Frame, Tracks], None, None]:
+    """Track the people of a source until it ends or is closed by another thread.
 
-    What was read before a fault of the source is tracked and written first.
+    What was read before a fault of the source is tracked and yielded first.
 
     Args:
         source: open, at its first frame.
         engine: finds the people; gets as many frames at once, and as far ahead, as it likes; of a live source single
             ones, each only when the one before is done.
         tracker: new, for the source's frame rate divided by its stride.
-        sinks: get every frame with its tracks.
-        clock: gets the seconds of the stages `read`, `camera`, `track` and `write`; give the engine the same one.
+        clock: gets the seconds of the stages `read`, `camera` and `track`; give the engine the same one.
         camera: new; tells the tracker how the camera moved.
         stream: gets the detections of every frame that is tracked.
-        report: called after each frame is written.
 
-    Returns:
-        Whether it was a sink that asked to stop.
+    Yields:
+        Each frame and the tracks in it.
 
     Raises:
         SourceError: if the source fails while reading.
-        OutputError: if a sink cannot write.
-        Exception: whatever else source, engine, tracker or sinks raise.
+        Exception: whatever else source, engine or tracker raise.
     """
+    clock = clock or StageClock()
     tracks = Tracks.empty()
     size, ahead = (1, 0) if source.is_live else (engine.max_batch, engine.ahead)
     with closing(engine.detect_stream(_batches(source, size, clock), ahead)) as found:
@@ -60,6 +56,42 @@ def track_frames(
                     tracker.move(camera.update(_picture(frame), tracks.tlwh))
             with clock("track"):
                 tracks = tracker.update(detections, frame.timestamp)
+            yield frame, tracks
+
+
+def run_pipeline(
+    source: Source,
+    engine: Engine,
+    tracker: FairMOTTracker,
+    sinks: Sequence[Sink],
+    *,
+    clock: StageClock,
+    camera: CameraMotion | None = None,
+    stream: StreamWriter | None = None,
+    report: Callable[[Frame, Tracks], object] = lambda frame, tracks: None,
+) -> bool:
+    """Track the people of a source into sinks until it ends, is closed by another thread, or a sink asks to stop.
+
+    Args:
+        source: see `track_frames`, as for engine, tracker, camera and stream.
+        engine: finds the people.
+        tracker: new.
+        sinks: get every frame with its tracks.
+        clock: gets the seconds of the stage `write` too.
+        camera: new.
+        stream: gets the detections.
+        report: called after each frame is written.
+
+    Returns:
+        Whether it was a sink that asked to stop.
+
+    Raises:
+        SourceError: if the source fails while reading.
+        OutputError: if a sink cannot write.
+        Exception: whatever else source, engine, tracker or sinks raise.
+    """
+    with closing(track_frames(source, engine, tracker, clock=clock, camera=camera, stream=stream)) as tracked:
+        for frame, tracks in tracked:
             with clock("write"):
                 for sink in sinks:
                     sink.write(frame, tracks)

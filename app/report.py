@@ -17,8 +17,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import cv2
 
-from fairmot.app.options import Options, project_version
+from fairmot.app.options import Options
 from fairmot.core.files import is_full, open_new
+from fairmot.core.options import values_of
+from fairmot.core.version import project_version
 from fairmot.engine import Engine
 from fairmot.video import Source
 from fairmot.video.sink import write_error
@@ -116,7 +118,7 @@ def inputs_of(options: Options, source: Source, engine: Engine) -> dict[str, Any
         },
         "engine": {"name": engine.name, "reason": engine.reason, "input_size": engine.size},
         "model": {**asdict(engine.model), "path": str(engine.model.path), "sha256": digest},
-        "configuration": {**asdict(options), "sources": [location_of(source) for source in options.sources]},
+        "configuration": {**values_of(options), "sources": [location_of(source) for source in options.sources]},
     }
     facts: dict[str, Any] = json.loads(_as_json(inputs))  # so that it equals what is read again
     return facts

@@ -9,6 +9,8 @@ from typing import Any
 
 from fairmot.app.options import Options
 from fairmot.app.report import RunReport, read_run
+from fairmot.core.errors import ConfigError
+from fairmot.core.renames import Renames
 from fairmot.video import Source
 from fairmot.video.sources import names_path
 
@@ -38,13 +40,14 @@ def finished_run(
     try:
         same = _deciding(facts) == _deciding(inputs)
         report = RunReport(**{each.name: facts[each.name] for each in fields(RunReport) if each.name in facts})
-    except (KeyError, TypeError, AttributeError):  # of another version, or not ours
+    except (KeyError, TypeError, AttributeError, ConfigError):  # of another version, or not ours
         return None
     return report if same and report.status == "complete" and all(file.is_file() for file in files) else None
 
 
 def _deciding(facts: Mapping[str, Any]) -> list[Any]:
     """Return what decides the results, of what `run.json` says."""
-    settings = {key: value for key, value in facts["configuration"].items() if key not in _INDIFFERENT}
+    configuration = Renames().content(facts["configuration"])  # of an older version as well
+    settings = {key: value for key, value in configuration.items() if key not in _INDIFFERENT}
     engine = facts["engine"]
     return [facts["source"], engine["name"], engine["input_size"], facts["model"]["sha256"], settings]

@@ -15,18 +15,18 @@ import numpy as np
 
 from fairmot.app.folders import TRACKS, TRACKS_JSON, VIDEO, ResultFolders, RunFolder, stream_file
 from fairmot.app.options import Options
-from fairmot.app.pipeline import track_frames
+from fairmot.app.pipeline import run_pipeline
 from fairmot.app.report import RUN, RunReport, inputs_of, location_of
 from fairmot.app.resume import finished_run
 from fairmot.app.scoring import Scored, check_ground_truth, score_run, sequence_length
 from fairmot.app.terminal import Terminal
-from fairmot.cli.commands.associate import write_results
-from fairmot.cli.signals import StopSignals
 from fairmot.core import Frame, OutputError, SourceError, StageClock, Tracks
 from fairmot.core.faults import explained, traceback_of
+from fairmot.core.signals import StopSignals
 from fairmot.core.text import without_secrets
 from fairmot.engine import Engine
 from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.association import write_results
 from fairmot.tracker.detection_file import StreamWriter
 from fairmot.tracker.gmc.flow import CameraMotion
 from fairmot.tracker.interpolation import interpolate
@@ -199,13 +199,13 @@ class Session:
             tally.add(frame, tracks)
             progress(frame, tracks)
 
-        return track_frames(
+        return run_pipeline(
             source,
             self._engine,
             FairMOTTracker(rate, options.tracker),
             sinks,
             clock=self._clock,
-            camera=CameraMotion() if options.camera_motion else None,
+            camera=CameraMotion() if options.gmc else None,
             stream=stream,
             report=count,
         )

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from fairmot.cli.commands.associate import track
 from fairmot.tracker import FairMOTTracker, TrackerSettings
+from fairmot.tracker.association import track
 from fairmot.tracker.detection_file import DetectionStream, find_streams, read_stream
 from fairmot.tracker.evaluation import Scores, score
 from fairmot.tracker.interpolation import interpolate
@@ -35,11 +35,11 @@ CHOSEN_ON = ("05", "09", "13")
 HEADINGS = "HOTA MOTA IDF1 switches"
 
 BOXES = [
-    ("+ width in the filter instead of the aspect ratio", {"box_model": "width"}),
+    ("+ width in the filter instead of the aspect ratio", {"box_model": "xywh"}),
     ("+ overlap times overlap of the heights, margin 0.1", {"overlap": "height_iou", "box_margin": 0.1}),
     ("+ score fusion", {"score_fusion": True}),
     ("+ unconfirmed tracks are predicted", {"predict_unconfirmed": True}),
-    ("+ camera drift", {"follow_camera": True}),
+    ("+ camera drift", {"gmc_from_detections": True}),
 ]
 APPEARANCE = [
     ("+ overlap in the appearance cost", {"appearance_cost": "overlap", "motion_weight": 0.4, "appearance_limit": 0.6}),

@@ -11,8 +11,7 @@ from pathlib import Path
 import blob_network
 import material
 import pytest
-
-from run_track import main
+from support.commands import track as main
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.commands import associate as main
 
-from fairmot.cli.commands.associate import main, track
 from fairmot.core.errors import UserError
 from fairmot.core.records import Detections
 from fairmot.core.sequence_info import MOST_FRAMES
 from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.association import track
 from fairmot.tracker.costs import MOST_BOXES
 from fairmot.tracker.detection_file import DetectionStream, StreamWriter, read_stream
 from fairmot.tracker.evaluation import evaluate, evaluate_sequence, find_sequences

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fairmot.cli.commands.associate import track
 from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.association import track
 from fairmot.tracker.detection_file import DetectionStream, find_streams, read_stream
 from fairmot.tracker.evaluation import Scores, score
 from fairmot.tracker.interpolation import interpolate

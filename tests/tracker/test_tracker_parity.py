@@ -15,7 +15,7 @@ from fairmot.tracker.presets import PRESETS
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "golden" / "association"
 SEQUENCES = ("MOT17-05", "MOT17-09", "MOT17-13")
-UNFILTERED = {"max_aspect_ratio": float("inf"), "min_box_area": 0.0, "reference_faults": True}
+UNFILTERED = {"max_aspect_ratio": float("inf"), "min_box_area": 0.0, "reference_quirks": True}
 VARIANTS = {
     "fairmot": replace(PRESETS["fairmot"], **UNFILTERED),
     "byte_reid": replace(PRESETS["byte"], **UNFILTERED),

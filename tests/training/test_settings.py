@@ -5,10 +5,8 @@ import math
 import pytest
 
 from fairmot.core.errors import ConfigError
-from fairmot.training.augment import AugmentSettings
-from fairmot.training.photometric import PhotometricSettings
+from fairmot.training.augment_settings import AugmentSettings, CrowdSettings, PhotometricSettings
 from fairmot.training.settings import TrainSettings
-from fairmot.training.sprites import CrowdSettings
 
 
 @pytest.mark.parametrize(
