@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any, TypeVar
 
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from fairmot.cli.command import Command, ConfigFiles
@@ -19,7 +18,7 @@ from fairmot.core.console import print_warning
 from fairmot.core.errors import ConfigError
 from fairmot.core.options import Key, build, keys_of
 from fairmot.core.renames import Renames
-from fairmot.core.yaml_files import require_bounds
+from fairmot.core.yaml_files import as_yaml, require_bounds
 
 T = TypeVar("T")
 
@@ -136,7 +135,7 @@ def _content(path: str, config: ConfigFiles, messages: Messages, parser: Argumen
     except ConfigError as error:
         raise error if path in str(error) else ConfigError(f"{path}: {error}") from error
     messages.check(path, content)
-    text = yaml.safe_dump(content, default_flow_style=True, width=10**9, allow_unicode=True)
+    text = as_yaml(content)
     try:
         found = parser.parse_string(text)
         for key in messages.keys.values():

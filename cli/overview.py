@@ -17,7 +17,7 @@ People in a video become tracks with identities, on an NVIDIA GPU or any CPU.
 """
 _EXAMPLES = """\
 Examples:
-  fairmot track video.mp4             writes output/video/tracked.mp4, tracks.txt
+  fairmot track video.mp4             annotated video and text in output/
   fairmot track rtsp://camera/stream --show
 Documentation: README.md and docs/ of the project.   fairmot --version"""
 _SOURCE_WORDS = ("demo",)

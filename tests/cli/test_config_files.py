@@ -69,3 +69,9 @@ def test_texts_survive(tmp_path: Path) -> None:
     for text in texts:
         (tmp_path / "a.yaml").write_text(yaml.safe_dump({"output": text}))
         assert options_of("track", ["x", "--config", str(tmp_path / "a.yaml")]).output == text
+
+
+@pytest.mark.parametrize("number", ["1e-1", "0.1", "'0.1'", ".1"])
+def test_numbers_in_every_form(tmp_path: Path, number: str) -> None:
+    (tmp_path / "a.yaml").write_text(f"tracker: {{motion_limit: {number}}}")
+    assert options_of("track", ["x", "--config", str(tmp_path / "a.yaml")]).tracker.motion_limit == 0.1

@@ -105,7 +105,7 @@ def test_both_names_are_one_too_many(tmp_path: Path, flags: list[str], content: 
 
 
 def test_words_that_only_look_like_old_names(capsys: pytest.CaptureFixture[str]) -> None:
-    options = options_of("track", ["camera_motion", "--output", "aspect", "--", "--camera-motion"])
+    options = options_of("track", ["--output", "aspect", "--", "camera_motion", "--camera-motion"])
     assert (options.sources, options.output, options.gmc) == (("camera_motion", "--camera-motion"), "aspect", False)
     with pytest.raises(ConfigError, match='"camera_motion" is unknown'):
         options_of("associate", ["x", "-o", "y", "--camera-motion"])
