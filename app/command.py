@@ -1,12 +1,12 @@
-"""The command: from its arguments to the exit code."""
+"""A tracking run: from its options to the exit code, for the command `fairmot track`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from fairmot.app.folders import check_detection_file
-from fairmot.app.options import Options, parse
+from fairmot.app.options import Options
 from fairmot.app.scoring import Scored, table_of, write_combined
 from fairmot.app.session import Session
 from fairmot.app.terminal import Terminal
@@ -17,30 +17,13 @@ from fairmot.engine import open_engine
 from fairmot.video import expand_sources
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit code; what goes wrong becomes a line on standard error.
-
-    Raises:
-        Exception: what nobody expected outside of a source.
-    """
+def track(options: Options) -> int:
+    """Track every source and return the exit code; errors are printed as one line each on standard error."""
     terminal = Terminal()
     with terminal.logs():
         try:
-            options = parse(arguments)
             clock = StageClock()
-            with open_engine(
-                options.weights,
-                engine=options.engine,
-                size=options.input_size,
-                score_threshold=options.tracker.minimum_score,
-                max_detections=options.max_detections,
-                back_projection=options.back_projection,
-                threads=options.threads,
-                precision=options.precision,
-                dcn=options.dcn,
-                batch=options.batch,
-                clock=clock,
-            ) as engine:
+            with open_engine(options.engine, clock=clock, score_threshold=options.tracker.minimum_score) as engine:
                 return _track_all(options, Session(options, engine, clock, terminal), terminal)
         except UserError as error:
             terminal.error(error)

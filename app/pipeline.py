@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 
@@ -19,36 +19,32 @@ def track_frames(
     source: Source,
     engine: Engine,
     tracker: FairMOTTracker,
-    sinks: Sequence[Sink],
     *,
-    clock: StageClock,
+    clock: StageClock | None = None,
     gmc: OpticalFlowGMC | None = None,
     writer: DetectionWriter | None = None,
-    report: Callable[[Frame, Tracks], object] = lambda frame, tracks: None,
-) -> bool:
-    """Track the people of a source until it ends, is closed by another thread, or a sink asks to stop.
+) -> Generator[tuple[Frame, Tracks], None, None]:
+    """Track the people of a source until it ends or is closed by another thread.
 
-    Frames that were read before the source fails are tracked and written first.
+    Frames that were read before the source fails are tracked and yielded first.
 
     Args:
         source: open, at its first frame.
         engine: detects people, in batches of its `max_batch` frames, read ahead as it recommends; of a live source it
             gets single frames, each only when the one before is done.
         tracker: new, for the source's frame rate divided by its stride.
-        sinks: receive every frame with its tracks.
-        clock: accumulates the seconds of the stages `read`, `camera`, `track` and `write`; pass the engine the same.
+        clock: accumulates the seconds of the stages `read`, `camera` and `track`; pass the engine the same.
         gmc: new; estimates the motion of the camera for the tracker.
         writer: receives the detections of every frame that is tracked.
-        report: called after each frame is written.
 
-    Returns:
-        True if a sink asked to stop.
+    Yields:
+        Each frame and the tracks in it.
 
     Raises:
         SourceError: if the source fails while reading.
-        OutputError: if a sink cannot write.
-        Exception: whatever else source, engine, tracker or sinks raise.
+        Exception: whatever else source, engine or tracker raise.
     """
+    clock = clock or StageClock()
     tracks = Tracks.empty()
     size, ahead = (1, 0) if source.is_live else (engine.max_batch, engine.ahead)
     with closing(engine.detect_stream(_batches(source, size, clock), ahead)) as found:
@@ -60,6 +56,42 @@ def track_frames(
                     tracker.move(gmc.update(_image(frame), tracks.tlwh))
             with clock("track"):
                 tracks = tracker.update(detections, frame.timestamp)
+            yield frame, tracks
+
+
+def run_pipeline(
+    source: Source,
+    engine: Engine,
+    tracker: FairMOTTracker,
+    sinks: Sequence[Sink],
+    *,
+    clock: StageClock,
+    gmc: OpticalFlowGMC | None = None,
+    writer: DetectionWriter | None = None,
+    report: Callable[[Frame, Tracks], object] = lambda frame, tracks: None,
+) -> bool:
+    """Track the people of a source into sinks until it ends, is closed by another thread, or a sink asks to stop.
+
+    Args:
+        source: see `track_frames`, as for engine, tracker, gmc and writer.
+        engine: detects people.
+        tracker: new.
+        sinks: receive every frame with its tracks.
+        clock: accumulates the seconds of the stage `write` too.
+        gmc: new.
+        writer: receives the detections.
+        report: called after each frame is written.
+
+    Returns:
+        True if a sink asked to stop.
+
+    Raises:
+        SourceError: if the source fails while reading.
+        OutputError: if a sink cannot write.
+        Exception: whatever else source, engine, tracker or sinks raise.
+    """
+    with closing(track_frames(source, engine, tracker, clock=clock, gmc=gmc, writer=writer)) as tracked:
+        for frame, tracks in tracked:
             with clock("write"):
                 for sink in sinks:
                     sink.write(frame, tracks)

@@ -15,7 +15,9 @@ import cv2
 
 from fairmot.app.json_files import as_json
 from fairmot.app.location import location_of
-from fairmot.app.options import Options, project_version
+from fairmot.app.options import Options
+from fairmot.core.options import values_of
+from fairmot.core.version import project_version
 from fairmot.engine import Engine
 from fairmot.video import Source
 
@@ -101,7 +103,7 @@ def inputs_of(options: Options, source: Source, engine: Engine) -> dict[str, Any
         },
         "engine": {"name": engine.name, "reason": engine.reason, "input_size": engine.size},
         "model": {**asdict(engine.model), "path": str(engine.model.path), "sha256": digest},
-        "configuration": {**asdict(options), "sources": [location_of(source) for source in options.sources]},
+        "configuration": {**values_of(options), "sources": [location_of(source) for source in options.sources]},
     }
     content: dict[str, Any] = json.loads(as_json(inputs))  # so that it equals what is read again
     return content

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 
 from fairmot.app.options import Options
-from fairmot.app.pipeline import track_frames
+from fairmot.app.pipeline import run_pipeline
 from fairmot.app.report import RunReport
 from fairmot.app.run_folder import RUN, RunFolder
 from fairmot.app.terminal import Terminal
-from fairmot.cli.commands.associate import write_results
-from fairmot.cli.signals import StopSignals
 from fairmot.core import Frame, OutputError, SourceError, StageClock, Tracks
 from fairmot.core.faults import explained, traceback_of
 from fairmot.core.motchallenge import read_results
+from fairmot.core.signals import StopSignals
 from fairmot.core.text import without_secrets
 from fairmot.engine import Engine
 from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.association import write_results
 from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.tracker.interpolation import interpolate
@@ -155,13 +155,13 @@ class Run:
             tally.add(frame, tracks)
             progress(frame, tracks)
 
-        return track_frames(
+        return run_pipeline(
             source,
             self._engine,
             FairMOTTracker(rate, options.tracker),
             sinks,
             clock=self._clock,
-            gmc=OpticalFlowGMC() if options.camera_motion else None,
+            gmc=OpticalFlowGMC() if options.gmc else None,
             writer=writer,
             report=count,
         )

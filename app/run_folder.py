@@ -12,8 +12,10 @@ from typing import Any
 from fairmot.app.json_files import read_json, write_json
 from fairmot.app.report import RunReport
 from fairmot.core import OutputError
+from fairmot.core.errors import ConfigError
 from fairmot.core.files import create_file, write_error
 from fairmot.core.locks import Lock
+from fairmot.core.renames import Renames
 
 LOCK, RUN, SCORES = ".lock", "run.json", "scores.json"
 
@@ -101,7 +103,7 @@ class RunFolder:
         try:
             is_same = _deciding(run) == _deciding(inputs)
             report = RunReport.from_run(run)
-        except (KeyError, TypeError, AttributeError):  # of another version, or not ours
+        except (KeyError, TypeError, AttributeError, ConfigError):  # of another version, or not ours
             return None
         wanted = (self.tracks, self.tracks_json, self.video, self.detections)
         is_complete = report.status == "complete" and all(path.is_file() for path in wanted if path is not None)
@@ -142,6 +144,7 @@ def owner_of(folder: Path) -> str | None:
 
 def _deciding(run: Mapping[str, Any]) -> list[Any]:
     """Return the part of the inputs in `run.json` that decides the results."""
-    settings = {key: value for key, value in run["configuration"].items() if key not in _INDIFFERENT}
+    configuration = Renames().content(run["configuration"])  # of an older version as well
+    settings = {key: value for key, value in configuration.items() if key not in _INDIFFERENT}
     engine = run["engine"]
     return [run["source"], engine["name"], engine["input_size"], run["model"]["sha256"], settings]

@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from fairmot.cli.commands.associate import track
 from fairmot.core.motchallenge import read_ground_truth
 from fairmot.tracker import FairMOTTracker, TrackerSettings
+from fairmot.tracker.association import track
 from fairmot.tracker.detection_file import DetectionFile, find_detection_files, read_detection_file
 from fairmot.tracker.evaluation import Scores, score
 from fairmot.tracker.interpolation import interpolate
@@ -36,11 +36,11 @@ CHOSEN_ON = ("05", "09", "13")
 HEADINGS = "HOTA MOTA IDF1 switches"
 
 BOXES = [
-    ("+ width in the filter instead of the aspect ratio", {"box_model": "width"}),
+    ("+ width in the filter instead of the aspect ratio", {"box_model": "xywh"}),
     ("+ overlap times overlap of the heights, margin 0.1", {"overlap": "height_iou", "box_margin": 0.1}),
     ("+ score fusion", {"score_fusion": True}),
     ("+ unconfirmed tracks are predicted", {"predict_unconfirmed": True}),
-    ("+ GMC from detections", {"follow_camera": True}),
+    ("+ GMC from detections", {"gmc_from_detections": True}),
 ]
 APPEARANCE = [
     ("+ overlap in the appearance cost", {"appearance_cost": "overlap", "motion_weight": 0.4, "appearance_limit": 0.6}),

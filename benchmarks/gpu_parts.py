@@ -24,9 +24,9 @@ from benchmarks.gpu_networks import INPUTS, EagerRunner, GraphRunner, Runner, Te
 from benchmarks.plain_graph import with_plain_convolutions
 from fairmot.core import Detections, Frame, StageClock
 from fairmot.engine import EngineSettings, ModelInfo
-from fairmot.engine.base import DeformableConvolution, Precision
 from fairmot.engine.graph import prepare as trt_graph
 from fairmot.engine.graph.prepare import prepare
+from fairmot.engine.settings import DeformableConvolution, Precision
 from fairmot.engine.trt.builder import build_plan, cached_plan
 from fairmot.engine.trt.cache import file_sha256, plan_path
 from fairmot.engine.trt.engine import TensorRTEngine

@@ -1,4 +1,4 @@
-"""The command `fairmot`, and what each of its subcommands calls."""
+"""The command `fairmot`: finds the subcommand, reads its options, runs it, and ends the process."""
 
 from __future__ import annotations
 
@@ -7,41 +7,18 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from fairmot.cli.overview import about_unknown, overview
 from fairmot.cli.packages import report_missing
-from fairmot.cli.signals import cleaned_up_on_signals, ended_by_signals
+from fairmot.cli.table import COMMANDS
+from fairmot.core.console import exit_code_of
+from fairmot.core.errors import ConfigError
+from fairmot.core.signals import cleaned_up_on_signals, ended_by_signals
 
-
-@dataclass(frozen=True)
-class Command:
-    """A subcommand.
-
-    Attributes:
-        module: whose `run` takes the arguments and returns an exit code.
-        extra: the project's extra that it needs, as in `[train]`.
-        has_workers: whether a signal must reach the end of `run`, where worker processes are stopped.
-    """
-
-    module: str
-    extra: str = ""
-    has_workers: bool = False
-
-
-COMMANDS = {
-    "track": Command("fairmot.app.command"),
-    "associate": Command("fairmot.cli.commands.associate"),
-    "evaluate": Command("fairmot.cli.commands.evaluate"),
-    "export": Command("fairmot.cli.commands.export", "[export]"),
-    "verify": Command("fairmot.cli.commands.verify", "[export]"),
-    "build": Command("fairmot.cli.commands.build"),
-    "inspect": Command("fairmot.cli.commands.inspect"),
-    "plugins": Command("fairmot.cli.commands.plugins"),
-    "train": Command("fairmot.training.command", "[train]", has_workers=True),
-    "reproduce": Command("fairmot.training.reproduction", "[train]", has_workers=True),
-}
+_VERSION_FLAGS, _HELP_FLAGS = ("--version", "-V"), ("--help", "-h")
+_WRONG = ConfigError.exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,19 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: command line without the program's name; this process's if not given.
     """
-    name, *rest = sys.argv[1:] if arguments is None else arguments
-    command = COMMANDS[name]
+    words = list(sys.argv[1:] if arguments is None else arguments)
     with ended_by_signals():
-        try:
-            # Here, because it takes seconds, in which Ctrl-C should work too.
-            from fairmot.core.console import exit_code_of
-
-            run = import_module(command.module).run
-        except ImportError as error:
-            return report_missing(error, command.extra)
-        if not command.has_workers:
-            return exit_code_of(lambda: run(rest))
-    return cleaned_up_on_signals(lambda: exit_code_of(lambda: run(rest)))
+        if not words or words[0] not in COMMANDS:
+            return exit_code_of(lambda: _without_command(words))
+        return exit_code_of(lambda: _run(words[0], words[1:]))
 
 
 def leave(code: int) -> NoReturn:
@@ -74,3 +43,34 @@ def leave(code: int) -> NoReturn:
         logging.shutdown()
         os._exit(code)  # what was printed has been written, see `fairmot.core.console`
     sys.exit(code)
+
+
+def _without_command(words: Sequence[str]) -> int:
+    if not words:
+        print(overview(), file=sys.stderr)
+        return _WRONG
+    if words[0] in _HELP_FLAGS:
+        print(overview())
+        return 0
+    if words[0] in _VERSION_FLAGS:
+        from fairmot.core.version import __version__
+
+        print(f"fairmot {__version__}")
+        return 0
+    raise ConfigError(about_unknown(words[0]))
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    entry = COMMANDS[name]
+    try:
+        # Here, because it takes seconds, in which Ctrl-C should end the process at once.
+        from fairmot.cli.options import read_options
+
+        command: Any = import_module(f"fairmot.cli.commands.{name}").COMMAND
+        options = read_options(command, name, arguments)
+        import_module(command.module)
+    except ImportError as error:
+        return report_missing(error, entry.extra)
+    if entry.has_workers:
+        return cleaned_up_on_signals(lambda: int(command.run(options)))
+    return int(command.run(options))

@@ -1,30 +1,69 @@
-"""Reading a command's options: flags and YAML files with the same keys, and every fault in them as one sentence."""
+"""Reading the options of a command: flags, arguments and YAML files, and every error in them as one line."""
 
 from __future__ import annotations
 
 import os
-import re
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import MISSING
+from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
-from fairmot.core.errors import ConfigError, shown, suggestion
-from fairmot.core.yaml_files import read_yaml, require_bounds
+from fairmot.cli.command import Command, ConfigFiles
+from fairmot.cli.config_files import config_values, find_file, read_config
+from fairmot.cli.messages import Messages
+from fairmot.cli.parser import make_parser
+from fairmot.core.console import print_warning
+from fairmot.core.errors import ConfigError
+from fairmot.core.options import Key, build, keys_of
+from fairmot.core.renames import Renames
+from fairmot.core.yaml_files import as_yaml, require_bounds
 
-_KINDS = {
-    int: "a whole number",
-    float: "a number (infinity is .inf)",
-    bool: "true or false",
-    str: "text",
-    Path: "a path",
-}
-_EXAMPLES = {int: "64", float: "0.5", str: "name"}
-_LONGEST_MESSAGE = 400
+T = TypeVar("T")
+
+
+def read_options(command: Command[T], name: str, arguments: Sequence[str]) -> T:
+    """Return the options that a command line and the files that it names give; later values replace earlier ones.
+
+    Old names of keys and values are understood, with a warning.
+
+    Args:
+        command: whose options these are.
+        name: of it.
+        arguments: what follows its name.
+
+    Raises:
+        ConfigError: if something is unknown, missing, of the wrong type or out of range.
+        SystemExit: for `--help` and `--version`, after printing.
+    """
+    keys = keys_of(command.options)
+    renames = Renames()
+    words = list(_present_names(arguments, keys, renames))
+    warnings = _warnings(renames)
+    messages = Messages(keys, f"fairmot {name}", command.config.section if command.config else "")
+    defaults = _chosen_defaults(keys, words)
+    parser = make_parser(command, name, keys, defaults)
+    if command.config is not None:
+        file_parser = make_parser(command, name, {key.name: key for key in keys.values() if not key.is_argument}, {})
+        for first, last, given in reversed([*config_values(words)]):
+            path = find_file(given, command.config)
+            content, more = _content(path, command.config, messages, file_parser)
+            warnings = [*more, *warnings]
+            words[first : last + 1] = [f"--config={content}"]
+    for key, value in _flags(words):
+        if messages.is_group(key) and os.path.isfile(value):
+            raise ConfigError(f"{messages.wrong(key, value)} Name files of keys with --config.")
+        if key != "config":
+            require_bounds(key, value)
+    try:
+        found = parser.parse_args(words)
+    except ArgumentError as error:
+        raise ConfigError(messages.explain(error.message)) from error
+    values = {key.name: _value(key, found, messages) for key in keys.values()}
+    for warning in warnings:
+        print_warning(warning)
+    return build(command.options, keys, values)
 
 
 def with_underscores(argument: str) -> str:
@@ -36,159 +75,103 @@ def with_underscores(argument: str) -> str:
     return f"{prefix}{name.removeprefix(prefix).replace('-', '_')}{equals}{value}"
 
 
-@dataclass(frozen=True)
-class Keys:
-    """What flags and YAML files of a command may name.
+def _present_names(arguments: Sequence[str], keys: Mapping[str, Key], renames: Renames) -> Iterator[str]:
+    """Yield the arguments with flags and values as they are called now."""
+    key = ""
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            yield from arguments[position:]
+            return
+        if not argument.startswith("--"):
+            yield str(renames.value(key, argument)) if key else argument
+            key = ""
+            continue
+        flag, equals, value = with_underscores(argument).partition("=")
+        prefix = "--no-" if flag.startswith("--no-") else "--"
+        key = flag.removeprefix(prefix)
+        if _present(key, keys):
+            key = renames.key(key)
+        yield f"{prefix}{key}{equals}{renames.value(key, value) if equals else ''}"
+        key = "" if equals else key
 
-    Attributes:
-        kinds: type of every key; those within a dataclass have its key and a dot before theirs.
-        example: a file of keys to compare a faulty one with.
+
+def _present(key: str, keys: Mapping[str, Key]) -> bool:
+    """Tell whether a key, under its present name, is one of the command's."""
+    try:
+        return Renames().key(key) in keys
+    except ConfigError:
+        return False
+
+
+def _warnings(renames: Renames, path: str = "") -> list[str]:
+    where = f"{path}: " if path else ""
+    return [
+        f'{where}"{old}" is called "{new}" now; the old name is accepted until the next release.'
+        for old, new in renames.found.items()
+    ]
+
+
+def _chosen_defaults(keys: Mapping[str, Key], words: Sequence[str]) -> dict[str, Any]:
+    """Return the defaults that the values of some options choose for others."""
+    defaults: dict[str, Any] = {}
+    for key in keys.values():
+        if key.defaults is not None:
+            given = [value for name, value in _flags(words) if name == key.name]
+            defaults |= key.defaults(given[-1] if given else key.default)
+    return defaults
+
+
+def _content(path: str, config: ConfigFiles, messages: Messages, parser: ArgumentParser) -> tuple[str, list[str]]:
+    """Return what a file holds as YAML text in present names, and the warnings about old ones.
+
+    Each file is checked by itself, since here it is known which one is at fault.
+
+    Raises:
+        ConfigError: if the file cannot be read, or a key in it is unknown or has a value of the wrong type.
     """
-
-    kinds: Mapping[str, Any]
-    example: str = ""
-
-    @classmethod
-    def of(cls, hints: Mapping[str, Any], example: str = "") -> Keys:
-        """Return the keys of arguments with these type hints."""
-        return cls(dict(_leaves(hints)), example)
-
-    def check_files(self, parser: ArgumentParser, arguments: Sequence[str]) -> None:
-        """Check the YAML files that `--config` names, each by itself, since here it is known which one is at fault.
-
-        Args:
-            parser: of all keys; must not require any, for a file need not hold all.
-            arguments: the command line.
-
-        Raises:
-            ConfigError: if a file cannot be read, or a key in it is unknown or has a value of the wrong type.
-        """
-        for name, value in _values(arguments):
-            if name == "config":
-                self._check_keys(value)
-                try:
-                    parser.parse_path(value)
-                except ArgumentError as error:
-                    raise ConfigError(f"{value}: {self._explained(error.message)}") from error
-
-    def parse(self, parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-        """Read the command line and the files that it names; later values replace earlier ones.
-
-        Raises:
-            ConfigError: if something is unknown or of the wrong type.
-            SystemExit: for `--help` and `--version`, after printing.
-        """
-        for name, value in _values(arguments):
-            if self._is_group(name) and os.path.isfile(value):  # which jsonargparse would read as a part of the keys
-                raise ConfigError(f"{self._wrong(name, value)} Name files of keys with --config.")
-            require_bounds(name, value)
-        try:
-            return parser.parse_args(arguments)
-        except ArgumentError as error:
-            raise self._explained(error.message) from error
-
-    def _check_keys(self, path: str) -> None:
-        """Raise unless a YAML file can be read and holds known keys, and true or false where a flag has no value."""
-        content = read_yaml(path, self.example)
-        if not isinstance(content, dict):
-            raise ConfigError(f"The configuration {path} holds no `key: value` lines; see {self.example}.")
-        for key, value in self._flat(content):
-            if self._is_group(key):
-                raise ConfigError(f"{path}: {self._wrong(key, value)}")
-            if key not in self.kinds:
-                raise self._unknown(key, f"{path}: the key")
-            if self.kinds[key] is bool and not isinstance(value, bool):
-                raise ConfigError(f"{path}: {self._wrong(key, value)}")
-            for text in _texts(value):
-                require_bounds(f"{path}: {key}", text)
-
-    def _flat(self, content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-        for name, value in content.items():
-            key = f"{prefix}{name}"
-            if isinstance(value, dict) and self._is_group(key):
-                yield from self._flat(value, f"{key}.")
-            else:
-                yield key, value
-
-    def _is_group(self, key: str) -> bool:
-        return any(each.startswith(f"{key}.") for each in self.kinds)
-
-    def _unknown(self, key: str, subject: str) -> ConfigError:
-        """Return the error for a key that does not exist, with the nearest that does; its group may be left out."""
-        nearest = suggestion(key, self.kinds)
-        if not nearest:
-            keys = {each.rpartition(".")[2]: each for each in self.kinds}
-            nearest = "".join(suggestion(keys[name], self.kinds) for name in get_close_matches(key, keys, n=1))
-        return ConfigError(f'{subject} "{shown(key)}" is unknown.{nearest}')
-
-    def _explained(self, message: str) -> ConfigError:
-        """Return a message of jsonargparse as one sentence in our words."""
-        unknown = re.match(r"unrecognized arguments: --(?:no-)?([^\s=]+)", message, re.IGNORECASE)
-        if unknown:
-            return self._unknown(unknown[1], "The option")
-        wrong = re.search(
-            r'Parser key "([\w.]+)".*(?:Given value:|Got value:|load config) "?(.*?)"?$', message, re.DOTALL
-        )
-        if wrong and (wrong[1] in self.kinds or self._is_group(wrong[1])):
-            return ConfigError(self._wrong(wrong[1], wrong[2]))
-        return ConfigError(shown(message, _LONGEST_MESSAGE).rstrip(".") + "; see --help.")
-
-    def _wrong(self, key: str, value: object) -> str:
-        expected = "a group of keys with values" if self._is_group(key) else _expected(self.kinds[key])
-        return f'{key} must be {expected}, not "{shown(value)}".'
+    renames = Renames()
+    try:
+        content = renames.content(read_config(path, config))
+    except ConfigError as error:
+        raise error if path in str(error) else ConfigError(f"{path}: {error}") from error
+    messages.check(path, content)
+    text = as_yaml(content)
+    try:
+        found = parser.parse_string(text)
+        for key in messages.keys.values():
+            if not key.is_argument:
+                _value(key, found, messages, may_lack=True)
+    except ArgumentError as error:
+        raise ConfigError(f"{path}: {messages.explain(error.message)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return text, _warnings(renames, path)
 
 
-def _leaves(hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield keys and types, those of dataclasses instead of themselves."""
-    for name, kind in hints.items():
-        if is_dataclass(kind):
-            yield from ((f"{name}.{key}", leaf) for key, leaf in _leaves(get_type_hints(kind)))
-        else:
-            yield name, kind
-
-
-def _values(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the options of a command line with their values; for one without a value, whatever follows it."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        name, equals, value = argument.partition("=")
+def _flags(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the flags of a command line with their values; for one without a value, whatever follows it."""
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        if word == "--":
+            return
+        name, equals, value = word.partition("=")
         if name.startswith("--") and (equals or following):
             yield name.removeprefix("--"), value if equals else following
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Yield every text within a value of a YAML file."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _texts(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
+def _value(key: Key, found: Namespace, messages: Messages, *, may_lack: bool = False) -> Any:
+    """Return the value of a key as its field holds it.
 
-
-def _expected(kind: Any) -> str:
-    """Return in words what a type takes."""
-    arguments = get_args(kind)
-    if get_origin(kind) is Literal:
-        *most, last = arguments
-        return f"{', '.join(most)} or {last}"
-    if get_origin(kind) is tuple:
-        count = "" if ... in arguments else f"{len(arguments)} "
-        return f"{count}values in brackets, as in {_example(kind)}"
-    if get_origin(kind) is dict:
-        return f"values by name, as in {_example(kind)}"
-    if arguments:
-        return " or ".join("null" if each is type(None) else _expected(each) for each in arguments)
-    return _KINDS[kind]
-
-
-def _example(kind: Any) -> str:
-    """Return how values of a type may be written."""
-    arguments = get_args(kind)
-    if get_origin(kind) is tuple:
-        value = _example(arguments[0])
-        return f"[{value}, {value}]"
-    if get_origin(kind) is dict:
-        return f"{{name: {_example(arguments[1])}}}"
-    return _EXAMPLES[kind]
+    Raises:
+        ConfigError: if it must be given and is not, or is not written in its format.
+    """
+    value = found[key.name]
+    if key.many:
+        value = tuple(value or ())
+    if key.default is MISSING and value in (None, ()) and not may_lack:
+        raise ConfigError(messages.missing(key))
+    if key.format is None or value is None or value == key.default:
+        return value
+    try:
+        return key.format.read(value)
+    except ValueError as error:
+        raise ConfigError(messages.wrong(key.name, value)) from error

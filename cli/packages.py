@@ -1,8 +1,10 @@
-"""What a command says where a package is not installed."""
+"""Packages that a command lacks."""
 
 from __future__ import annotations
 
 import sys
+
+from fairmot.core.errors import ConfigError
 
 
 def report_missing(error: ImportError, extra: str = "") -> int:
@@ -15,3 +17,12 @@ def report_missing(error: ImportError, extra: str = "") -> int:
     what = f"'.{extra}'" if extra else "."
     print(f"error: {error}; `pip install -e {what}` installs what is needed (see README.md).", file=sys.stderr)
     return 1
+
+
+def require_tensorrt() -> None:
+    """Raise `ConfigError` unless TensorRT can run here."""
+    from fairmot.plugins.library import tensorrt_obstacle
+
+    obstacle = tensorrt_obstacle()
+    if obstacle is not None:
+        raise ConfigError(obstacle)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import io
 import logging
@@ -12,20 +11,11 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 from fairmot.core.faults import explained
 from fairmot.core.text import printable, without_secrets
 
 _TRACEBACK = "FAIRMOT_TRACEBACK"
-
-
-class ArgumentParser(argparse.ArgumentParser):
-    """Python's parser; what it prints of a wrong argument is safe for a terminal."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print usage and message, and end the process with exit code 2."""
-        super().error(printable(message))
 
 
 class LineFormatter(logging.Formatter):
@@ -53,6 +43,11 @@ def print_error(error: BaseException) -> None:
     print(f"error: {printable(error)}", file=sys.stderr)
     if tracebacks_wanted():
         print(printable_traceback(error), file=sys.stderr)
+
+
+def print_warning(text: str) -> None:
+    """Print a warning as one line on standard error."""
+    print(f"warning: {printable(text)}", file=sys.stderr)
 
 
 def tracebacks_wanted() -> bool:

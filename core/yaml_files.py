@@ -70,6 +70,11 @@ def load_yaml(text: str) -> Any:
     return yaml.load(text, Loader=_BoundedLoader)
 
 
+def as_yaml(content: Any) -> str:
+    """Return YAML in which every text is quoted, so that other readers too take it for one."""
+    return yaml.dump(content, Dumper=_QuotingDumper, default_flow_style=True, width=10**9, allow_unicode=True)
+
+
 def require_bounds(name: str, text: str) -> None:
     """Check a text that jsonargparse may read as YAML: any value of an option that is not itself text.
 
@@ -138,6 +143,18 @@ class _BoundedLoader(yaml.SafeLoader):
         self._values += values
         if self._values > _MOST_VALUES:
             raise YAMLBoundError(f"it holds more than {_MOST_VALUES} values", event.start_mark)
+
+
+class _QuotingDumper(yaml.SafeDumper):
+    """Quotes every text."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_QuotingDumper.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
 
 
 def _line(error: Exception) -> str:

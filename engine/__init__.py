@@ -3,11 +3,31 @@
 `open_engine()` is the way in; `Engine` is what it returns.
 """
 
-from fairmot.engine.base import Engine, EngineSettings
-from fairmot.engine.decode import HeadOutputs, back_project, decode
-from fairmot.engine.factory import open_engine
-from fairmot.engine.letterbox import Letterbox, letterbox
-from fairmot.engine.model import BUNDLED_WEIGHTS, ModelInfo
+from typing import TYPE_CHECKING
+
+from fairmot.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from fairmot.engine.base import Engine
+    from fairmot.engine.decode import HeadOutputs, back_project
+    from fairmot.engine.factory import open_engine
+    from fairmot.engine.letterbox import Letterbox
+    from fairmot.engine.model import BUNDLED_WEIGHTS, ModelInfo
+    from fairmot.engine.settings import EngineSettings
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "BUNDLED_WEIGHTS": "fairmot.engine.model",
+            "Engine": "fairmot.engine.base",
+            "EngineSettings": "fairmot.engine.settings",
+            "HeadOutputs": "fairmot.engine.decode",
+            "Letterbox": "fairmot.engine.letterbox",
+            "ModelInfo": "fairmot.engine.model",
+            "back_project": "fairmot.engine.decode",
+            "open_engine": "fairmot.engine.factory",
+        },
+    )
 
 __all__ = [
     "BUNDLED_WEIGHTS",
@@ -17,7 +37,5 @@ __all__ = [
     "Letterbox",
     "ModelInfo",
     "back_project",
-    "decode",
-    "letterbox",
     "open_engine",
 ]

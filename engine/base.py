@@ -1,76 +1,15 @@
-"""The interface that every backend offers, and the settings that they share."""
+"""The interface that every backend offers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, get_args
 
 import numpy as np
 
-from fairmot.core.errors import ConfigError
 from fairmot.core.records import ByteArray, Detections, Frame, PixelFormat
-from fairmot.core.timing import StageClock
-from fairmot.engine.decode import BackProjection
 from fairmot.engine.model import ModelInfo
-
-Precision = Literal["fp16", "fp32"]
-DeformableConvolution = Literal["auto", "plugin", "native", "nvidia"]
-
-MAX_BATCH = 64
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """How a backend runs its model.
-
-    Attributes:
-        size: input `(width, height)` in pixels; the model's own if None.
-        score_threshold: detections score strictly above this.
-        max_detections: at most this many per frame.
-        back_projection: see `fairmot.engine.decode.back_project`.
-        threads: CPU threads of the network; one per usable physical core if None. The GPU needs none.
-        precision: of the network on a GPU; the CPU computes in float32.
-        dcn: what runs deformable convolutions on a GPU: this project's plugin, native TensorRT layers, or NVIDIA's
-            plugin. `auto` is this project's, or native layers where it cannot be built.
-        batch: most frames at once on a GPU.
-        clock: gets the seconds of the stages: on the CPU `letterbox`, `network` and `decode`; on a GPU, which does
-            these three in one go, `upload` (handing frames over), `wait` (for the detections) and `gpu` (what the GPU
-            itself took, beside the other stages).
-
-    Raises:
-        ConfigError: if a value is out of range.
-    """
-
-    size: tuple[int, int] | None = None
-    score_threshold: float = 0.4
-    max_detections: int = 500
-    back_projection: BackProjection = "exact"
-    threads: int | None = None
-    precision: Precision = "fp16"
-    dcn: DeformableConvolution = "auto"
-    batch: int = 1
-    clock: StageClock = field(default_factory=StageClock)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.score_threshold < 1:
-            raise ConfigError(f"score_threshold must be at least 0 and below 1, not {self.score_threshold}.")
-        if self.max_detections < 1:
-            raise ConfigError(f"max_detections must be at least 1, not {self.max_detections}.")
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads must be at least 1, not {self.threads}.")
-        if not 1 <= self.batch <= MAX_BATCH:
-            raise ConfigError(f"batch must be from 1 to {MAX_BATCH}, not {self.batch}.")
-        for name, choices in (
-            ("back_projection", BackProjection),
-            ("precision", Precision),
-            ("dcn", DeformableConvolution),
-        ):
-            value = getattr(self, name)
-            if value not in get_args(choices):
-                raise ConfigError(f'{name} must be {" or ".join(get_args(choices))}, not "{value}".')
 
 
 class Engine(ABC):

@@ -6,14 +6,14 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import NamedTuple
 
 from fairmot.core.errors import ConfigError, suggestion
 from fairmot.core.timing import StageClock
-from fairmot.engine.base import DeformableConvolution, Engine, EngineSettings, Precision
-from fairmot.engine.decode import BackProjection
+from fairmot.engine.base import Engine
 from fairmot.engine.model import ModelInfo
+from fairmot.engine.settings import EngineSettings
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Backend(NamedTuple):
     """One way to run a model.
 
     Attributes:
-        name: what `engine=` calls it.
+        name: what `EngineSettings.backend` calls it.
         obstacle: returns why the backend cannot run on this machine, or None if it can.
         open: opens a model; imports what the backend needs.
     """
@@ -67,33 +67,14 @@ BACKENDS = (
 
 
 def open_engine(
-    weights: Path | str | None = None,
-    *,
-    engine: str = "auto",
-    size: tuple[int, int] | None = None,
-    score_threshold: float = 0.4,
-    max_detections: int = 500,
-    back_projection: BackProjection = "exact",
-    threads: int | None = None,
-    precision: Precision = "fp16",
-    dcn: DeformableConvolution = "auto",
-    batch: int = 1,
-    clock: StageClock | None = None,
+    settings: EngineSettings | None = None, *, clock: StageClock | None = None, score_threshold: float | None = None
 ) -> Engine:
     """Open a model on the best backend of this machine.
 
     Args:
-        weights: ONNX file of `fairmot export`; the bundled model if not given.
-        engine: name of a backend, or `auto` for the first that runs here.
-        size: input `(width, height)` in pixels; the model's own if not given.
-        score_threshold: detections score strictly above this.
-        max_detections: at most this many per frame.
-        back_projection: `exact`, or `reference` for FairMOT's own rounding (`fairmot.engine.decode.back_project`).
-        threads: CPU threads of the network; one per usable physical core if not given.
-        precision: of the network on a GPU.
-        dcn: what runs deformable convolutions on a GPU (`fairmot.engine.base.EngineSettings`).
-        batch: most frames at once on a GPU.
-        clock: gets the seconds of the stages (`fairmot.engine.base.EngineSettings`).
+        settings: which model and backend, and how; the bundled model with all defaults if not given.
+        clock: in place of that of the settings.
+        score_threshold: in place of that of the settings.
 
     Returns:
         The engine, to be used with `with`.
@@ -102,19 +83,13 @@ def open_engine(
         ConfigError: if a setting is out of range or the backend is not available.
         ModelError: if the file cannot be used.
     """
-    settings = EngineSettings(
-        size=size,
-        score_threshold=score_threshold,
-        max_detections=max_detections,
-        back_projection=back_projection,
-        threads=threads,
-        precision=precision,
-        dcn=dcn,
-        batch=batch,
-        clock=clock or StageClock(),
-    )
-    backend, why = choose_backend(engine, BACKENDS)
-    opened = backend.open(ModelInfo.read(weights), settings)
+    settings = settings or EngineSettings()
+    if clock is not None:
+        settings = replace(settings, clock=clock)
+    if score_threshold is not None:
+        settings = replace(settings, score_threshold=score_threshold)
+    backend, why = choose_backend(settings.backend, BACKENDS)
+    opened = backend.open(ModelInfo.read(settings.weights), settings)
     opened.reason = f"{opened.reason} ({why})"
     _log.info("%s", opened.reason)
     return opened

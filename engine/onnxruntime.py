@@ -15,12 +15,13 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Operat
 
 from fairmot.core.errors import ModelError
 from fairmot.core.records import Detections, FloatArray, Frame
-from fairmot.engine.base import Engine, EngineSettings
+from fairmot.engine.base import Engine
 from fairmot.engine.decode import HeadOutputs, back_project, decode
 from fairmot.engine.graph.grid_sample import deform_conv_to_grid_sample
 from fairmot.engine.letterbox import Preprocessor
 from fairmot.engine.model import INPUT, ModelInfo
 from fairmot.engine.onnxruntime_errors import open_failure, run_faults
+from fairmot.engine.settings import EngineSettings
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class OnnxRuntimeEngine(Engine):
             in_cells = decode(heads, settings.score_threshold, settings.max_detections, model.raw_heads)
             return [
                 Detections(
-                    back_project(found.tlbr, geometry, model.stride, settings.back_projection),
+                    back_project(found.tlbr, geometry, model.stride, settings.box_mapping),
                     found.scores,
                     found.class_ids,
                     found.embeddings,

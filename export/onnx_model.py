@@ -19,7 +19,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from fairmot.core.errors import ModelError
 from fairmot.core.files import write_whole
-from fairmot.export.networks import SIZE_MULTIPLE, STRIDE, Network
+from fairmot.export.architectures import SIZE_MULTIPLE
+from fairmot.export.networks import STRIDE, Network
 from fairmot.export.networks.deform_conv import DeformConv2d
 
 OPSET = 19  # the first with DeformConv

@@ -1,15 +1,7 @@
-"""Compare a TensorRT plan with its model in float32: `fairmot verify MODEL.onnx --engine PLAN --frame IMAGE`.
-
-Both get the same normalised images: the frame and shifted and mirrored copies of it. The reference is ONNX Runtime, or
-PyTorch if a checkpoint is given. A plan is accepted if every output's relative error, ||out - ref|| / ||ref||, is at
-most 1e-4 in float32 and 5e-3 in half precision, all detections match, embeddings have a cosine of at least 0.999, and
-the outputs of its batch sizes are as near to each other. Build with `--batch 1,8` to see how batches differ.
-Where rounding decides which of neighbouring cells is a peak of the heatmap, these cells are left out and counted.
-"""
+"""The comparison of a TensorRT plan with its model in float32, for the command `fairmot verify`."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +10,6 @@ import cv2
 import numpy as np
 import onnx
 
-from fairmot.core.console import ArgumentParser
 from fairmot.core.errors import ConfigError, ModelError, SourceError
 from fairmot.core.records import ByteArray, FloatArray
 from fairmot.core.text import printable
@@ -48,47 +39,43 @@ Reference = Callable[[FloatArray], tuple[HeadOutputs, "FloatArray | None"]]
 """Maps images `(n, 3, h, w)` to the outputs, and to the heatmap before peaks were kept alone (None for raw heads)."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options of the command."""
-    made = ArgumentParser(prog="fairmot verify", description=__doc__)
-    made.add_argument("model", type=Path, help="the ONNX file")
-    made.add_argument("--engine", type=Path, required=True, help="the plan of `fairmot build`")
-    made.add_argument("--frame", type=Path, required=True, help="an image with people")
-    made.add_argument("--checkpoint", type=Path, help="compare with PyTorch on this .pth file, not with ONNX Runtime")
-    made.add_argument("--threshold", type=float, default=0.4, help="detections score above it (0.4)")
-    return made
+def verify_engine(
+    model_path: Path, plan_path: Path, frame: Path, *, checkpoint: Path | None = None, threshold: float = 0.4
+) -> bool:
+    """Compare a plan with its model, print the comparison and return whether the plan is accepted.
 
-
-def verify_engine(options: argparse.Namespace) -> bool:
-    """Do what the command line asks for, print the comparison and return whether the plan is accepted.
+    Args:
+        model_path: the ONNX file.
+        plan_path: the plan.
+        frame: an image with people.
+        checkpoint: compare with PyTorch on this .pth file instead of ONNX Runtime.
+        threshold: detections score above it.
 
     Raises:
-        UserError: if an option, a file or the GPU is at fault.
+        UserError: if a file or the GPU is invalid.
     """
-    if not 0 <= options.threshold < 1:
-        raise ConfigError(f"--threshold must be at least 0 and below 1, not {options.threshold}.")
-    model, plan = ModelInfo.read(options.model), Plan.read(options.engine)
+    model, plan = ModelInfo.read(model_path), Plan.read(plan_path)
     choose_backend("tensorrt", BACKENDS)
     from fairmot.engine.cuda.gpu import Gpu
     from fairmot.engine.trt.cache import file_sha256  # these need Linux and the packages of a GPU
     from fairmot.engine.trt.network import TensorRTNetwork
 
     if plan.model_sha256 != file_sha256(model.path):
-        raise ConfigError(f"{options.engine} was built from another model than {model.path}: build it from this one.")
-    image = cv2.imread(str(options.frame))
+        raise ConfigError(f"{plan_path} was built from another model than {model.path}: build it from this one.")
+    image = cv2.imread(str(frame))
     if image is None:
-        raise SourceError(f"{options.frame} is not an image that OpenCV can read.")
-    reference = torch_reference(options.checkpoint, model) if options.checkpoint else onnx_reference(model)
+        raise SourceError(f"{frame} is not an image that OpenCV can read.")
+    reference = torch_reference(checkpoint, model) if checkpoint else onnx_reference(model)
     network = TensorRTNetwork(plan, Gpu.open())
     tolerance = TOLERANCES[plan.settings.precision]
     batches = ", ".join(map(str, network.batches))
-    print(f"{printable(options.engine)}: {plan.settings.precision}, {plan.size[0]}x{plan.size[1]}, batches {batches};")
-    print(f"against {'PyTorch' if options.checkpoint else 'ONNX Runtime'} in float32")
+    print(f"{printable(plan_path)}: {plan.settings.precision}, {plan.size[0]}x{plan.size[1]}, batches {batches};")
+    print(f"against {'PyTorch' if checkpoint else 'ONNX Runtime'} in float32")
     most = max(*_BATCHES, network.batches[-1])
     images, _ = Preprocessor(model, plan.size)(variants(np.asarray(image, np.uint8), most))
     expected, heat = _in_parts(images, reference)
     results = ((batch, _run(network, images, batch)) for batch in network.batches)
-    good = judge(results, expected, heat, model, tolerance, options.threshold)
+    good = judge(results, expected, heat, model, tolerance, threshold)
     print("accepted" if good else f"not accepted: tolerance {tolerance:g}, cosine at least {LEAST_COSINE}")
     return good
 

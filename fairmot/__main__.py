@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NoReturn
+
 from fairmot.cli.main import leave, main
 
 
-def run() -> None:
-    """Run the command of this process and end it with its exit code."""
-    leave(main())
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and end the process with its exit code.
+
+    Args:
+        arguments: command line without the program's name; this process's if not given.
+    """
+    leave(main(arguments))
 
 
 if __name__ == "__main__":

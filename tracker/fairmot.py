@@ -140,7 +140,7 @@ class FairMOTTracker:
         self._distance = box_distance(self.settings)
         self._fuse_scores = score_fusion(self.settings)
         self._appearance_cost = appearance_cost(self.settings)
-        self._assign: Assign = assign_in_square if self.settings.reference_faults else assign
+        self._assign: Assign = assign_in_square if self.settings.reference_quirks else assign
         self._camera_shift = gmc_from_detections(self.settings)
         self._warned = False
         self.reset()
@@ -186,7 +186,7 @@ class FairMOTTracker:
                 `MAX_BOXES` or more pairs of tracks and detections than that squared.
         """
         self._frame += 1
-        self._clock.advance(None if self.settings.reference_faults else timestamp)
+        self._clock.advance(None if self.settings.reference_quirks else timestamp)
         self._forget()
         store = self._store
         seen = self._usable(detections)
@@ -204,7 +204,7 @@ class FairMOTTracker:
         gone = np.zeros(count, np.bool_)
         gone[unconfirmed] = True
         overdue = self._overdue(self._buffer)[store.tracked :]
-        if self.settings.reference_faults:
+        if self.settings.reference_quirks:
             gone |= lost & store.expired[:count]
             store.expired[store.tracked : count] |= overdue
         else:
@@ -321,7 +321,7 @@ class FairMOTTracker:
         pool, unconfirmed = confirmed.nonzero()[0], (~confirmed).nonzero()[0]
         is_high = seen.scores > np.float32(settings.confidence_threshold)
         high, low = is_high.nonzero()[0], (~is_high).nonzero()[0]
-        if settings.reference_faults:
+        if settings.reference_quirks:
             low = low[seen.scores[low] < np.float32(settings.confidence_threshold)]
         matches = _Matches(self._assign, (store.class_ids, seen.class_ids) if self._several_classes else None)
 
@@ -367,7 +367,7 @@ class FairMOTTracker:
         store.last_frame[rows] = self._frame
         store.last_seen[rows] = self._clock.now
         store.confirmed[rows] = True
-        if settings.reference_faults and not settings.low_score_stage:
+        if settings.reference_quirks and not settings.low_score_stage:
             refreshed = ~lost[rows]
             rows, columns = rows[refreshed], columns[refreshed]
         store.scores[rows] = seen.scores[columns]
@@ -381,7 +381,7 @@ class FairMOTTracker:
                 states, seen.scores[new], seen.class_ids[new], embeddings, self._frame, self._clock.now
             )
             self._store.confirmed[rows] = self._frame == 1
-            if self.settings.reference_faults:
+            if self.settings.reference_quirks:
                 self._name(np.arange(rows.start, rows.stop))
 
     def _name(self, rows: IndexArray) -> None:
@@ -430,7 +430,7 @@ class FairMOTTracker:
             alike = store.class_ids[here] == store.class_ids[away]
             here, away = here[alike], away[alike]
         age = store.last_frame - store.first_frame
-        lasting = age[here] > age[away] if self.settings.reference_faults else age[here] >= age[away]
+        lasting = age[here] > age[away] if self.settings.reference_quirks else age[here] >= age[away]
         group[away[lasting]] = _GONE
         group[here[~lasting]] = _GONE
 

@@ -14,11 +14,11 @@ _FAIRMOT = TrackerSettings(
     appearance_limit=0.4,
     overlap_limit=0.5,
     motion_weight=0.02,
-    box_model="aspect",
+    box_model="xyah",
     overlap="iou",
     box_margin=0.0,
     score_fusion=False,
-    follow_camera=False,
+    gmc_from_detections=False,
     predict_unconfirmed=False,
 )
 _BYTE = replace(_FAIRMOT, low_score_stage=True)
@@ -34,7 +34,7 @@ PRESETS: dict[str, TrackerSettings] = {
 def preset(name: str) -> TrackerSettings:
     """Return the settings called `name`: default, fairmot, byte (BYTE on FairMOT) or byte-motion (by boxes alone).
 
-    With `reference_faults` the last three answer exactly as the reference does.
+    With `reference_quirks` the last three answer exactly as the reference does.
 
     Raises:
         ConfigError: if there are none.

@@ -47,20 +47,20 @@ class TrackerSettings:
         duplicate_distance: a tracked and a lost track closer than this, as 1 - IoU, are one person (FairMOT, 0.15).
         position_weight: standard deviation of position and height per pixel of height (DeepSORT, 1/20).
         velocity_weight: the same for their velocities (DeepSORT, 1/160).
-        box_model: what the filter follows besides centre and height: the `aspect` ratio (DeepSORT) or the `width`
-            (BoT-SORT, Aharon et al., 2022).
+        box_model: what the filter follows besides center and height: the aspect ratio (`xyah`, DeepSORT) or the width
+            (`xywh`, BoT-SORT, Aharon et al., 2022).
         overlap: distance of two boxes in every stage: 1 - `iou` (FairMOT), or `height_iou`, where the IoU is multiplied
             by that of the heights (Hybrid-SORT, Yang et al., 2024).
         box_margin: share of width and height by which `height_iou` first enlarges both boxes on every side (C-BIoU,
             Yang et al., 2023; ours 0.1).
         score_fusion: multiply the overlap with high-score detections by their score (ByteTrack's `fuse_score`).
-        follow_camera: move all tracks by the shift that most of the detections share (ours; see
+        gmc_from_detections: move all tracks by the shift that most of the detections share (ours; see
             `fairmot.tracker.gmc.shift`).
         predict_unconfirmed: move tracks seen once like the others; FairMOT leaves them where they were.
         max_aspect_ratio: boxes with a larger width / height are not reported (FairMOT's `track.py`, 1.6, because
             people stand upright); `inf` reports all, for other classes.
         min_box_area: boxes with this area in square pixels or less are not reported (FairMOT, `min_box_area` 100).
-        reference_faults: repeat what the reference does but hardly meant, for results equal to it; mended otherwise:
+        reference_quirks: repeat what the reference does but hardly meant, for results equal to it; mended otherwise:
 
             ===================  =========================================  ====================================
             what                 reference                                  default
@@ -98,15 +98,15 @@ class TrackerSettings:
     duplicate_distance: float = 0.15
     position_weight: float = 1 / 20
     velocity_weight: float = 1 / 160
-    box_model: Literal["aspect", "width"] = "width"
+    box_model: Literal["xyah", "xywh"] = "xywh"
     overlap: Literal["iou", "height_iou"] = "height_iou"
     box_margin: float = 0.1
     score_fusion: bool = True
-    follow_camera: bool = True
+    gmc_from_detections: bool = True
     predict_unconfirmed: bool = True
     max_aspect_ratio: float = 1.6
     min_box_area: float = 100.0
-    reference_faults: bool = False
+    reference_quirks: bool = False
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
@@ -143,4 +143,4 @@ class TrackerSettings:
     def buffer_frames(self, frame_rate: float) -> int:
         """Return how many frames a track may stay lost at `frame_rate` frames per second."""
         frames = min(frame_rate / 30.0 * self.lost_track_buffer, _FOREVER)
-        return int(frames) if self.reference_faults else max(1, round(frames))
+        return int(frames) if self.reference_quirks else max(1, round(frames))

@@ -26,7 +26,7 @@ class TrackStore:
         last_seen: `(capacity,)` float64, time of the last detection on the tracker's clock.
         scores: `(capacity,)` float32, of the last detection.
         confirmed: `(capacity,)` bool, whether the track was matched again after it began.
-        expired: `(capacity,)` bool, whether it was once lost for too long (used with `reference_faults` only).
+        expired: `(capacity,)` bool, whether it was once lost for too long (used with `reference_quirks` only).
     """
 
     _ARRAYS = (

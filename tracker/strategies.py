@@ -27,7 +27,7 @@ CameraShift = Callable[[Array, Array], "Array | None"]
 
 def kalman_filter(settings: TrackerSettings) -> KalmanFilter:
     """Return the filter of `settings.box_model`."""
-    kind = {"aspect": KalmanFilter, "width": WidthKalmanFilter}[settings.box_model]
+    kind = {"xyah": KalmanFilter, "xywh": WidthKalmanFilter}[settings.box_model]
     return kind(settings.position_weight, settings.velocity_weight)
 
 
@@ -50,7 +50,7 @@ def appearance_cost(settings: TrackerSettings) -> AppearanceCost:
     arguments that computes the distances of the boxes `(n, m)`, to costs `(n, m)`.
     """
     weight, threshold = settings.motion_weight, settings.gating_threshold
-    cosine = cosine_distance_by_pair if settings.reference_faults else cosine_distance
+    cosine = cosine_distance_by_pair if settings.reference_quirks else cosine_distance
 
     def with_gating(tracks: FloatArray, detections: FloatArray, gating: Array, _: Callable[[], Array]) -> Array:
         return fuse_motion(cosine(tracks, detections), gating, weight, threshold)
@@ -63,7 +63,7 @@ def appearance_cost(settings: TrackerSettings) -> AppearanceCost:
 
 def gmc_from_detections(settings: TrackerSettings) -> CameraShift:
     """Return a function of predicted boxes `(4, n)` and detections `(4, m)` to the camera shift `(2, 1)`, or none."""
-    return partial(camera_shift, distance=box_distance(settings)) if settings.follow_camera else _no_shift
+    return partial(camera_shift, distance=box_distance(settings)) if settings.gmc_from_detections else _no_shift
 
 
 def _unchanged(distance: Array, _: FloatArray) -> Array:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from fairmot.core.ranges import require, require_order, require_positive
 from fairmot.export.networks.deform_conv import triton_builds
-from fairmot.training.photometric import PhotometricSettings, photometric, uniform
+from fairmot.training.augment_settings import AugmentSettings
+from fairmot.training.photometric import photometric, uniform
 from fairmot.training.samples import Kind
 from fairmot.training.store import Store
 
@@ -22,49 +21,6 @@ with suppress(ImportError):  # then `triton_builds` is false everywhere
 _TILES = 4
 _CHUNK = 16  # images sampled at once, for memory
 _BORDER = 128 / 255  # the letterbox's gray
-
-
-@dataclass(frozen=True)
-class AugmentSettings:
-    """Ranges of the random changes.
-
-    Attributes:
-        mosaic: share of pictures made of four.
-        whole: share of tiles that show the whole picture, as at inference.
-        height_range: a person of the picture is scaled to a height in this range, log-uniform, px.
-        scale_range: limits of that scale.
-        cover: a picture is not made smaller than this part of the size at which it fits its tile.
-        rotation: largest rotation in radians.
-        stretch: largest change of the aspect ratio, as a logarithm.
-        boxes: most boxes kept in one picture.
-        minimum_height: smaller boxes become ignore regions, px.
-        visible: boxes cut further than this share become ignore regions.
-        photometric: changes that leave boxes where they are.
-
-    Raises:
-        ConfigError: if a value is out of its range.
-    """
-
-    mosaic: float = 0.5
-    whole: float = 0.3
-    height_range: tuple[float, float] = (14.0, 260.0)
-    scale_range: tuple[float, float] = (0.25, 3.0)
-    cover: float = 0.75
-    rotation: float = 0.06
-    stretch: float = 0.15
-    boxes: int = 96
-    minimum_height: float = 9.0
-    visible: float = 0.35
-    photometric: PhotometricSettings = field(default_factory=PhotometricSettings)
-
-    def __post_init__(self) -> None:
-        prefix = "settings.augment."
-        require(self, prefix, "mosaic whole visible", 0, 1)
-        require(self, prefix, "cover stretch minimum_height")
-        require(self, prefix, "rotation", 0, math.pi)
-        require(self, prefix, "boxes", 1)
-        require_positive(self, prefix, "height_range scale_range")
-        require_order(self, prefix, "height_range scale_range")
 
 
 @dataclass(eq=False)

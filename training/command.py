@@ -1,4 +1,4 @@
-"""The command `fairmot train`: from its arguments through a whole run to the exit code."""
+"""A whole training run, for the command `fairmot train`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_type_hints
 
 import torch
-from jsonargparse import ArgumentParser
 
-from fairmot.cli.options import Keys, with_underscores
-from fairmot.core.console import log_to_stderr, print_error
-from fairmot.core.errors import ConfigError, UserError
+from fairmot.core.errors import ConfigError
 from fairmot.export.networks import build_network
 from fairmot.training.augment import Augmenter
 from fairmot.training.distributed import Processes, joined_processes
@@ -25,14 +20,12 @@ from fairmot.training.losses import FairMOTLoss
 from fairmot.training.measure import constant_batch_speed, costliest_operations
 from fairmot.training.outputs import writing
 from fairmot.training.progress import plot, read_log
-from fairmot.training.settings import TrainSettings
+from fairmot.training.settings import DEFAULT_OUTPUT, TrainSettings
 from fairmot.training.store import Store, identities_of
 from fairmot.training.trainer import Trainer, repeat_to_the_bit
 from fairmot.training.validate import validate
 
 log = logging.getLogger(__name__)
-
-DEFAULT_OUTPUT = Path("runs/train")
 
 
 def train(data: Path, settings: TrainSettings, output: Path = DEFAULT_OUTPUT, resume: Path | None = None) -> int:
@@ -132,42 +125,3 @@ def _report(trainer: Trainer) -> None:
             log.info("Curves of the run: %s", plot(trainer.output / "log.jsonl"))
     except ConfigError as error:  # no reason to fail after all this
         log.warning("%s", error)
-
-
-def parse(arguments: Sequence[str]) -> dict[str, Any]:
-    """Return the arguments of `train` that the command line and the YAML files it names give.
-
-    Raises:
-        ConfigError: if something is unknown, of the wrong type or out of range, or the data are not named.
-        SystemExit: for `--help`, after printing.
-    """
-    arguments = [*map(with_underscores, arguments)]
-    parser = ArgumentParser(
-        prog="fairmot train",
-        description="Train a network on folders of labelled pictures. Flags may be written with - or _.",
-        exit_on_error=False,
-        allow_abbrev=False,
-        print_config=None,
-    )
-    parser.add_argument("--config", action="config", help="YAML file with any of the keys below; flags after it win")
-    parser.add_argument("--data", type=Path, help="folder of the unpacked sets")  # not required in a file
-    parser.add_function_arguments(train, skip={"data"})
-    hints = get_type_hints(train)
-    del hints["return"]
-    keys = Keys.of(hints, "configs/train_lite.yaml")
-    keys.check_files(parser, arguments)
-    options: dict[str, Any] = vars(parser.instantiate(keys.parse(parser, arguments)))
-    del options["config"]
-    if options["data"] is None:
-        raise ConfigError("Name the folder of your pictures: --data DIR; see --help.")
-    return options
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit code; what the user can mend becomes a sentence on standard error."""
-    log_to_stderr(logging.INFO)
-    try:
-        return train(**parse(arguments))
-    except UserError as error:
-        print_error(error)
-        return error.exit_code

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fairmot.training.augment_settings import CrowdSettings
 from fairmot.training.samples import Keep, Kind, Sample, worker_pool
 from fairmot.training.sprites import (
-    CrowdSettings,
     Cutout,
     jitter,
     load_cutouts,
@@ -72,11 +72,11 @@ class Composition:
         mode = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
         sprite = np.asarray(cv2.resize(sprite, None, fx=factor, fy=factor, interpolation=mode), np.uint8)
         left, top = round(x - sprite.shape[1] / 2), round(y - sprite.shape[0])
-        if settings.colour_match:
+        if settings.color_match:
             margin = sprite.shape[1]
             rows = slice(max(0, top), max(0, top + sprite.shape[0]))
             place = self.canvas[rows, max(0, left - margin) : max(0, left + sprite.shape[1] + margin)]
-            sprite = matched(sprite, place, generator.uniform(0, settings.colour_match))
+            sprite = matched(sprite, place, generator.uniform(0, settings.color_match))
         elif generator.random() < 0.5:  # match the brightness of the surroundings
             gain = np.clip(self._tone / max(float(sprite[..., :3].mean()), 1.0), 0.6, 1.5)
             sprite[..., :3] = np.clip(sprite[..., :3] * gain**0.5, 0, 255).astype(np.uint8)

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fairmot.training.augment_settings import CrowdSettings
 from fairmot.training.compose import SMALLEST, Composition, kinds_of, made_in_workers, pool_cutouts
 from fairmot.training.samples import Keep, Kind, Sample
-from fairmot.training.sprites import CrowdSettings, Cutout
+from fairmot.training.sprites import Cutout
 
 _FEWEST = 4  # labels that a plane is fitted to
 _SPREAD = 0.05  # of the image's height, least range of the feet that a plane is fitted to

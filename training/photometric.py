@@ -2,41 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from fairmot.core.ranges import require, require_order
+from fairmot.training.augment_settings import PhotometricSettings
 from fairmot.training.jpeg import jpeg_loss
-
-
-@dataclass(frozen=True)
-class PhotometricSettings:
-    """Shares and ranges of the changes that leave boxes where they are.
-
-    Attributes:
-        motion: share of pictures blurred along a line, people and background alike, as when the camera moves.
-        motion_length: range of that line's length in pixels.
-        jpeg: share of pictures that lose what JPEG loses.
-        jpeg_quality: range of its quality, as libjpeg counts it: 1 to 100.
-
-    Raises:
-        ConfigError: if a value is out of its range.
-    """
-
-    motion: float = 0.12
-    motion_length: tuple[float, float] = (2.0, 11.0)
-    jpeg: float = 0.3
-    jpeg_quality: tuple[float, float] = (12.0, 75.0)
-
-    def __post_init__(self) -> None:
-        prefix = "settings.augment.photometric."
-        require(self, prefix, "motion jpeg", 0, 1)
-        require(self, prefix, "motion_length")
-        require(self, prefix, "jpeg_quality", 1, 100)
-        require_order(self, prefix, "motion_length jpeg_quality")
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:

@@ -12,18 +12,14 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 
-from fairmot.cli.options import Keys, with_underscores
-from fairmot.cli.signals import StopSignals
-from fairmot.core.console import log_to_stderr, print_error
-from fairmot.core.errors import ConfigError, SourceError, UserError
+from fairmot.core.errors import SourceError
+from fairmot.core.signals import StopSignals
 from fairmot.training.outputs import UNREADABLE, writing
 
 _ROOT = Path(str(files("fairmot"))).parent  # from where `python -m fairmot` is found, installed or not
@@ -130,24 +126,3 @@ def reproduce(data: Path, output: Path) -> None:
     _run(
         "-m", "fairmot", "track", *sequences, "--eval", "--no-video", "--weights", model, "--output", output / "tracks"
     )
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit code; what the user can mend becomes a sentence on standard error."""
-    log_to_stderr(logging.INFO)
-    parser = ArgumentParser(prog="fairmot reproduce", description=__doc__, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--data", type=Path, help="folder with train/*.tar and dev/")
-    parser.add_argument("--output", type=Path, help="folder for everything that is made")
-    try:
-        options = Keys({"data": Path, "output": Path}).parse(parser, [*map(with_underscores, arguments)])
-        if options.data is None or options.output is None:
-            raise ConfigError(
-                "Name the folder with train/*.tar and dev/ and one for what is made: --data and --output."
-            )
-        reproduce(options.data, options.output)
-    except UserError as error:
-        print_error(error)
-        return error.exit_code
-    except subprocess.CalledProcessError as error:
-        return int(error.returncode) if error.returncode > 0 else 128 - int(error.returncode)
-    return 0

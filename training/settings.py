@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fairmot.core.errors import ConfigError
 from fairmot.core.ranges import require, require_positive
-from fairmot.export.networks import SIZE_MULTIPLE, require_architecture
-from fairmot.training.augment import AugmentSettings
-from fairmot.training.sprites import CrowdSettings
+from fairmot.export.architectures import SIZE_MULTIPLE, require_architecture
+from fairmot.training.augment_settings import AugmentSettings, CrowdSettings
 
 MADE = {"crowd": "crowds", "pasted": "pasted", "scene": "scenes", "market1501": "sheets"}
 """Sets that are made, and which setting says how many pictures; every other set is a folder."""
+
+DEFAULT_OUTPUT = Path("runs/train")
+"""Where `fairmot train` leaves its results."""
 
 _LEAST_LENGTH = 64  # px; on less BatchNorm would see single cells at stride 32
 
@@ -24,7 +27,7 @@ class TrainSettings:
 
     Attributes:
         architecture: a name of `fairmot.export.networks.ARCHITECTURES`.
-        size: width and height of the training pictures in pixels, multiples of `fairmot.export.networks.SIZE_MULTIPLE`.
+        size: width and height of the training pictures in pixels, multiples of 32.
         sets: share of the drawn tiles by set. A set is a folder of the data with `images` and `labels_with_ids`, or
             `crowd` (composed from cut-outs), `pasted` (frames of the other sets with cut-outs among their people),
             `scene` (rendered), `market1501` (sheets of identity crops). What is not named is not made.

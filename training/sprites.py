@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,39 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fairmot.core.errors import SourceError
-from fairmot.core.ranges import require, require_order
-
-
-@dataclass(frozen=True)
-class CrowdSettings:
-    """How people are pasted over pictures. The defaults are what the bundled weights were made with.
-
-    Attributes:
-        soft_edge: range of the width over which a person's border fades inwards, px of the composed picture;
-            at most a 25th of the person's height.
-        colour_match: largest part, 0 to 1, of the way that a person's colours are moved to those of the place
-            (mean and spread of lightness and chroma); 0: half of the people get the brightness of the picture.
-        rotation: largest lean of a person, radians.
-        perspective: largest inset of a corner of a person's picture, as a part of its width and height, up to 0.5.
-        appearance: largest change of a person's contrast and saturation, as a logarithm.
-
-    Raises:
-        ConfigError: if a value is out of its range.
-    """
-
-    soft_edge: tuple[float, float] = (0.0, 0.0)
-    colour_match: float = 0.0
-    rotation: float = 0.0
-    perspective: float = 0.0
-    appearance: float = 0.0
-
-    def __post_init__(self) -> None:
-        prefix = "settings.crowd."
-        require(self, prefix, "soft_edge appearance")
-        require_order(self, prefix, "soft_edge")
-        require(self, prefix, "colour_match", 0, 1)
-        require(self, prefix, "rotation", 0, math.pi)
-        require(self, prefix, "perspective", 0, 0.5)
+from fairmot.training.augment_settings import CrowdSettings
 
 
 @dataclass(eq=False)

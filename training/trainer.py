@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fairmot.cli.signals import StopSignals
 from fairmot.core.errors import ConfigError, OutputError, UserError
 from fairmot.core.files import replacing
+from fairmot.core.renames import Renames
+from fairmot.core.signals import StopSignals
 from fairmot.training.augment import Augmenter, Batch
 from fairmot.training.distributed import Processes
 from fairmot.training.losses import FairMOTLoss, Targets, make_targets
@@ -187,7 +188,8 @@ class Trainer:
         """
         try:
             state = torch.load(path, map_location=self.processes.device, weights_only=True)
-            recipe, data = state["recipe"], state.get("data", self.data)  # older ones do not tell their data
+            recipe = Renames().content(state["recipe"])
+            data = state.get("data", self.data)  # older ones do not hold it
         except UNREADABLE as error:
             raise ConfigError(f"Resume from the last.pth of a training run; {path} is none.") from error
         mine = self._recipe()

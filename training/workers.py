@@ -12,7 +12,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from types import TracebackType
 from typing import Any, TypeVar
 
-from fairmot.cli.signals import put_off_signals
+from fairmot.core.signals import put_off_signals
 
 T = TypeVar("T")
 

@@ -1,88 +1,68 @@
-"""Build the TensorRT engine of a model ahead of its first use.
-
-A model that was made elsewhere (a DCNv2 node is fine) gets one too, with its own input and outputs in float32; it
-cannot track.
-"""
+"""`fairmot build`: the TensorRT engine of a model, ahead of its first use."""
 
 from __future__ import annotations
 
-import argparse
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from fairmot.core.console import ArgumentParser, log_to_stderr
-from fairmot.core.errors import ConfigError
+from fairmot.cli.command import Command
+from fairmot.cli.packages import require_tensorrt
+from fairmot.core.console import log_to_stderr
+from fairmot.core.options import Numbers, Size, argument, like, option
 from fairmot.core.text import printable
+from fairmot.engine.settings import EngineSettings, Precision
+
+_DESCRIPTION = """\
+Build the TensorRT engine of a model ahead of its first use. A model that was made elsewhere (a DCNv2 node is fine) gets
+one too, with its own input and outputs in float32; it cannot track."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = ArgumentParser(prog="fairmot build", description=__doc__)
-    parser.add_argument("model", type=Path, nargs="?", help="an ONNX file; the bundled model by default")
-    parser.add_argument("--precision", choices=["fp16", "fp32"], default="fp16", help="number format (fp16)")
-    parser.add_argument("--batch", default="1", help="images at once; several numbers by commas, as in 1,4,8 (1)")
-    parser.add_argument("--size", help="input WIDTHxHEIGHT in pixels (the model's own)")
-    parser.add_argument(
-        "--dcn",
-        choices=["plugin", "native", "nvidia"],
-        default="plugin",
-        help="deformable convolutions by this project's plugin, by native layers where it cannot be built (slower), or "
-        "by NVIDIA's plugin for comparison (plugin)",
+@dataclass(frozen=True)
+class Options:
+    """What `fairmot build` does."""
+
+    model: Path | None = argument("an ONNX file; the bundled model by default", "MODEL", None)
+    precision: Precision = like(EngineSettings, "precision")
+    batch: Numbers = option("frames at once; several numbers by commas, as in 1,4,8", (1,))
+    size: Size | None = like(EngineSettings, "size")
+    dcn: Literal["plugin", "native", "nvidia"] = option(
+        "deformable convolutions by this project's plugin, by native layers where it cannot be built (slower), or by "
+        "NVIDIA's plugin for comparison",
+        "plugin",
     )
-    parser.add_argument(
-        "--aux-streams",
-        type=int,
-        default=3,
+    aux_streams: int = option(
+        "let branches of the network run beside each other on up to N more CUDA streams; `fairmot inspect --times` "
+        "needs 0",
+        3,
         metavar="N",
-        help="let branches of the network run beside each other on up to N more streams; `inspect --times` needs 0 (3)",
     )
-    parser.add_argument("-o", "--output", type=Path, help="the plan file to write (where the engine looks for it)")
-    return parser
+    output: Path | None = option(
+        "the plan file to write; by default where the engine looks for it", None, short="o", metavar="PLAN"
+    )
 
 
-def _build(options: argparse.Namespace) -> None:
+def run(options: Options) -> int:
+    """Run the command and return its exit code."""
     from fairmot.engine.foreign import read_for_build
     from fairmot.engine.trt.plan import BuildSettings
 
-    settings = BuildSettings(
-        _size(options.size), _batches(options.batch), options.precision, options.dcn, options.aux_streams
-    )
+    log_to_stderr(logging.INFO)
+    settings = BuildSettings(options.size, options.batch, options.precision, options.dcn, options.aux_streams)
     model = read_for_build(options.model, settings.size, settings.batches)
     model.check_size(settings.size or model.size)
-    check_tensorrt()
-    from fairmot.engine.trt.builder import build_plan
+    require_tensorrt()
+    from fairmot.engine.trt.builder import build_plan  # needs TensorRT
 
     print(printable(build_plan(model, settings, options.output)))
-
-
-def check_tensorrt() -> None:
-    """Raise `ConfigError` unless TensorRT can run here."""
-    from fairmot.plugins.library import tensorrt_obstacle
-
-    obstacle = tensorrt_obstacle()
-    if obstacle is not None:
-        raise ConfigError(obstacle)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise ConfigError(f'--size is WIDTHxHEIGHT in pixels, for example 1088x608, not "{text}".')
-    return int(width), int(height)
-
-
-def _batches(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
-        raise ConfigError(f'--batch is a number or several by commas, for example 1,4,8, not "{text}".')
-    return tuple(int(part) for part in parts)
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    log_to_stderr(logging.INFO)
-    options = _parser().parse_args(arguments)
-    _build(options)
     return 0
+
+
+COMMAND = Command(
+    Options,
+    run,
+    _DESCRIPTION,
+    ("fairmot build --batch 1,8", "fairmot build fairmot.onnx --size 1088x608 -o fairmot.plan"),
+    "fairmot.engine.trt.plan",
+)

@@ -1,119 +1,67 @@
-"""Export a checkpoint to ONNX and check the result: `fairmot export CHECKPOINT -o MODEL.onnx`."""
+"""`fairmot export`: a checkpoint to ONNX, checked against PyTorch."""
 
 from __future__ import annotations
 
-import argparse
 import logging
-import math
-import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-import torch
-
-from fairmot.core.console import ArgumentParser, log_to_stderr
-from fairmot.core.errors import ConfigError, SourceError
-from fairmot.core.files import check_writable
-from fairmot.core.records import ByteArray
-from fairmot.core.text import printable
-from fairmot.engine.model import check_class_names
-from fairmot.export.checkpoint import load_network, read_class_names
-from fairmot.export.networks import ARCHITECTURES, SIZE_MULTIPLE
-from fairmot.export.onnx_model import fold_batch_norm, round_to_half, save, to_onnx
-from fairmot.export.verify import TOLERANCE, check_network, verify
-from fairmot.video.synthetic.scene import Scene
+from fairmot.cli.command import Command
+from fairmot.core.console import log_to_stderr
+from fairmot.core.errors import ConfigError
+from fairmot.core.options import Names, Size, argument, option
+from fairmot.export.architectures import SIZE_MULTIPLE, Architecture
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = ArgumentParser(prog="fairmot export", description=__doc__)
-    parser.add_argument("checkpoint", type=Path, help="a .pth file of FairMOT or of `fairmot train`")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the ONNX file to write")
-    parser.add_argument("--arch", choices=list(ARCHITECTURES), help="architecture; recognised by the keys if not given")
-    parser.add_argument("--size", default="1088x608", help="default input WIDTHxHEIGHT in pixels (1088x608)")
-    parser.add_argument("--classes", default="", help="class names, separated by commas (the checkpoint's, or person)")
-    parser.add_argument("--raw", action="store_true", help="raw heads: no sigmoid, peak suppression, normalisation")
-    parser.add_argument("--half-storage", action="store_true", help="store weights as float16, half the file")
-    parser.add_argument(
-        "--score-shift",
-        type=float,
-        default=0.0,
-        help="added to the heatmap's logits, so that the tracker's thresholds suit the model (0)",
-    )
-    parser.add_argument("--frame", type=Path, help="image for the check; a rendered street if not given")
-    return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()) or int(width) % SIZE_MULTIPLE or int(height) % SIZE_MULTIPLE:
-        raise ConfigError(
-            f'--size is WIDTHxHEIGHT in multiples of {SIZE_MULTIPLE}, for example 1088x608, not "{text}".'
-        )
-    return int(width), int(height)
-
-
-def _class_names(text: str, stored: list[str], count: int) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    wrong = check_class_names(names) if names else None
-    if wrong is not None:
-        raise ConfigError(f"--classes should be {wrong}.")
-    if not names and len(stored) == count:
-        return stored
-    if not names:
-        return ["person"] if count == 1 else [f"class_{i}" for i in range(count)]
-    if len(names) != count:
-        raise ConfigError(f"The checkpoint has {count} classes but --classes names {len(names)}.")
-    return names
-
-
-def _frame(path: Path | None) -> ByteArray:
-    if path is None:
-        return Scene().render(60)
-    image = cv2.imread(str(path))
-    if image is None:
-        raise SourceError(f"{path} is not an image that OpenCV can read.")
-    return np.asarray(image, np.uint8)
-
-
-def export(options: argparse.Namespace) -> bool:
-    """Do what the command line asks for and return whether the result agrees with PyTorch.
+@dataclass(frozen=True)
+class Options:
+    """What `fairmot export` does.
 
     Raises:
-        UserError: if an option or a file is at fault.
+        ConfigError: if a value is out of range.
     """
-    size, frame = _size(options.size), _frame(options.frame)
-    if not math.isfinite(options.score_shift):
-        raise ConfigError(f"--score-shift must be a finite number, not {options.score_shift}.")
-    check_writable(options.output)
-    architecture, network = load_network(options.checkpoint, options.arch)
-    with torch.no_grad():
-        network.hm[2].bias.add_(options.score_shift)  # type: ignore[operator]
-    reference = network
-    if options.half_storage:
-        reference = round_to_half(fold_batch_norm(network))
-    names = _class_names(options.classes, read_class_names(options.checkpoint), network.head_sizes.classes)
-    check_network(reference, frame, size, options.checkpoint)
-    model = to_onnx(reference, architecture, size, names, raw=options.raw, half_storage=options.half_storage)
-    save(model, options.output)
-    megabytes = options.output.stat().st_size / 1e6
-    print(f"{printable(options.output)}: {architecture}, {size[0]}x{size[1]}, {megabytes:.1f} MB, ONNX checker passed")
-    errors = verify(reference, options.output, frame)
-    print("ONNX Runtime against PyTorch, relative to max(1, |value|):")
-    for error in errors:
-        print(f"  {error}")
-    if options.half_storage:
-        print("Cost of half-precision storage, against the float32 weights:")
-        for error in verify(network, options.output, frame):
-            print(f"  {error}")
-    agrees = all(error.maximum <= TOLERANCE for error in errors)
-    if not agrees:
-        print(f"The exported model differs from PyTorch by more than {TOLERANCE:g}.", file=sys.stderr)
-    return agrees
+
+    checkpoint: Path = argument("a .pth file of FairMOT or of `fairmot train`", "CHECKPOINT")
+    output: Path = option("the ONNX file to write", short="o", metavar="MODEL.onnx")
+    arch: Architecture | None = option("architecture; null means that it is recognized by the keys", None)
+    size: Size = option("default input of the network in pixels", (1088, 608), metavar="WIDTHxHEIGHT")
+    classes: Names = option("class names by commas; the checkpoint's, or person, if not given", ())
+    raw: bool = option("raw heads: no sigmoid, peak suppression, normalization", False)
+    half_storage: bool = option("store weights as float16, half the file", False)
+    score_shift: float = option("added to the heatmap's logits, so that the tracker's thresholds suit the model", 0.0)
+    frame: Path | None = option("image for the check; a rendered street if not given", None, metavar="IMAGE")
+
+    def __post_init__(self) -> None:
+        if not all(self.size) or any(length % SIZE_MULTIPLE for length in self.size):
+            width, height = self.size
+            raise ConfigError(
+                f"size must be WIDTHxHEIGHT in multiples of {SIZE_MULTIPLE}, as in 1088x608, not {width}x{height}."
+            )
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(options: Options) -> int:
     """Run the command and return its exit code."""
+    from fairmot.export.command import export
+
     log_to_stderr(logging.INFO)
-    return 0 if export(_parser().parse_args(arguments)) else 1
+    agrees = export(
+        options.checkpoint,
+        options.output,
+        size=options.size,
+        architecture=options.arch,
+        classes=options.classes,
+        raw=options.raw,
+        half_storage=options.half_storage,
+        score_shift=options.score_shift,
+        frame=options.frame,
+    )
+    return 0 if agrees else 1
+
+
+COMMAND = Command(
+    Options,
+    run,
+    "Export a checkpoint to ONNX, with all that an engine must know as metadata, and check the result against PyTorch.",
+    ("fairmot export fairmot_dla34.pth -o fairmot.onnx", "fairmot track video.mp4 --weights fairmot.onnx"),
+    "fairmot.export.command",
+)

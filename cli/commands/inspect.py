@@ -1,51 +1,64 @@
-"""List the layers of a built engine, their formats and, with --times, times."""
+"""`fairmot inspect`: the layers of a built engine, their formats and times."""
 
 from __future__ import annotations
 
-import argparse
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from fairmot.cli.commands.build import check_tensorrt
-from fairmot.core.console import ArgumentParser, log_to_stderr
+from fairmot.cli.command import Command
+from fairmot.cli.packages import require_tensorrt
+from fairmot.core.console import log_to_stderr
 from fairmot.core.errors import ConfigError
+from fairmot.core.options import argument, option
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = ArgumentParser(prog="fairmot inspect", description=__doc__)
-    parser.add_argument("plan", type=Path, help="a file of `fairmot build`")
-    parser.add_argument(
-        "--times",
-        action="store_true",
-        help="run it and add the time of every layer; needs a plan built with --aux-streams 0",
+@dataclass(frozen=True)
+class Options:
+    """What `fairmot inspect` does.
+
+    Raises:
+        ConfigError: if a value is out of range.
+    """
+
+    plan: Path = argument("a file of `fairmot build`", "PLAN")
+    times: bool = option("run it and add the time of every layer; needs a plan built with --aux-streams 0", False)
+    batch: int | None = option(
+        "frames at once for --times; null means the first number that the plan was built for", None
     )
-    parser.add_argument("--batch", type=int, help="images at once for --times (the first that it was built for)")
-    parser.add_argument("--runs", type=int, default=50, help="runs that --times takes the median of (50)")
-    return parser
+    runs: int = option("runs that --times takes the median of", 50)
+
+    def __post_init__(self) -> None:
+        if self.runs < 1:
+            raise ConfigError(f"runs must be at least 1, not {self.runs}.")
 
 
-def _inspect(options: argparse.Namespace) -> None:
+def run(options: Options) -> int:
+    """Run the command and return its exit code."""
     from fairmot.engine.trt.inspect import print_plan
     from fairmot.engine.trt.plan import Plan
 
+    log_to_stderr(logging.INFO)
     plan = Plan.read(options.plan)
     times: dict[str, float] | None = None
     if options.times:
-        batch = options.batch or plan.settings.batches[0]
-        if batch not in plan.settings.batches or options.runs < 1:
-            known = ", ".join(map(str, plan.settings.batches))
-            raise ConfigError(f"--batch must be one that the plan was built for ({known}) and --runs at least 1.")
-        check_tensorrt()
-        from fairmot.engine.trt.times import layer_times
+        batches = plan.settings.batches
+        batch = batches[0] if options.batch is None else options.batch
+        if batch not in batches:
+            known = ", ".join(map(str, batches))
+            raise ConfigError(f"batch must be a number that the plan was built for ({known}), not {batch}.")
+        require_tensorrt()
+        from fairmot.engine.trt.times import layer_times  # needs TensorRT
 
         times = layer_times(plan, batch, options.runs)
     print_plan(plan, times)
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    log_to_stderr(logging.INFO)
-    options = _parser().parse_args(arguments)
-    _inspect(options)
     return 0
+
+
+COMMAND = Command(
+    Options,
+    run,
+    "List the layers of a built engine, their formats and, with --times, times.",
+    ("fairmot inspect fairmot.plan", "fairmot inspect fairmot.plan --times --batch 1"),
+    "fairmot.engine.trt.inspect",
+)

@@ -1,30 +1,36 @@
-"""Build the library of TensorRT plugins for this machine."""
+"""`fairmot plugins`: the library of TensorRT plugins for this machine."""
 
 from __future__ import annotations
 
-import argparse
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from fairmot.core.console import ArgumentParser, log_to_stderr
-from fairmot.plugins.build import build
+from fairmot.cli.command import Command
+from fairmot.core.console import log_to_stderr
+from fairmot.core.options import option
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = ArgumentParser(prog="fairmot plugins", description=__doc__)
-    parser.add_argument(
-        "--architectures", help="compute capabilities to build for, as in 80,86,90; that of the GPU here if not given"
+@dataclass(frozen=True)
+class Options:
+    """What `fairmot plugins` does."""
+
+    architectures: str | None = option(
+        "compute capabilities to build for, as in 80,86,90; null means that of the GPU here", None
     )
-    parser.add_argument("--tensorrt-include", type=Path, help="folder of TensorRT's headers; searched if not given")
-    parser.add_argument("--output", type=Path, help="folder for the library; where it is looked for if not given")
-    return parser
+    tensorrt_include: Path | None = option(
+        "folder of TensorRT's headers; null means that they are searched", None, metavar="DIR"
+    )
+    output: Path | None = option(
+        "folder for the library; null means where it is looked for", None, short="o", metavar="DIR"
+    )
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(options: Options) -> int:
     """Run the command and return its exit code."""
+    from fairmot.plugins.build import build
+
     log_to_stderr(logging.INFO)
-    options = _parser().parse_args(arguments)
     build(
         options.architectures,
         options.tensorrt_include,
@@ -32,3 +38,12 @@ def run(arguments: Sequence[str]) -> int:
         report=lambda line: print(line, flush=True),
     )
     return 0
+
+
+COMMAND = Command(
+    Options,
+    run,
+    "Build the library of TensorRT plugins for this machine.",
+    ("fairmot plugins", "fairmot plugins --architectures 80,90 --output plugins90"),
+    "fairmot.plugins.build",
+)

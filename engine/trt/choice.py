@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from fairmot.core.errors import ModelError
-from fairmot.engine.base import EngineSettings
 from fairmot.engine.cuda.gpu import Gpu
 from fairmot.engine.model import ModelInfo
+from fairmot.engine.settings import EngineSettings
 from fairmot.engine.trt.builder import build_plan, cached_plan
 from fairmot.engine.trt.dcn_choice import choose_dcn
 from fairmot.engine.trt.network import TensorRTNetwork

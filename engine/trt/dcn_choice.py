@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from fairmot.core.errors import ConfigError, UserError
-from fairmot.engine.base import DeformableConvolution
 from fairmot.engine.graph.prepare import Dcn
+from fairmot.engine.settings import DeformableConvolution
 from fairmot.plugins import build, library
 
 _log = logging.getLogger(__name__)

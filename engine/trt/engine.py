@@ -16,12 +16,13 @@ import tensorrt as trt
 import torch
 
 from fairmot.core.records import ByteArray, Detections, Frame
-from fairmot.engine.base import Engine, EngineSettings
+from fairmot.engine.base import Engine
 from fairmot.engine.cuda.gpu import Gpu
 from fairmot.engine.cuda.kernels import DecodeKernel, LetterboxKernel, Placement, TensorDetections, TensorHeads
 from fairmot.engine.letterbox import Letterbox
 from fairmot.engine.lookahead import run_ahead
 from fairmot.engine.model import ModelInfo
+from fairmot.engine.settings import EngineSettings
 from fairmot.engine.trt.choice import open_network
 from fairmot.engine.trt.frames import FrameFormat, FrameSlot, pinned
 from fairmot.engine.trt.gpu_faults import gpu_faults
@@ -259,7 +260,7 @@ class TensorRTEngine(Engine):
         if self._lent_to is not None:  # somebody may still read our tensors there
             self._gpu.stream.wait_stream(self._lent_to)
             self._lent_to = None
-        slot.frames.fill(frames, self.size, self.model.stride, self._settings.back_projection)
+        slot.frames.fill(frames, self.size, self.model.stride, self._settings.box_mapping)
 
     def _take_slot(self) -> _Slot:
         """Return the slots in turn, so that each is free again when its turn comes."""

@@ -18,9 +18,9 @@ from typing import Any, get_args
 from fairmot.core.errors import ConfigError, ModelError
 from fairmot.core.files import write_whole
 from fairmot.core.trust import keep_private, require_private
-from fairmot.engine.base import MAX_BATCH
 from fairmot.engine.graph.prepare import VERSION, Dcn, Precision
 from fairmot.engine.model import ModelFile, ModelInfo
+from fairmot.engine.settings import MAX_BATCH
 from fairmot.engine.trt.layers import Layer
 from fairmot.engine.trt.plan_header import read_record
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 STRIDE = 4
-SIZE_MULTIPLE = 32  # the deepest maps have stride 32
 _HEATMAP_PRIOR = -2.19  # logit of 0.1: Lin et al., "Focal Loss", section 4.1; CenterNet's `hm` bias
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from fairmot.core.errors import ConfigError, suggestion
+from fairmot.export.architectures import require_architecture
 from fairmot.export.networks.dla import DLASeg, DLASegV0
 from fairmot.export.networks.network import HeadSizes, Network
 from fairmot.export.networks.resnet import ResDCN, ResFPNDCN, ResPlain
@@ -41,19 +41,6 @@ ARCHITECTURES: dict[str, _Architecture] = {
     "resfpndcn_34": _Architecture(lambda heads: ResFPNDCN(heads, 34)),
     "res_18": _Architecture(lambda heads: ResPlain(heads, 18)),
 }
-
-
-def require_architecture(architecture: str) -> None:
-    """Check a name.
-
-    Raises:
-        ConfigError: if there is no such architecture.
-    """
-    if architecture not in ARCHITECTURES:
-        raise ConfigError(
-            f'There is no architecture "{architecture}"; choose one of {", ".join(ARCHITECTURES)}.'
-            + suggestion(architecture, ARCHITECTURES)
-        )
 
 
 def build_network(architecture: str, heads: HeadSizes | None = None, *, classes: int = 1) -> Network:

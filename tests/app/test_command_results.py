@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from support import blob_network, material
-
-from run_track import main
+from support.commands import track as main
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from support import material
+from support.commands import track as main
 from support.processes import tracking
 
 from fairmot.tracker.detection_file import read_detection_file
-from run_track import main
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +63,28 @@ def stalling_stream(data: bytes) -> Iterator[tuple[str, threading.Event]]:
         thread.join()
 
 
-@pytest.mark.parametrize("stopped_by", ["Ctrl-C", "its end"])
-def test_a_live_stream_that_stops_sending(tmp_path: Path, weights: Path, stopped_by: str) -> None:
+# What pip makes of [project.scripts] does the same.
+SCRIPT = "import sys; from fairmot.__main__ import run; sys.exit(run())"
+ENTRIES = {
+    "run_track.py": [str(material.ROOT / "run_track.py")],
+    "python -m fairmot": ["-m", "fairmot", "track"],
+    "fairmot": ["-c", SCRIPT, "track"],
+}
+
+
+def test_the_script_is_what_is_tested() -> None:
+    assert 'fairmot = "fairmot.__main__:run"' in (material.ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("entry", "stopped_by"), [*((entry, "Ctrl-C") for entry in ENTRIES), ("run_track.py", "its end")]
+)
+def test_a_live_stream_that_stops_sending(tmp_path: Path, weights: Path, entry: str, stopped_by: str) -> None:
     data = material.write_clip(tmp_path / "stream.ts", 500).read_bytes()
     with stalling_stream(data) as (url, end):
         process = subprocess.Popen(
-            material.command(url, "--weights", weights, "--output", tmp_path / "out"),
+            [sys.executable, *ENTRIES[entry], url, "--weights", str(weights), "--output", str(tmp_path / "out")],
+            cwd=material.ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -107,7 +123,7 @@ def test_a_live_stream_has_no_half(tmp_path: Path, weights: Path, capsys: pytest
 def test_a_signal_kills_where_nothing_can_be_saved(phase: str) -> None:
     """Before the loop the first signal, inside it the second one, also while a library call blocks."""
     program = (
-        f"import time\nfrom cli.signals import *\nwith {phase}:\n    print('in', flush=True)\n    time.sleep(20)\n"
+        f"import time\nfrom core.signals import *\nwith {phase}:\n    print('in', flush=True)\n    time.sleep(20)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=material.ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

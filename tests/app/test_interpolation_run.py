@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from support import material
+from support.commands import track as main
 
 from fairmot.core.motchallenge import read_results
-from run_track import main
 
 A, B = (6, 5), (15, 9)
 HIDDEN = range(7, 12)

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from support import material
 
-from fairmot.app.pipeline import track_frames
-from fairmot.cli.commands.associate import track
+from fairmot.app.pipeline import run_pipeline
 from fairmot.core import Detections, Frame, SourceError, StageClock, Tracks
 from fairmot.engine import EngineSettings, ModelInfo, open_engine
 from fairmot.engine.lookahead import run_ahead
 from fairmot.engine.onnxruntime import OnnxRuntimeEngine
 from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.association import track
 from fairmot.tracker.detection_file import DetectionWriter, read_detection_file
 from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.video import JSONLSink, Sink, Source, VideoSink, open_source
@@ -86,11 +86,15 @@ class EarlyEngine(OnnxRuntimeEngine):
 @pytest.mark.parametrize("batch", [1, 3])
 def test_frames_before_a_fault_are_tracked(weights: Path, batch: int, ahead: bool) -> None:
     sink, clock = ListSink(), StageClock()
-    engine = EarlyEngine(weights, clock) if ahead else open_engine(weights, engine="onnxruntime", clock=clock)
+    engine = (
+        EarlyEngine(weights, clock)
+        if ahead
+        else open_engine(EngineSettings(weights=weights, backend="onnxruntime"), clock=clock)
+    )
     with BreakingSource() as source, engine:
         engine.max_batch = batch
         with pytest.raises(SourceError, match="cable"):
-            track_frames(source, engine, FairMOTTracker(25), [sink], clock=clock)
+            run_pipeline(source, engine, FairMOTTracker(25), [sink], clock=clock)
     assert sink.numbers == [1, 2, 3, 4]
     assert set(clock.milliseconds()) == {"read", "letterbox", "network", "decode", "track", "write"}
 
@@ -126,10 +130,10 @@ def test_time_is_that_of_the_frames(tmp_path: Path, weights: Path, pause: float,
     sink, path = IdSink(), tmp_path / "a.npz"
     with (
         PausingSource(pause) as source,
-        open_engine(weights, engine="onnxruntime") as engine,
+        open_engine(EngineSettings(weights=weights, backend="onnxruntime")) as engine,
         DetectionWriter(path, 25, material.SIZE) as stream,
     ):
-        track_frames(source, engine, FairMOTTracker(25), [sink], clock=StageClock(), writer=stream)
+        run_pipeline(source, engine, FairMOTTracker(25), [sink], clock=StageClock(), writer=stream)
     assert (sink.ids[0] == sink.ids[-1]) is same
     assert len(sink.ids[-1]) == 2
     boxes = track(read_detection_file(path), FairMOTTracker(25))
@@ -142,7 +146,7 @@ def test_only_frames_of_a_file_are_taken_ahead(weights: Path, live: bool, most: 
     with source, EarlyEngine(weights, StageClock()) as engine:
         engine.max_batch = 1
         with contextlib.suppress(SourceError):
-            track_frames(source, engine, FairMOTTracker(25), [sink], clock=StageClock())
+            run_pipeline(source, engine, FairMOTTracker(25), [sink], clock=StageClock())
         assert engine.most_in_flight == most
 
 
@@ -150,7 +154,7 @@ def test_a_sink_can_end_the_loop_while_frames_are_in_flight(weights: Path) -> No
     sink = ListSink(stop_after=1)
     with BreakingSource() as source, EarlyEngine(weights, StageClock()) as engine:
         engine.max_batch = 1
-        assert track_frames(source, engine, FairMOTTracker(25), [sink], clock=StageClock())
+        assert run_pipeline(source, engine, FairMOTTracker(25), [sink], clock=StageClock())
         assert sink.numbers == [1]
         assert len(engine.detect([Frame(1, 0.0, material.image())])[0]) == 2
 
@@ -162,11 +166,11 @@ def test_batches_give_the_same_tracks(tmp_path: Path, weights: Path) -> None:
     for batch in (1, 5):
         with (
             open_source(str(sequence)) as source,
-            open_engine(weights) as engine,
+            open_engine(EngineSettings(weights=weights)) as engine,
             JSONLSink(tmp_path / "tracks.jsonl") as sink,
         ):
             engine.max_batch = batch
-            track_frames(source, engine, FairMOTTracker(25), [sink], clock=StageClock())
+            run_pipeline(source, engine, FairMOTTracker(25), [sink], clock=StageClock())
         texts.append((tmp_path / "tracks.jsonl").read_text())
     assert texts[0] == texts[1]
     assert texts[0].count('"id": 2') == 24
@@ -186,8 +190,11 @@ def test_the_camera_is_seen_in_any_pixels(tmp_path: Path, weights: Path, pixel_f
     wall = cv2.GaussianBlur(wall, (5, 5), 0)
     views = [np.repeat(wall[:, 100 - 4 * number : 292 - 4 * number, None], 3, axis=2) for number in range(4)]
     clip = material.write_video(tmp_path / "turn.mp4", map(np.ascontiguousarray, views))
-    with open_source(str(clip), pixel_format=pixel_format) as source, open_engine(weights, size=(192, 128)) as engine:
-        track_frames(source, engine, Listener(25), [], clock=StageClock(), gmc=OpticalFlowGMC())
+    with (
+        open_source(str(clip), pixel_format=pixel_format) as source,
+        open_engine(EngineSettings(weights=weights, size=(192, 128))) as engine,
+    ):
+        run_pipeline(source, engine, Listener(25), [], clock=StageClock(), gmc=OpticalFlowGMC())
     assert len(moves) == 4
     np.testing.assert_array_equal(moves[0], np.eye(2, 3))
     for transform in moves[1:]:
@@ -196,8 +203,8 @@ def test_the_camera_is_seen_in_any_pixels(tmp_path: Path, weights: Path, pixel_f
 
 def test_a_sink_can_end_the_loop(weights: Path) -> None:
     sink, reported = ListSink(stop_after=2), []
-    with BreakingSource() as source, open_engine(weights) as engine:
-        stopped = track_frames(
+    with BreakingSource() as source, open_engine(EngineSettings(weights=weights)) as engine:
+        stopped = run_pipeline(
             source,
             engine,
             FairMOTTracker(25),
@@ -213,7 +220,7 @@ def test_the_example_of_the_readme(tmp_path: Path, weights: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     with (
         open_source("demo?frames=5&size=160x96") as source,
-        open_engine(weights) as engine,
+        open_engine(EngineSettings(weights=weights)) as engine,
         VideoSink("out.mp4", source.size, source.frame_rate) as sink,
     ):
         tracker = FairMOTTracker(source.frame_rate)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support import material
+from support.commands import track as main
 from support.processes import tracking
 
 from fairmot.app.folders import ResultFolders
@@ -20,7 +21,6 @@ from fairmot.app.json_files import write_json
 from fairmot.app.run_folder import RUN
 from fairmot.core import OutputError
 from fairmot.core.locks import Lock
-from run_track import main
 
 
 @contextmanager

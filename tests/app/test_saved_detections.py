@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import material
+from support.commands import associate
+from support.commands import track as main
 
-from fairmot.cli.commands.associate import main as associate
 from fairmot.tracker.detection_file import read_detection_file
-from run_track import main
 
 HIDDEN = range(9, 13)  # frames without the second person
 

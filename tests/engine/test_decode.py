@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairmot.engine import HeadOutputs, decode
-from fairmot.engine.decode import peaks
+from fairmot.engine.decode import HeadOutputs, decode, peaks
 
 
 def random_heads(seed: int, shape: tuple[int, int, int, int], size: int | None, levels: int, raw: bool) -> HeadOutputs:

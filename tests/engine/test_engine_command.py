@@ -79,10 +79,10 @@ def test_without_a_gpu(
     [
         (["--size", "96"], "WIDTHxHEIGHT"),
         (["--size", "100x64"], "multiples of 32, the nearest is 96x64"),
-        (["--batch", "1,x"], "for example 1,4,8"),
+        (["--batch", "1,x"], "as in 1,4,8"),
         (["--batch", "0"], "from 1 to 64"),
         (["--batch", "100000000000000000000"], "from 1 to 64"),
-        (["--batch", "²"], "for example 1,4,8"),
+        (["--batch", "²"], "as in 1,4,8"),
         (["--size", "²x3"], "WIDTHxHEIGHT"),
         (["--batch", "2,2"], "different numbers"),
         (["--aux-streams", "-1"], "0 to 16, not -1"),

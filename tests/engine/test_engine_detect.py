@@ -14,7 +14,7 @@ from support import blob_network
 
 import fairmot.engine.onnxruntime
 from fairmot.core import ConfigError, Frame, ModelError, StageClock
-from fairmot.engine import ModelInfo, open_engine
+from fairmot.engine import EngineSettings, ModelInfo, open_engine
 from fairmot.engine.factory import Backend, choose_backend
 
 SIZE = (96, 64)
@@ -45,7 +45,7 @@ def check_squares(found, squares, scale=1.0, shift=(0.0, 0.0), tolerance=1e-3) -
 @pytest.mark.parametrize("raw", [False, True])
 def test_finds_the_squares(tmp_path: Path, raw: bool) -> None:
     weights = blob_network.save(tmp_path / "blobs.onnx", blob_network.build(raw=raw))
-    with open_engine(weights) as opened:
+    with open_engine(EngineSettings(weights=weights)) as opened:
         (found,) = opened.detect([frame(blob_network.picture(SIZE, SQUARES))])
     check_squares(found, SQUARES)
 
@@ -57,7 +57,7 @@ def test_frames_of_different_sizes_in_batches_and_more_than_fit_one(weights: Pat
     tall = np.kron(blob_network.picture((32, 64), {(3, 8): (255, 255, 255)}), np.ones((3, 3, 1), np.uint8))
     empty = np.zeros((50, 200, 3), np.uint8)
     frames = [plain, double, tall, empty] * 2 + [double]
-    with open_engine(weights, threads=1) as opened:
+    with open_engine(EngineSettings(weights=weights, threads=1)) as opened:
         assert 1 < opened.max_batch < len(frames)
         found = opened.detect([frame(image, index) for index, image in enumerate(frames, 1)])
         assert opened.detect([]) == []
@@ -74,20 +74,20 @@ def test_planes_give_what_their_conversion_gives(weights: Path) -> None:
     picture = np.full((64 * 3 // 2, 96), 128, np.uint8)
     picture[:64] = 16
     picture[20:24, 24:28] = 235
-    with open_engine(weights) as opened:
+    with open_engine(EngineSettings(weights=weights)) as opened:
         (found,) = opened.detect([Frame(1, 0.0, picture, "yuv420p")])
     check_squares(found, {(6, 5): (255, 255, 255)})
 
 
 def test_another_size_threshold_and_limit(weights: Path) -> None:
     image = blob_network.picture((128, 96), SQUARES)
-    with open_engine(weights, size=(128, 96), score_threshold=0.98) as opened:
+    with open_engine(EngineSettings(weights=weights, size=(128, 96)), score_threshold=0.98) as opened:
         assert opened.size == (128, 96)
         (found,) = opened.detect([frame(image)])
     brightest = {place: colour for place, colour in SQUARES.items() if blob_network.expected_score(colour) > 0.98}
     assert 0 < len(brightest) < len(SQUARES)
     check_squares(found, brightest)
-    with open_engine(weights, size=(128, 96), max_detections=1) as opened:
+    with open_engine(EngineSettings(weights=weights, size=(128, 96), max_detections=1)) as opened:
         (found,) = opened.detect([frame(image)])
     check_squares(found, {(6, 5): (255, 255, 255)})
 
@@ -95,7 +95,7 @@ def test_another_size_threshold_and_limit(weights: Path) -> None:
 def test_colour_order_mean_and_std_come_from_the_file(tmp_path: Path) -> None:
     facts = blob_network.metadata(channel_order="bgr", mean="0.1,0.2,0.3", std="0.5,1,2", border="0")
     weights = blob_network.save(tmp_path / "blobs.onnx", blob_network.build(facts))
-    with open_engine(weights) as opened:
+    with open_engine(EngineSettings(weights=weights)) as opened:
         (found,) = opened.detect([frame(blob_network.picture(SIZE, {(6, 5): (255, 204, 255)}))])
     seen = (np.array([1.0, 0.8, 1.0]) - [0.1, 0.2, 0.3]) / [0.5, 1, 2]  # what the network gets, in B, G, R order
     vector = blob_network.EMBEDDING_WEIGHT @ seen
@@ -105,7 +105,7 @@ def test_colour_order_mean_and_std_come_from_the_file(tmp_path: Path) -> None:
 
 def test_a_model_without_embedding(tmp_path: Path) -> None:
     weights = blob_network.save(tmp_path / "blobs.onnx", blob_network.build(without=["embedding"]))
-    with open_engine(weights) as opened:
+    with open_engine(EngineSettings(weights=weights)) as opened:
         (found,) = opened.detect([frame(blob_network.picture(SIZE, SQUARES))])
     assert opened.model.embedding_size == 0
     assert found.embeddings.shape == (3, 0)
@@ -116,14 +116,14 @@ def test_the_reference_back_projection_ignores_the_rounded_padding(weights: Path
     image[40:60, 50:70] = 255
     found = {}
     for mode in ("exact", "reference"):
-        with open_engine(weights, back_projection=mode) as opened:
+        with open_engine(EngineSettings(weights=weights, box_mapping=mode)) as opened:
             (found[mode],) = opened.detect([frame(image)])
     difference = np.abs(found["exact"].tlbr - found["reference"].tlbr).max()
     assert 0.01 < difference < 1.5
 
 
 def test_a_closed_engine_says_so(weights: Path) -> None:
-    with open_engine(weights) as opened:
+    with open_engine(EngineSettings(weights=weights)) as opened:
         opened.close()
     with pytest.raises(RuntimeError, match="closed"):
         opened.detect([frame(blob_network.picture(SIZE, SQUARES))])
@@ -131,7 +131,7 @@ def test_a_closed_engine_says_so(weights: Path) -> None:
 
 def test_the_clock_gets_the_three_stages(weights: Path) -> None:
     clock = StageClock()
-    with open_engine(weights, clock=clock) as opened:
+    with open_engine(EngineSettings(weights=weights), clock=clock) as opened:
         opened.detect([frame(blob_network.picture(SIZE, SQUARES))])
     stages = clock.milliseconds()
     assert list(stages) == ["letterbox", "network", "decode"]
@@ -150,19 +150,19 @@ def test_a_runtime_without_deform_conv_gets_grid_sample(
         return real(model, *args, **kwargs)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", refusing)
-    with caplog.at_level(logging.INFO), open_engine(weights) as opened:
+    with caplog.at_level(logging.INFO), open_engine(EngineSettings(weights=weights)) as opened:
         (found,) = opened.detect([frame(blob_network.picture(SIZE, SQUARES))])
     check_squares(found, SQUARES)
     assert sum("GridSample" in record.message for record in caplog.records) == 1
 
 
 def test_auto_says_which_backend_and_why(weights: Path) -> None:
-    with open_engine(weights) as opened:
+    with open_engine(EngineSettings(weights=weights)) as opened:
         assert opened.name == "onnxruntime"
         assert onnxruntime.__version__ in opened.reason
         assert "fastest backend" in opened.reason or "tensorrt cannot run here: " in opened.reason
         assert "\n" not in opened.reason
-    with open_engine(weights, engine="onnxruntime") as opened:
+    with open_engine(EngineSettings(weights=weights, backend="onnxruntime")) as opened:
         assert "as asked for" in opened.reason
 
 
@@ -183,8 +183,8 @@ def test_the_first_backend_without_an_obstacle_is_chosen() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "cuda"}, r'There is no engine "cuda": choose from auto, tensorrt, onnxruntime'),
-        ({"engine": "onnxruntme"}, r'Did you mean "onnxruntime"\?'),
+        ({"backend": "cuda"}, r'There is no engine "cuda": choose from auto, tensorrt, onnxruntime'),
+        ({"backend": "onnxruntme"}, r'Did you mean "onnxruntime"\?'),
         ({"size": (100, 64)}, "nearest is 96x64"),
         ({"size": (130, 70)}, "nearest is 128x64"),
         ({"size": (5, 0)}, "nearest is 32x32"),
@@ -192,7 +192,7 @@ def test_the_first_backend_without_an_obstacle_is_chosen() -> None:
         ({"score_threshold": float("nan")}, "score_threshold"),
         ({"max_detections": 0}, "max_detections"),
         ({"threads": 0}, "threads"),
-        ({"back_projection": "fast"}, "exact or reference"),
+        ({"box_mapping": "fast"}, "exact or reference"),
         ({"precision": "int4"}, "fp16 or fp32"),
         ({"dcn": "none"}, "auto or plugin or native or nvidia"),
         ({"batch": 0}, "batch must be from 1 to 64"),
@@ -201,7 +201,7 @@ def test_the_first_backend_without_an_obstacle_is_chosen() -> None:
 )
 def test_wrong_settings(weights: Path, settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        open_engine(weights, **settings)
+        open_engine(EngineSettings(weights=weights, **settings))
 
 
 def test_an_operator_that_onnx_runtime_lacks_is_named(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_an_operator_that_onnx_runtime_lacks_is_named(tmp_path: Path) -> None:
     node.op_type, node.domain = "Blur", "somewhere"
     model.opset_import.add(domain="somewhere", version=1)
     with pytest.raises(ModelError, match=r"cannot run .*blobs.onnx .*Blur"):
-        open_engine(blob_network.save(tmp_path / "blobs.onnx", model))
+        open_engine(EngineSettings(weights=blob_network.save(tmp_path / "blobs.onnx", model)))
 
 
 def test_usable_cores_follow_the_affinity() -> None:
@@ -233,7 +233,7 @@ def test_memory_stays_flat(weights: Path) -> None:
             opened.detect([frame(image) for image in images[: step % 5 + 1]])
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    with open_engine(weights, size=(320, 256)) as opened:
+    with open_engine(EngineSettings(weights=weights, size=(320, 256))) as opened:
         before = run(opened, 30)
         assert run(opened, 200) - before < 4096  # KiB
 

@@ -13,7 +13,7 @@ from support import blob_network
 
 import fairmot.engine.onnxruntime
 from fairmot.core import EngineError, Frame, UserError
-from fairmot.engine import Engine, open_engine
+from fairmot.engine import Engine, EngineSettings, open_engine
 from fairmot.engine.messages import one_line
 from fairmot.engine.trt.errors import run_failure
 
@@ -28,7 +28,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(weights: Path) -> Engine:
-    with open_engine(weights, engine="onnxruntime", threads=1) as made:
+    with open_engine(EngineSettings(weights=weights, backend="onnxruntime", threads=1)) as made:
         yield made
 
 
@@ -128,7 +128,7 @@ def test_memory_that_ends_while_a_model_is_opened(weights: Path, monkeypatch: py
 
     monkeypatch.setattr(fairmot.engine.onnxruntime.onnxruntime, "InferenceSession", fail)
     with pytest.raises(EngineError, match=r"Memory ran out while ONNX Runtime .* opened the model: lower --size"):
-        open_engine(weights, engine="onnxruntime")
+        open_engine(EngineSettings(weights=weights, backend="onnxruntime"))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fairmot.core import Detections, EngineError, Frame, SourceError
-from fairmot.engine import open_engine
+from fairmot.engine import EngineSettings, open_engine
 from fairmot.video.synthetic.scene import Scene
 
 pytestmark = pytest.mark.gpu
@@ -28,13 +28,13 @@ SURE = 0.4  # score from which they must agree who is there
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Any]:
-    with open_engine(engine="tensorrt", dcn="plugin", batch=BATCH, score_threshold=LEAST) as opened:
+    with open_engine(EngineSettings(backend="tensorrt", dcn="plugin", batch=BATCH), score_threshold=LEAST) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def cpu() -> Iterator[Any]:
-    with open_engine(engine="onnxruntime", score_threshold=LEAST) as opened:
+    with open_engine(EngineSettings(backend="onnxruntime"), score_threshold=LEAST) as opened:
         yield opened
 
 
@@ -99,7 +99,7 @@ def test_the_backend_says_what_it_is(engine: Any) -> None:
     assert "TensorRT" in engine.reason
     assert "fp16" in engine.reason
     assert engine.max_batch == BATCH
-    with open_engine(batch=BATCH) as opened:
+    with open_engine(EngineSettings(batch=BATCH)) as opened:
         assert opened.name == "tensorrt"
 
 
@@ -219,12 +219,12 @@ def test_results_stay_on_the_gpu(engine: Any, cpu: Any, pictures: list[np.ndarra
 
 
 def test_a_closed_engine_says_so_and_another_opens(pictures: list[np.ndarray]) -> None:
-    opened = open_engine(engine="tensorrt", batch=BATCH)
+    opened = open_engine(EngineSettings(backend="tensorrt", batch=BATCH))
     opened.close()
     opened.close()
     with pytest.raises(RuntimeError, match="closed"):
         opened.detect(frames(pictures))
-    with open_engine(engine="tensorrt", batch=BATCH) as again:
+    with open_engine(EngineSettings(backend="tensorrt", batch=BATCH)) as again:
         assert len(again.detect(frames(pictures))) == 4
 
 

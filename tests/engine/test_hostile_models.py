@@ -15,14 +15,14 @@ from onnx import TensorProto, helper, numpy_helper
 from support import blob_network
 
 from fairmot.core import ConfigError, ModelError
-from fairmot.engine import ModelInfo, open_engine
+from fairmot.engine import EngineSettings, ModelInfo, open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def refused(path: Path) -> str:
     with pytest.raises(ModelError) as caught:
-        open_engine(path, engine="onnxruntime", threads=1)
+        open_engine(EngineSettings(weights=path, backend="onnxruntime", threads=1))
     message = str(caught.value)
     assert message.isprintable()
     assert len(message) < 700 + 3 * len(str(path))
@@ -122,7 +122,7 @@ def test_absurd_metadata_is_one_line(tmp_path: Path, key: str, value: str) -> No
 @pytest.mark.parametrize("size", [(16416, 32), (32, 10**9), (2**40, 2**40)])
 def test_sizes_that_no_machine_has_memory_for(size: tuple[int, int]) -> None:
     with pytest.raises(ConfigError, match="too large: give --size with at most 16384 pixels a side"):
-        open_engine(size=tuple(32 * (side // 32) for side in size), engine="onnxruntime")
+        open_engine(EngineSettings(size=tuple(32 * (side // 32) for side in size), backend="onnxruntime"))
 
 
 def test_an_embedding_that_claims_memory(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ import random, sys, resource
 sys.path[:0] = sys.argv[1:3]
 import numpy as np
 from fairmot.core import Frame, UserError
-from fairmot.engine import open_engine
+from fairmot.engine import open_engine, EngineSettings
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 for path in sys.argv[3:]:
     try:

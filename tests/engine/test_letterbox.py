@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import blob_network
 
-from fairmot.engine import Letterbox, ModelInfo, back_project, letterbox
-from fairmot.engine.letterbox import Preprocessor
+from fairmot.engine import ModelInfo
+from fairmot.engine.decode import back_project
+from fairmot.engine.letterbox import Letterbox, Preprocessor, letterbox
 
 SIZES = [(768, 576), (1920, 1080), (640, 480), (1088, 608), (320, 240), (480, 854), (3, 200), (1, 1), (1281, 719)]
 

@@ -12,12 +12,12 @@ from support import blob_network
 import fairmot.engine.model
 import fairmot.engine.onnx_file
 from fairmot.core import ModelError
-from fairmot.engine import ModelInfo, open_engine
+from fairmot.engine import EngineSettings, ModelInfo, open_engine
 
 
 def refused(path: Path) -> str:
     with pytest.raises(ModelError) as caught:
-        open_engine(path)
+        open_engine(EngineSettings(weights=path))
     message = str(caught.value)
     assert "\n" not in message
     assert message.endswith(".")

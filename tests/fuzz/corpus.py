@@ -114,7 +114,7 @@ tracker:
   motion_weight: 0.4
   gating_threshold: 9.4877
   lost_track_buffer: 30
-  box_model: width
+  box_model: xywh
   max_aspect_ratio: .inf
   min_box_area: 100.0
 """

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.commands import associate as main
+from support.commands import options_of
 
-from fairmot.cli.commands.associate import main, parse
 from fairmot.core.errors import ConfigError
 from fairmot.core.motchallenge import read_results
 from fairmot.core.records import Detections
@@ -19,6 +21,7 @@ from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
+parse = partial(options_of, "associate")
 
 
 def walk(folder: Path, frames: int = 12, hidden: range = range(0)) -> Path:
@@ -88,7 +91,7 @@ def test_an_unknown_frame_rate_is_said(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("1,-1,100,50,40,100,0.9")
     assert run(text, "-o", tmp_path / "a.txt")[0] == (
-        "text: nothing says the frame rate, so 30 is taken; give --frame_rate."
+        "text: nothing says the frame rate, so 30 is taken; give --frame-rate."
     )
 
 
@@ -103,16 +106,16 @@ def test_settings_come_from_preset_then_file_then_flags(tmp_path: Path) -> None:
     config.write_text(
         "frames: 5\ntracker: {motion_limit: 0.7, max_aspect_ratio: .inf, overlap: iou, new_track_threshold: null}\n"
     )
-    _, settings = parse(["x", "-o", "y"])
+    settings = parse(["x", "-o", "y"]).settings
     assert settings == TrackerSettings()
-    _, settings = parse(["x", "-o", "y", "--tracker=fairmot"])
+    settings = parse(["x", "-o", "y", "--tracker=fairmot"]).settings
     assert settings == PRESETS["fairmot"]
-    _, settings = parse(["x", "-o", "y", "--tracker", "byte", "--config", str(config), "--motion_limit", "0.6"])
+    settings = parse(["x", "-o", "y", "--tracker", "byte", "--config", str(config), "--motion_limit", "0.6"]).settings
     assert (settings.motion_limit, settings.max_aspect_ratio, settings.overlap) == (0.6, float("inf"), "iou")
-    assert (settings.box_model, settings.new_track_threshold) == ("aspect", None)
-    _, settings = parse(["x", "-o", "y", "--config", str(ROOT / "configs" / "default.yaml")])
+    assert (settings.box_model, settings.new_track_threshold) == ("xyah", None)
+    settings = parse(["x", "-o", "y", "--config", str(ROOT / "configs" / "default.yaml")]).settings
     assert settings == TrackerSettings()
-    _, settings = parse(["x", "-o", "y", "--config", str(ROOT / "configs" / "fairmot.yaml")])
+    settings = parse(["x", "-o", "y", "--config", str(ROOT / "configs" / "fairmot.yaml")]).settings
     assert settings == PRESETS["byte"]
 
 
@@ -121,13 +124,13 @@ def test_settings_come_from_preset_then_file_then_flags(tmp_path: Path) -> None:
     [
         (["--tracker", "bite"], 'There is no tracker "bite"; choose default, fairmot, byte, byte-motion. Did you mean'),
         (["--velocity_weigt", "1"], 'The option "velocity_weigt" is unknown. Did you mean "velocity_weight"?'),
-        (["--velocity_weight", "x"], 'velocity_weight cannot be "x"'),
-        (["--overlap", "giou"], 'overlap cannot be "giou"'),
+        (["--velocity_weight", "x"], 'velocity_weight must be a number (infinity is .inf), not "x".'),
+        (["--overlap", "giou"], 'overlap must be iou or height_iou, not "giou".'),
         (["--motion_limit", "3"], "motion_limit must be between 0 and 1, not 3"),
         (["--frame_rate", "0"], "frame_rate must be above 0, not 0"),
         (["--interpolate", "-5"], "interpolate must be a number of frames from 0, not -5."),
-        (["--motion_limit", "[" * 5000], "--motion_limit cannot be read: it nests more than 32 levels deep."),
-        (["--motion_limit=" + "[" * 5000], "--motion_limit cannot be read: it nests more than 32 levels deep."),
+        (["--motion_limit", "[" * 5000], "motion_limit cannot be read: it nests more than 32 levels deep."),
+        (["--motion_limit=" + "[" * 5000], "motion_limit cannot be read: it nests more than 32 levels deep."),
         (["--config", "nowhere.yaml"], "The configuration nowhere.yaml cannot be read"),
     ],
 )
@@ -142,9 +145,12 @@ def test_faults_of_the_command_line(arguments: list[str], message: str) -> None:
         ("a: [", "is not YAML"),
         ("frames: 3", "holds no `tracker:` keys"),
         ("tracker: {overlap_limt: 1}", 'the key "tracker.overlap_limt" is unknown. Did you mean "overlap_limit"?'),
-        ("tracker: {overlap_limit: much}", 'overlap_limit cannot be "much"'),
-        ("tracker: {overlap_limit: " + "x" * 5000 + "}", 'overlap_limit cannot be "' + "x" * 80 + '..."; see'),
-        ("tracker: {overlap_limit: [[1], {a: 2}]}", "overlap_limit cannot be "),
+        ("tracker: {overlap_limit: much}", 'overlap_limit must be a number (infinity is .inf), not "much".'),
+        (
+            "tracker: {overlap_limit: " + "x" * 5000 + "}",
+            'must be a number (infinity is .inf), not "' + "x" * 80 + '...".',
+        ),
+        ("tracker: {overlap_limit: [[1], {a: 2}]}", "overlap_limit must be a number"),
         ("tracker: {overlap_limit: .nan}", "overlap_limit must be between 0 and 1, not nan."),
         (
             "tracker: {overlap_limit: 1, overlap_limit: 1}",

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.commands import associate as main
 
-from fairmot.cli.commands.associate import main, track
 from fairmot.core.errors import UserError
 from fairmot.core.limits import MAX_BOXES
 from fairmot.core.motchallenge import read_results
 from fairmot.core.records import Detections
 from fairmot.core.sequence_info import MOST_FRAMES
 from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.association import track
 from fairmot.tracker.detection_file import DetectionFile, DetectionWriter, read_detection_file
 from fairmot.tracker.evaluation import evaluate, evaluate_sequence, find_sequences
 from fairmot.tracker.evaluation import overlap as limits

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.commands import associate as main
 
-from fairmot.cli.commands.associate import main
 from fairmot.core.errors import OutputError, UserError
 from fairmot.core.records import Detections
 from fairmot.tracker.detection_file import DetectionFile, DetectionWriter, read_detection_file

@@ -72,7 +72,7 @@ def test_later_tracks_need_a_second_frame() -> None:
 )
 def test_expiry(mended: bool, gap: int, kept: bool) -> None:
     """A buffer of 10 frames: found again after 10 frames without a detection, in reference mode after 11."""
-    tracker = FairMOTTracker(10, TrackerSettings(use_embeddings=False, reference_faults=not mended))
+    tracker = FairMOTTracker(10, TrackerSettings(use_embeddings=False, reference_quirks=not mended))
     for _ in range(3):
         tracker.update(seen([(100, 0)]))
     for _ in range(gap):
@@ -124,7 +124,7 @@ def test_low_scores_carry_tracks_but_start_none(low_score_stage: bool) -> None:
 
 @pytest.mark.parametrize(("reference", "kept"), [(True, False), (False, True)])
 def test_score_equal_to_the_threshold(reference: bool, kept: bool) -> None:
-    tracker = FairMOTTracker(settings=TrackerSettings(use_embeddings=False, reference_faults=reference))
+    tracker = FairMOTTracker(settings=TrackerSettings(use_embeddings=False, reference_quirks=reference))
     tracker.update(seen([(100, 0)]))
     assert (len(tracker.update(seen([(100, 0)], scores=np.float32(0.4)))) == 1) is kept
 
@@ -138,7 +138,7 @@ def test_scores_that_start_tracks(score: float, started: bool) -> None:
 
 @pytest.mark.parametrize(("reference", "score"), [(True, 0.9), (False, 0.8)])
 def test_score_of_a_refound_track(reference: bool, score: float) -> None:
-    tracker = FairMOTTracker(settings=TrackerSettings(low_score_stage=False, reference_faults=reference))
+    tracker = FairMOTTracker(settings=TrackerSettings(low_score_stage=False, reference_quirks=reference))
     tracker.update(seen([(100, 0)], scores=0.9))
     tracker.update(seen([]))
     tracks = tracker.update(seen([(100, 0)], scores=0.8))
@@ -232,7 +232,7 @@ def test_ids_are_never_reused(seed: int, reference: bool, embeddings: bool, low:
     """An id that has been gone for longer than the buffer never comes back; ids are unique in a frame and rise."""
     random = np.random.default_rng(seed)
     tracker = FairMOTTracker(
-        10, TrackerSettings(use_embeddings=embeddings, low_score_stage=low, reference_faults=reference)
+        10, TrackerSettings(use_embeddings=embeddings, low_score_stage=low, reference_quirks=reference)
     )
     last_seen: dict[int, int] = {}
     for frame in range(120):
@@ -276,7 +276,7 @@ def test_memory_is_flat(reference: bool) -> None:
     """People come and go for 1,600 frames after a crowd of 300 that passed through once."""
     random = np.random.default_rng(5)
     frames = [crowd(random, frame, people=20) for frame in range(400)]
-    tracker = FairMOTTracker(10, TrackerSettings(reference_faults=reference))
+    tracker = FairMOTTracker(10, TrackerSettings(reference_quirks=reference))
     tracker.update(seen(random.uniform(0, 50_000, (300, 2)), embeddings=random.normal(size=(300, 16))))
 
     def run(times: int) -> int:

@@ -56,7 +56,7 @@ def test_camera_shift_needs_pairs() -> None:
 @pytest.mark.parametrize("follows", [True, False])
 def test_a_jolt_of_the_camera(follows: bool) -> None:
     """Eight people stand and the image jumps by 18 pixels: compensated, the boxes neither lag nor overshoot."""
-    tracker = FairMOTTracker(settings=TrackerSettings(follow_camera=follows))
+    tracker = FairMOTTracker(settings=TrackerSettings(gmc_from_detections=follows))
     here = people(8)
     there = here + np.array([[18.0], [0.0], [18.0], [0.0]])
     for _ in range(5):
@@ -145,7 +145,7 @@ def test_moving_commutes_with_filtering(angle: float, scale: float, shift: float
 def test_a_cut_is_compensated() -> None:
     """The image jumps by a whole screen; with its transform the tracks jump too."""
     for compensated in (True, False):
-        tracker = FairMOTTracker(settings=replace(PRESETS["byte"], reference_faults=False))
+        tracker = FairMOTTracker(settings=replace(PRESETS["byte"], reference_quirks=False))
         for _ in range(4):
             tracker.update(as_detections(people(4)))
         if compensated:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import pytest
 from golden import FOLDER, RENDERED, WALKS
 
-from fairmot.cli.commands.associate import track
 from fairmot.core.motchallenge import Boxes, read_ground_truth
 from fairmot.tracker import FairMOTTracker
+from fairmot.tracker.association import track
 from fairmot.tracker.detection_file import DetectionFile, find_detection_files, read_detection_file
 from fairmot.tracker.evaluation import Scores, score
 from fairmot.tracker.interpolation import interpolate

@@ -21,8 +21,8 @@ from fairmot.tracker.costs import cosine_distance, cosine_distance_by_pair, norm
 from fairmot.tracker.presets import PRESETS
 from fairmot.tracker.settings import TrackerSettings
 
-FAIRMOT = replace(PRESETS["fairmot"], reference_faults=True)
-BY_BOXES = replace(PRESETS["byte-motion"], reference_faults=True)
+FAIRMOT = replace(PRESETS["fairmot"], reference_quirks=True)
+BY_BOXES = replace(PRESETS["byte-motion"], reference_quirks=True)
 
 Seen = tuple[float, float, tuple[float, float]]  # left edge, score, embedding
 

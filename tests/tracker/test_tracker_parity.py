@@ -19,7 +19,7 @@ from fairmot.tracker.presets import PRESETS
 
 MOT17 = FOLDER.parents[2] / "shared" / "data" / "golden" / "association"
 MOT17_SEQUENCES = ("MOT17-05", "MOT17-09", "MOT17-13")
-UNFILTERED = {"max_aspect_ratio": float("inf"), "min_box_area": 0.0, "reference_faults": True}
+UNFILTERED = {"max_aspect_ratio": float("inf"), "min_box_area": 0.0, "reference_quirks": True}
 VARIANTS = {
     "fairmot": replace(PRESETS["fairmot"], **UNFILTERED),
     "byte_reid": replace(PRESETS["byte"], **UNFILTERED),

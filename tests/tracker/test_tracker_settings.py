@@ -54,4 +54,4 @@ def test_derived_scores() -> None:
 @pytest.mark.parametrize(("rate", "mended", "reference"), [(30, 30, 30), (29.97, 30, 29), (14, 14, 14), (0.2, 1, 0)])
 def test_buffer(rate: float, mended: int, reference: int) -> None:
     assert TrackerSettings().buffer_frames(rate) == mended
-    assert TrackerSettings(reference_faults=True).buffer_frames(rate) == reference
+    assert TrackerSettings(reference_quirks=True).buffer_frames(rate) == reference

@@ -90,7 +90,7 @@ def test_presets(name: str) -> None:
     ("values", "message"),
     [
         ({"overlap": "giou"}, "overlap must be iou or height_iou, not giou."),
-        ({"box_model": "area"}, "box_model must be aspect or width, not area."),
+        ({"box_model": "area"}, "box_model must be xyah or xywh, not area."),
         ({"appearance_cost": 3}, "appearance_cost must be gating or overlap, not 3."),
         ({"box_margin": -0.1}, "box_margin must be between 0 and 1, not -0.1."),
     ],

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fairmot.cli.commands.associate import track
 from fairmot.core.records import Detections, Tracks
 from fairmot.tracker import FairMOTTracker, TrackerSettings
+from fairmot.tracker.association import track
 from fairmot.tracker.clock import Clock
 from fairmot.tracker.detection_file import DetectionWriter, read_detection_file
 from fairmot.tracker.presets import PRESETS
@@ -53,7 +53,7 @@ def crowds(frames: int, seed: int, longest: int = 60) -> list[Detections]:
 @pytest.mark.parametrize("digits", [None, 3], ids=["exact", "milliseconds"])
 def test_constant_rates_give_what_counting_gives(preset: str, rate: float, digits: int | None) -> None:
     """To the bit, also where a container rounds to milliseconds, and far from the start of a stream."""
-    settings = PRESETS.get(preset, TrackerSettings(reference_faults=True))
+    settings = PRESETS.get(preset, TrackerSettings(reference_quirks=True))
     counting, timed = FairMOTTracker(rate, settings), FairMOTTracker(rate, settings)
     for frame, found in enumerate(crowds(int(120 + 3 * rate), 1, longest=int(10 + 2 * rate))):
         seconds = 95_443.7 + frame / rate
@@ -141,7 +141,7 @@ def test_timestamps_that_do_not_rise_count_as_frames(wrong: float | None) -> Non
 
 
 def test_the_reference_counts_frames() -> None:
-    settings = TrackerSettings(reference_faults=True, use_embeddings=False)
+    settings = TrackerSettings(reference_quirks=True, use_embeddings=False)
     counting, timed = FairMOTTracker(10, settings), FairMOTTracker(10, settings)
     for number in range(30):
         found = NOTHING if 5 < number < 12 else person()

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from fairmot.training.augment_settings import CrowdSettings
 from fairmot.training.compose import compose
 from fairmot.training.samples import Kind
-from fairmot.training.sprites import CrowdSettings, Cutout, matched, posed, softened
+from fairmot.training.sprites import Cutout, matched, posed, softened
 
 PLAIN = np.full((450, 800, 3), 90, np.uint8)
 VARIED = CrowdSettings((1.0, 2.0), 0.6, 0.1, 0.08, 0.3)

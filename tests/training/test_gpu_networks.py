@@ -48,7 +48,8 @@ def trained(folder, steps):
     pytest.importorskip("av", reason="PyAV, which the training's packages want, is not installed")
     from trainee import blob_store
 
-    from fairmot.training.augment import Augmenter, AugmentSettings
+    from fairmot.training.augment import Augmenter
+    from fairmot.training.augment_settings import AugmentSettings
     from fairmot.training.distributed import Processes
     from fairmot.training.losses import FairMOTLoss
     from fairmot.training.settings import TrainSettings

@@ -6,11 +6,12 @@ import pytest
 from trainee import write_folder
 
 from fairmot.core.errors import ConfigError, SourceError
+from fairmot.training.augment_settings import CrowdSettings
 from fairmot.training.loading import load_samples
 from fairmot.training.pasting import fitted_plane, paste_into
 from fairmot.training.samples import Kind, Sample
 from fairmot.training.settings import TrainSettings
-from fairmot.training.sprites import CrowdSettings, Cutout
+from fairmot.training.sprites import Cutout
 
 
 def frame(feet, slope=0.5, horizon=40.0, identities=None) -> Sample:

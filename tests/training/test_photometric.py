@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from fairmot.training.augment_settings import PhotometricSettings
 from fairmot.training.jpeg import jpeg_loss
-from fairmot.training.photometric import PhotometricSettings, motion_blur, photometric
+from fairmot.training.photometric import motion_blur, photometric
 from fairmot.video.synthetic.scene import Scene
 
 

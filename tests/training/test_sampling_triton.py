@@ -7,7 +7,8 @@ import torch
 from trainee import SIZE, blob_store
 
 from fairmot.training import augment
-from fairmot.training.augment import Augmenter, AugmentSettings
+from fairmot.training.augment import Augmenter
+from fairmot.training.augment_settings import AugmentSettings
 
 pytest.importorskip("triton", reason="Triton is not installed")
 from fairmot.training.sampling_triton import sample_triton

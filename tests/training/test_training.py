@@ -7,12 +7,13 @@ import torch
 from trainee import SIZE, blob_store, blobs
 
 from fairmot.core.errors import ConfigError, SourceError
-from fairmot.training.augment import Augmenter, AugmentSettings, Batch, _inverse
+from fairmot.training.augment import Augmenter, Batch, _inverse
+from fairmot.training.augment_settings import AugmentSettings, CrowdSettings
 from fairmot.training.compose import compose
 from fairmot.training.losses import FairMOTLoss, focal_loss, gaussian_radius, make_targets
 from fairmot.training.samples import Kind, fitted, read_image
 from fairmot.training.settings import TrainSettings
-from fairmot.training.sprites import CrowdSettings, Cutout
+from fairmot.training.sprites import Cutout
 from fairmot.training.store import require_memory
 from fairmot.training.trainer import learning_rate
 

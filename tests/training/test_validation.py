@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from trainee import SIZE, blob_store
 
-from fairmot.training.augment import Augmenter, AugmentSettings
+from fairmot.training.augment import Augmenter
+from fairmot.training.augment_settings import AugmentSettings
 from fairmot.training.separation import separation
 from fairmot.training.validate import _Found, average_precision, decode, iou, match, validate
 

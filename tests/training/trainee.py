@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from fairmot.export.networks import HeadSizes, Network
-from fairmot.training.augment import Augmenter, AugmentSettings
+from fairmot.training.augment import Augmenter
+from fairmot.training.augment_settings import AugmentSettings
 from fairmot.training.distributed import Processes
 from fairmot.training.losses import FairMOTLoss
 from fairmot.training.samples import Sample

@@ -1,0 +1,40 @@
+"""The subcommands of `fairmot`: one line each; the rest stands in their modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A subcommand, whose module `fairmot.cli.commands.NAME` defines `COMMAND`.
+
+    Attributes:
+        group: title under which the help lists it.
+        summary: what it does, in at most 63 characters.
+        extra: the project's extra that it needs, as in `[train]`.
+        has_workers: whether a signal must reach the end of `run`, where worker processes are stopped.
+    """
+
+    group: str
+    summary: str
+    extra: str = ""
+    has_workers: bool = False
+
+
+COMMANDS: Mapping[str, Entry] = MappingProxyType(
+    {
+        "track": Entry("Track", "follow people in videos, images, cameras and network streams"),
+        "associate": Entry("Track", "identities for stored detections, without the network"),
+        "evaluate": Entry("Track", "HOTA, MOTA and IDF1 of results against ground truth"),
+        "export": Entry("Models", "a FairMOT or own checkpoint (.pth) to one ONNX file", "[export]"),
+        "build": Entry("Models", "the TensorRT engine of an ONNX file, ahead of its first use"),
+        "verify": Entry("Models", "compare a TensorRT engine with its model in float32", "[export]"),
+        "inspect": Entry("Models", "layers, formats and times of a TensorRT engine"),
+        "plugins": Entry("Models", "compile the TensorRT plugins for this machine"),
+        "train": Entry("Training", "train a network on labeled images", "[train]", has_workers=True),
+        "reproduce": Entry("Training", "make the bundled weights from the data folder", "[train]", has_workers=True),
+    }
+)
