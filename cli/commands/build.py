@@ -57,9 +57,9 @@ def _build(options: argparse.Namespace) -> None:
 
 def check_tensorrt() -> None:
     """Raise `ConfigError` unless TensorRT can run here."""
-    from fairmot.plugins.library import tensorrt_obstacle
+    from fairmot.plugins.library import tensorrt_unavailable_reason
 
-    obstacle = tensorrt_obstacle()
+    obstacle = tensorrt_unavailable_reason()
     if obstacle is not None:
         raise ConfigError(obstacle)
 

@@ -14,7 +14,7 @@ from fairmot.core import trust
 from fairmot.core.errors import ConfigError
 from fairmot.engine.cuda import nvrtc
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SOURCES = sorted((ROOT / "engine" / "cuda" / "kernels").glob("*.cu"))
 
 
@@ -144,7 +144,7 @@ def test_what_keeps_the_gpu_from_use(
     # -S: the site packages of this environment, with its torch, stay out.
     code = (
         f"import sys; sys.path.insert(0, {str(packages)!r})\n"
-        "from fairmot.engine.cuda.gpu import gpu_obstacle; print(gpu_obstacle())"
+        "from fairmot.engine.cuda.gpu import gpu_unavailable_reason; print(gpu_unavailable_reason())"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-E", "-c", code],
