@@ -197,7 +197,7 @@ def parse_version(text: str) -> Version:
 
 
 def find(tensorrt: Version) -> PluginLibrary:
-    """Return the library that fits this TensorRT and the GPU at hand.
+    """Return the library that fits this TensorRT and the first GPU.
 
     Raises:
         ConfigError: if none is built, or none that is built fits.

@@ -1,4 +1,4 @@
-"""A plugin library runs code when it is loaded, so it is checked and known before that."""
+"""Checks of a plugin library before it is loaded, as loading runs its code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def metadata(**changes: object) -> bytes:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the cache keeps the library."""
+    """Path of the library in the cache."""
     monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path / "cache"))
     user = library.library_folders()[1]
     monkeypatch.setattr(library, "library_folders", lambda: [tmp_path / "package", user])

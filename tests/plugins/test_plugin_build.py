@@ -1,4 +1,4 @@
-"""Finding the tools, the library's own version, and every sentence a user may read on the way."""
+"""Search of compiler and headers, compatibility of the library, and the error messages on the way."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from support.commands import plugins as main
 
 from fairmot.core.errors import ConfigError, OutputError
 from fairmot.engine.cuda.driver import Driver
+from fairmot.engine.model import ModelFile
+from fairmot.engine.trt.cache import plan_path
+from fairmot.engine.trt.plan import BuildSettings, Host
 from fairmot.plugins import build, library
 from fairmot.plugins.build import Headers, find_headers, find_nvcc, parse_architectures
 from fairmot.plugins.library import COMPATIBLE_SOURCES, PluginLibrary, source_version
@@ -128,7 +131,7 @@ class TestMismatch:
         assert self.fits().mismatch((8, 6, 0), Driver((13, 0), (8, 9))) is None
 
     @pytest.mark.parametrize(
-        ("changes", "driver", "sentence"),
+        ("changes", "driver", "message"),
         [
             (
                 {"version": "0" * 16},
@@ -141,10 +144,10 @@ class TestMismatch:
             ({"architectures": (86,)}, Driver((13, 0), (8, 0)), "none for this GPU (80)"),
         ],
     )
-    def test_refusals(self, changes: dict[str, object], driver: Driver, sentence: str) -> None:
+    def test_refusals(self, changes: dict[str, object], driver: Driver, message: str) -> None:
         mismatch = self.fits(**changes).mismatch((8, 6, 0), driver)
         assert mismatch is not None
-        assert sentence in mismatch
+        assert message in mismatch
 
 
 def test_plans_of_compatible_sources_stay_valid() -> None:
@@ -154,6 +157,14 @@ def test_plans_of_compatible_sources_stay_valid() -> None:
     assert plan_version(source_version()) == "2789a5122c9d6bd3"  # of the sources that cached plans were built with
     assert plan_version("2789a5122c9d6bd3") == "2789a5122c9d6bd3"
     assert plan_version("0" * 16) == "0" * 16
+
+
+def test_plans_cached_with_compatible_sources_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path))
+    current = PluginLibrary(Path("lib.so"), source_version(), (8, 6, 0), "13.0", (90,))
+    host = Host("NVIDIA H200", (9, 0), "8.6.0", current.plan_version)
+    path = plan_path(ModelFile(Path("dla_34.onnx"), (1088, 608)), "0" * 64, BuildSettings(), host)
+    assert path.name == "dla_34-fp16-plugin-1088x608-b1-ee21c484d7e5b48a.plan"  # named by the sources of that digest
 
 
 def test_the_table_of_compatible_sources_is_of_these_sources() -> None:
@@ -167,8 +178,8 @@ class TestFind:
         monkeypatch.setattr(library, "library_folders", lambda: [tmp_path / "package", tmp_path / "user"])
 
     def test_missing(self) -> None:
-        sentence = r"The plugins are not built for TensorRT 10\.16; run `fairmot plugins`\."
-        with pytest.raises(ConfigError, match=sentence):
+        message = r"The plugins are not built for TensorRT 10\.16; run `fairmot plugins`\."
+        with pytest.raises(ConfigError, match=message):
             library.find((10, 16, 1))
 
     def test_not_a_library(self, tmp_path: Path) -> None:
@@ -227,7 +238,7 @@ def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         build.build("90", folder, tmp_path / "file" / "below")
 
 
-def test_compiler_failure_is_one_sentence(
+def test_compiler_failure_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tools = tmp_path / "bin"

@@ -45,7 +45,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module", params=header_folders(), ids=lambda folder: folder.parent.name)
 def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ask:
-    """Build library and harness for one version of TensorRT; return what asks the library."""
+    """Build library and harness for one version of TensorRT; return a function that runs the harness."""
     assert NVCC is not None
     headers = Headers.read(request.param)
     assert headers is not None
@@ -153,7 +153,7 @@ def test_formats(ask: Ask, request_line: str, accepted: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_line", "sentence"),
+    ("request_line", "message"),
     [
         ("DeformConv stride=1 -- 1", 'DeformConv: attribute "stride" is not known.'),
         ("DeformConv pads=1,1,1 -- 1", 'DeformConv: attribute "pads" has 3 numbers instead of 4.'),
@@ -224,8 +224,8 @@ def test_formats(ask: Ask, request_line: str, accepted: list[str]) -> None:
         ("NormalizeEmbedding -- 1x12x2x2", "NormalizeEmbedding: the channels of x must be a multiple of 8."),
     ],
 )
-def test_errors_are_logged_as_one_line(ask: Ask, request_line: str, sentence: str) -> None:
-    assert ask("dims", *request_line.split()) == [f"error: {sentence}"]
+def test_errors_are_logged_as_one_line(ask: Ask, request_line: str, message: str) -> None:
+    assert ask("dims", *request_line.split()) == [f"error: {message}"]
 
 
 # Tensors around the limit of 32-bit indices, 2^31 elements: 4 GiB of halves. 16384 x 8192 x 16 is exactly 2^31.
@@ -303,7 +303,7 @@ def test_maps_beyond_the_channels_last_kernel_stay_linear(ask: Ask, request_line
 
 
 @pytest.mark.parametrize(
-    ("request_line", "sentence"),
+    ("request_line", "message"),
     [
         # Sizes that are known at run time alone.
         ("DeformConvBlock -- 2x16x16384x4096 3x32x64 32 3x16x64 16", "x is 2x16x16384x4096"),
@@ -313,8 +313,8 @@ def test_maps_beyond_the_channels_last_kernel_stay_linear(ask: Ask, request_line
         ("NormalizeEmbedding -- 1x64x32768x65536", "a channel of x is 32768x65536"),
     ],
 )
-def test_a_launch_beyond_the_indices_of_a_kernel_is_refused(ask: Ask, request_line: str, sentence: str) -> None:
-    assert ask("enqueue", *request_line.split()) == [f"error: {request_line.split()[0]}: {sentence} {BEYOND}", "1"]
+def test_a_launch_beyond_the_indices_of_a_kernel_is_refused(ask: Ask, request_line: str, message: str) -> None:
+    assert ask("enqueue", *request_line.split()) == [f"error: {request_line.split()[0]}: {message} {BEYOND}", "1"]
 
 
 def test_sizes_of_more_than_32_bits_are_refused(ask: Ask) -> None:

@@ -64,7 +64,7 @@ def test_a_missing_device_is_a_clear_error() -> None:
         Gpu.open(99)
 
 
-def test_the_process_ends_without_a_word() -> None:
+def test_the_process_exits_silently() -> None:
     code = "from fairmot.engine.cuda.gpu import Gpu; print(Gpu.open().name)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
@@ -72,7 +72,7 @@ def test_the_process_ends_without_a_word() -> None:
     assert done.stdout.strip()
 
 
-def test_without_visible_devices_the_reason_is_told() -> None:
+def test_reason_without_visible_devices() -> None:
     code = "from fairmot.engine.cuda.gpu import gpu_unavailable_reason; print(gpu_unavailable_reason())"
     done = subprocess.run(
         ["env", "CUDA_VISIBLE_DEVICES=", sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
