@@ -42,9 +42,9 @@ def main() -> int:
     """Run the parts and print their tables."""
     options = _options()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also when it is run as a script
-    from fairmot.plugins.library import tensorrt_obstacle
+    from fairmot.plugins.library import tensorrt_unavailable_reason
 
-    obstacle = tensorrt_obstacle()
+    obstacle = tensorrt_unavailable_reason()
     if obstacle is not None:
         print(obstacle, file=sys.stderr)
         return 2

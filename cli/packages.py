@@ -21,8 +21,8 @@ def report_missing(error: ImportError, extra: str = "") -> int:
 
 def require_tensorrt() -> None:
     """Raise `ConfigError` unless TensorRT can run here."""
-    from fairmot.plugins.library import tensorrt_obstacle
+    from fairmot.plugins.library import tensorrt_unavailable_reason
 
-    obstacle = tensorrt_obstacle()
+    obstacle = tensorrt_unavailable_reason()
     if obstacle is not None:
         raise ConfigError(obstacle)

@@ -38,9 +38,9 @@ def _without_tensorrt() -> str | None:
     missing = [package for package in ("tensorrt", "torch", "pycuda") if not importlib.util.find_spec(package)]
     if missing:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
-    from fairmot.plugins.library import tensorrt_obstacle
+    from fairmot.plugins.library import tensorrt_unavailable_reason
 
-    return tensorrt_obstacle()
+    return tensorrt_unavailable_reason()
 
 
 def _open_tensorrt(model: ModelInfo, settings: EngineSettings) -> Engine:

@@ -1,1 +1,1 @@
-"""CUDA code: the TensorRT plugins and their build, the letterbox and decode kernels and what launches them."""
+"""The TensorRT plugins: their CUDA C++ in `src/`, its build and the built library."""

@@ -31,10 +31,9 @@ from fairmot.plugins.library import (
 
 _logger = logging.getLogger(__name__)
 
-_PROJECT = Path(__file__).resolve().parents[1]
 _TOOLKIT = Path("/usr/local/cuda")
 _OLDEST_ARCHITECTURE = 80  # the kernels copy with cp.async and multiply with mma.m16n8k16
-_LOG_LINES = 40  # of a compiler's complaints
+_LOG_LINES = 40  # of a compiler's messages that are logged
 _FLAGS = ("-std=c++17", "-O3", "--threads", "0", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra")
 
 
@@ -84,17 +83,16 @@ def find_nvcc() -> Path:
 
 
 def _header_folders() -> Iterator[Path]:
-    """Yield the folders where TensorRT's headers usually lie."""
+    """Yield the usual folders of TensorRT's headers."""
     yield from (Path("/usr/include") / machine for machine in ("x86_64-linux-gnu", "aarch64-linux-gnu", "."))
     for root in (Path("/usr/local"), Path("/opt"), Path("/usr/src")):
         yield from (home / "include" for home in sorted(root.glob("[Tt]ensor[Rr][Tt]*"), reverse=True))
     yield from (Path(os.environ[name]) / "include" for name in ("CONDA_PREFIX",) if os.environ.get(name))
     yield Path(sys.prefix) / "include"
-    yield from sorted(_PROJECT.glob(".trt/*/include"))
 
 
 def find_headers(named: Path | None, tensorrt: Version | None) -> Headers:
-    """Return TensorRT's headers from the named folder, from TENSORRT_INCLUDE or from where they usually lie.
+    """Return TensorRT's headers from the named folder, from TENSORRT_INCLUDE or from a usual folder.
 
     Args:
         named: the folder that the user names, if any.
@@ -128,10 +126,10 @@ def find_headers(named: Path | None, tensorrt: Version | None) -> Headers:
 
 
 def parse_architectures(text: str | None) -> list[int]:
-    """Return compute capabilities from text as in "80,86,90", or that of the GPU at hand.
+    """Return compute capabilities from text as in "80,86,90", or that of the first GPU.
 
     Raises:
-        ConfigError: if the text is something else, there is no GPU to ask, or one is too old.
+        ConfigError: if the text is something else, there is no GPU, or one is too old.
     """
     if text is None:
         driver = find_driver()
@@ -168,6 +166,7 @@ def default_output() -> Path:
 
 
 def _run(command: Sequence[str | Path], what: str) -> str:
+    """Run nvcc and return its output; `what` names the step in errors."""
     result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     log = (result.stderr + result.stdout).strip()
     if result.returncode:
@@ -186,23 +185,23 @@ def build(
     """Compile the plugins.
 
     Args:
-        architectures: compute capabilities as in "80,86,90"; None means that of the GPU at hand.
-        tensorrt_include: folder of TensorRT's headers; None looks for them.
-        output: folder for the library; None means where `fairmot.plugins.library` looks for it.
-        report: takes one line for each step.
+        architectures: compute capabilities as in "80,86,90"; None means that of the first GPU.
+        tensorrt_include: folder of TensorRT's headers; None searches the usual ones.
+        output: folder for the library; None means `default_output()`.
+        report: called with one line for each step.
 
     Returns:
         The new library.
 
     Raises:
-        ConfigError: if a tool, the headers or the GPU is missing, the compiler fails, or other users can change what
-            the folder holds.
+        ConfigError: if a tool, the headers or the GPU is missing, the compiler fails, or other users can write to
+            the folder.
         OutputError: if the folder cannot be written.
     """
     wanted = parse_architectures(architectures)
     nvcc = find_nvcc()
     if shutil.which("g++") is None and shutil.which("c++") is None:
-        raise ConfigError("nvcc needs a C++ compiler; install g++, as with `apt install g++`.")
+        raise ConfigError("nvcc needs a C++ compiler; install g++, as in `apt install g++`.")
     headers = find_headers(tensorrt_include, installed_tensorrt())
     release = re.search(r"release ([\d.]+)", _run([nvcc, "--version"], "say its version"))
     report(f"nvcc {release[1] if release else '?'}: {nvcc}")
@@ -228,7 +227,7 @@ def _compile(
     nvcc: Path, headers: Headers, architectures: Sequence[int], folder: Path, report: Callable[[str], None]
 ) -> Path:
     """Compile every source beside the others, link, and return the library in `folder`."""
-    # Hopper's warp-group product exists only in the target named 90a.
+    # Hopper's wgmma exists only in the target named 90a.
     targets = ["90a" if number == 90 else str(number) for number in architectures]
     code = [f"-gencode=arch=compute_{target},code=sm_{target}" for target in targets]
     separator = r"\,"  # nvcc splits values at commas

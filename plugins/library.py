@@ -1,7 +1,7 @@
-"""The built plugin library: where it lies, whether it fits this machine, and handing it to TensorRT.
+"""The built plugin library: its location, its compatibility with this machine, and its loading by TensorRT.
 
 Loading a library runs its constructors. So its owner and mode are checked first (`fairmot.core.trust`), and
-what it says of itself is read from the bytes of the file; only one that fits is loaded, by TensorRT.
+its metadata is read from the bytes of the file; only one that fits is loaded, by TensorRT.
 """
 
 from __future__ import annotations
@@ -22,14 +22,23 @@ from types import ModuleType
 from fairmot.core.errors import ConfigError
 from fairmot.core.trust import cache_folder, require_private
 from fairmot.engine.cuda.driver import Driver, find_driver
-from fairmot.engine.cuda.gpu import gpu_obstacle
+from fairmot.engine.cuda.gpu import gpu_unavailable_reason
 
 SOURCES = Path(__file__).resolve().parent / "src"
 _SOURCE_SUFFIXES = (".cpp", ".cu", ".cuh", ".h")
 BUILD_COMMAND = "fairmot plugins"
 
-_MARK = b"FAIRMOT PLUGINS "  # before the facts, in plugins/src/registration.cpp
-_MOST_BYTES = 4096  # of the facts
+COMPATIBLE_SOURCES = {
+    "ae371af4aebf358a": "2789a5122c9d6bd3",  # formatting, names, refusal of maps that 32-bit indices do not reach
+}
+"""Digest that plans carry, by the digest of sources that serialize and run as those of that digest.
+
+A plan stays valid as long as the sources that it was built with and those of the library have the same digest here.
+Sources that are not listed carry their own digest, so that a change of kernels, attributes or formats makes new plans.
+"""
+
+_MARK = b"FAIRMOT PLUGINS "  # before the metadata, in plugins/src/registration.cpp
+_MOST_BYTES = 4096  # of the metadata
 
 Version = tuple[int, ...]
 
@@ -38,11 +47,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PluginLibrary:
-    """A built library and what it says of itself.
+    """A built library and its metadata.
 
     Attributes:
         path: the file.
-        version: hash of the sources it was built from.
+        version: digest of the sources it was built from.
         tensorrt: version of the TensorRT headers, as in (8, 6, 0).
         cuda: version of the CUDA toolkit, as in "13.0".
         architectures: compute capabilities it has code for, as in (80, 90).
@@ -56,26 +65,31 @@ class PluginLibrary:
 
     @classmethod
     def read(cls, path: Path) -> PluginLibrary:
-        """Read what the library at `path` says of itself, without loading it.
+        """Read the metadata of the library at `path`, without loading it.
 
         Raises:
             ConfigError: if other users can change it, or it is no plugin library of this project.
         """
         try:
             path = require_private(path, "plugin library")
-            facts = json.loads(_facts(path))
-            cudart, tensorrt, architectures = facts["cudart"], facts["tensorrt"], facts["architectures"]
+            metadata = json.loads(_metadata(path))
+            cudart, tensorrt, architectures = metadata["cudart"], metadata["tensorrt"], metadata["architectures"]
             if not all(isinstance(number, int) for number in (cudart, *tensorrt, *architectures)):
-                raise ValueError("its facts are of the wrong type")
+                raise ValueError("its metadata is of the wrong type")
             # CUDART_VERSION, cuda_runtime_api.h: 1000 * major + 10 * minor
             cuda = f"{cudart // 1000}.{cudart % 1000 // 10}"
-            return cls(path, str(facts["version"]), tuple(tensorrt), cuda, tuple(architectures))
+            return cls(path, str(metadata["version"]), tuple(tensorrt), cuda, tuple(architectures))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             detail = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ConfigError(f"{path} cannot be read ({detail}); run `{BUILD_COMMAND}` again.") from error
 
-    def fault(self, tensorrt: Version, driver: Driver | None) -> str | None:
-        """Return one sentence on why the library cannot serve this TensorRT and GPU, or None."""
+    @property
+    def plan_version(self) -> str:
+        """The digest that plans of this library carry."""
+        return COMPATIBLE_SOURCES.get(self.version, self.version)
+
+    def mismatch(self, tensorrt: Version, driver: Driver | None) -> str | None:
+        """Return the reason why the library cannot serve this TensorRT and GPU, or None."""
         if self.version != source_version():
             return f"{self.path} was built from other sources; run `{BUILD_COMMAND}` again."
         if self.tensorrt[:2] != tensorrt[:2]:
@@ -101,8 +115,8 @@ class PluginLibrary:
         return None
 
 
-def _facts(path: Path) -> bytes:
-    """Return the facts in the bytes of a library, JSON.
+def _metadata(path: Path) -> bytes:
+    """Return the metadata in the bytes of a library, JSON.
 
     Raises:
         ValueError: if it holds none.
@@ -110,7 +124,7 @@ def _facts(path: Path) -> bytes:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         start = content.find(_MARK + b"{")
         if start < 0:
-            raise ValueError("it says nothing of itself")
+            raise ValueError("it has no metadata")
         return content[start + len(_MARK) : start + _MOST_BYTES].partition(b"\0")[0]
 
 
@@ -121,7 +135,7 @@ def dotted(version: Version) -> str:
 
 @cache
 def source_version() -> str:
-    """Return the hash of the plugins' sources that a library of this version carries."""
+    """Return the digest of the sources in `plugins/src`, which a library built from them carries."""
     digest = hashlib.sha256()
     for path in sorted(path for path in SOURCES.iterdir() if path.suffix in _SOURCE_SUFFIXES):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -155,16 +169,16 @@ def installed_tensorrt() -> Version | None:
 _NOT_INSTALLED = "TensorRT is not installed; run `pip install tensorrt`."
 
 
-def tensorrt_obstacle() -> str | None:
-    """Return one sentence on why TensorRT cannot run here, or None; then it is loaded."""
-    return gpu_obstacle() or loading_fault()
+def tensorrt_unavailable_reason() -> str | None:
+    """Return the reason why TensorRT cannot run here, or None; then it is loaded."""
+    return gpu_unavailable_reason() or loading_error()
 
 
-def loading_fault() -> str | None:
-    """Return one sentence on why TensorRT or what goes with it cannot be loaded, or None if it is loaded now.
+def loading_error() -> str | None:
+    """Return the reason why TensorRT, torch or pycuda cannot be loaded, or None if they are loaded now.
 
-    It is installed more often than it can be loaded: its wheels and CUDA's have to fit each other. Slow, and of no use
-    without a GPU: ask `fairmot.engine.cuda.gpu.gpu_obstacle` first.
+    They are installed more often than they can be loaded: their wheels and CUDA's have to fit each other. Slow, and
+    of no use without a GPU: ask `fairmot.engine.cuda.gpu.gpu_unavailable_reason` first.
     """
     if installed_tensorrt() is None:
         return _NOT_INSTALLED
@@ -183,31 +197,31 @@ def parse_version(text: str) -> Version:
 
 
 def find(tensorrt: Version) -> PluginLibrary:
-    """Return the library that fits this TensorRT and the GPU at hand.
+    """Return the library that fits this TensorRT and the first GPU.
 
     Raises:
-        ConfigError: if none is built, or the one that is does not fit.
+        ConfigError: if none is built, or none that is built fits.
     """
     paths = [folder / library_name(tensorrt) for folder in library_folders()]
     driver = find_driver()
-    faults = []
+    mismatches = []
     for path in filter(Path.is_file, paths):
         try:
             library = PluginLibrary.read(path)
         except ConfigError as error:
-            faults.append(str(error))
+            mismatches.append(str(error))
             continue
-        fault = library.fault(tensorrt, driver)
-        if fault is None:
+        mismatch = library.mismatch(tensorrt, driver)
+        if mismatch is None:
             return library
-        faults.append(fault)
-    if faults:
-        raise ConfigError(faults[0])
+        mismatches.append(mismatch)
+    if mismatches:
+        raise ConfigError(mismatches[0])
     raise ConfigError(f"The plugins are not built for TensorRT {dotted(tensorrt[:2])}; run `{BUILD_COMMAND}`.")
 
 
-def obstacle() -> str | None:
-    """Return one sentence on why no plugin library can be loaded here, or None."""
+def unavailable_reason() -> str | None:
+    """Return the reason why no plugin library can be loaded here, or None."""
     tensorrt = installed_tensorrt()
     if tensorrt is None:
         return _NOT_INSTALLED
@@ -231,7 +245,7 @@ def load(tensorrt: ModuleType) -> PluginLibrary:
         The library that was loaded.
 
     Raises:
-        ConfigError: if no library fits, or TensorRT does not take it.
+        ConfigError: if no library fits, or TensorRT refuses it.
     """
     version: str = tensorrt.__version__
     if version not in _loaded:

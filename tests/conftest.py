@@ -5,6 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 NEED_TORCH = [
+    "engine/cuda/test_decode_kernel.py",
+    "engine/cuda/test_gpu_*.py",
+    "engine/cuda/test_letterbox_kernel.py",
     "engine/test_foreign_model.py",
     "engine/test_gpu_*.py",
     "engine/test_trt_deform_conv.py",
@@ -12,9 +15,7 @@ NEED_TORCH = [
     "engine/test_trt_images.py",
     "export",
     "plugins/test_dcn_reference.py",
-    "plugins/test_decode_kernel.py",
     "plugins/test_gpu_*.py",
-    "plugins/test_letterbox_kernel.py",
     "plugins/test_plugin_interfaces.py",
     "training",
 ]

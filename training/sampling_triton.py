@@ -1,4 +1,4 @@
-"""Sampling of augmented pictures in one Triton kernel; what it computes is `Augmenter._sample`'s."""
+"""Sampling of augmented images in one Triton kernel, equal to `Augmenter._sample`."""
 
 # Parameters of kernels are pointers and numbers of Triton's own types, constants are capitals by its custom.
 # ruff: noqa: N803
@@ -37,7 +37,7 @@ def _sample_kernel(
         size_x = tl.load(sizes + 2 * source, mask=known, other=1.0)
         size_y = tl.load(sizes + 2 * source + 1, mask=known, other=1.0)
         inside = (u >= 0) & (v >= 0) & (u < size_x) & (v < size_y)
-        # What lies outside is not used, but must be an integer.
+        # Coordinates outside are not used, but must convert to integers.
         u = tl.minimum(tl.maximum(u - 0.5, -1.0), size_x)
         v = tl.minimum(tl.maximum(v - 0.5, -1.0), size_y)
         left, top = tl.floor(u), tl.floor(v)
@@ -52,8 +52,8 @@ def _sample_kernel(
             red += share * ((value >> 16) & 255).to(tl.float32)
             green += share * ((value >> 8) & 255).to(tl.float32)
             blue += share * (value & 255).to(tl.float32)
-        grey = tl.where(inside, 0.0, border)
-        red, green, blue = red + grey, green + grey, blue + grey
+        gray = tl.where(inside, 0.0, border)
+        red, green, blue = red + gray, green + gray, blue + gray
     plane = width * height
     place = images + number.to(tl.int64) * 2 * plane + pixel
     tl.store(place, red / 4, mask=known)
@@ -70,16 +70,16 @@ def sample_triton(
     size: tuple[int, int],
     border: float,
 ) -> Tensor:
-    """Sample pictures bilinearly at twice their resolution and average.
+    """Sample images bilinearly at twice their resolution and average.
 
     Args:
         store: `(m, side, side)` int32 pixels, R, G, B from the third lowest byte down.
         sizes: `(m, 2)` float32 width and height.
-        sources: `(n, 4)` int64, stored picture of every tile.
+        sources: `(n, 4)` int64, stored image of every tile.
         corners: `(n, 4, 4)` float32 tiles, the first of which ends where the other three begin.
         inverse: `(n, 4, 2, 3)` float32 matrices from the result's pixels to the stored ones.
         size: width and height of the result.
-        border: what lies outside.
+        border: value outside the stored image.
 
     Returns:
         `(n, 3, h, w)` float32.

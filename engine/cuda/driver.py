@@ -1,4 +1,4 @@
-"""What the NVIDIA driver says about the GPU, asked without CUDA's runtime and without starting a context."""
+"""Queries of the NVIDIA driver that need neither CUDA's runtime nor a context."""
 
 from __future__ import annotations
 

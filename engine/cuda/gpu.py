@@ -1,7 +1,7 @@
-"""One CUDA context and one stream for torch, pycuda and TensorRT.
+"""One CUDA context and one CUDA stream for torch, pycuda and TensorRT.
 
 torch uses a device's primary context, so pycuda retains that one. pycuda cannot launch on a stream of
-torch's, but torch can on one of pycuda's, and TensorRT takes any handle: so pycuda makes the stream.
+torch's, but torch can on one of pycuda's, and TensorRT accepts any handle: so pycuda creates the stream.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Gpu:
 
     Attributes:
         device: the device for torch.
-        stream: the stream for torch; everything of the engine runs on it.
-        handle: the same stream for TensorRT.
+        stream: the CUDA stream for torch; everything of the engine runs on it.
+        handle: of the same CUDA stream, for TensorRT.
         name: of the GPU.
         compute_capability: (9, 0) for an H200.
         multiprocessors: how many the GPU has.
@@ -65,14 +65,14 @@ class Gpu:
         """Return a device, ready for use in the calling thread: each thread that launches calls this once.
 
         Args:
-            index: as CUDA counts the devices, `CUDA_VISIBLE_DEVICES` considered.
+            index: device index of CUDA, subject to `CUDA_VISIBLE_DEVICES`.
 
         Raises:
             ConfigError: if there is no such device, or driver, torch or pycuda are missing or too old.
         """
-        obstacle = gpu_obstacle(index)
-        if obstacle is not None:
-            raise ConfigError(obstacle)
+        reason = gpu_unavailable_reason(index)
+        if reason is not None:
+            raise ConfigError(reason)
         if index not in cls._opened:
             cls._opened[index] = cls(index)
         else:
@@ -85,7 +85,7 @@ class Gpu:
         Args:
             source: the `.cu` file.
             name: of the kernel in it.
-            arguments: its parameters in the letters of Python's `struct`, `P` for pointers.
+            arguments: its parameters in the characters of Python's `struct`, `P` for pointers.
 
         Returns:
             A function that launches it asynchronously on the stream, also while a CUDA graph is captured;
@@ -125,8 +125,8 @@ class Gpu:
 
     @contextmanager
     def _pushed(self) -> Iterator[None]:
-        # pycuda's objects belong to the context on top of its own stack. An entry left there would make
-        # pycuda abort at exit, so it is there only while such an object is made.
+        # pycuda's objects belong to the context on top of its own stack. A context left there would make
+        # pycuda abort at exit, so it is pushed only while such an object is created.
         self._context.push()
         try:
             yield
@@ -146,8 +146,8 @@ def _bind(index: int) -> None:
         raise ConfigError(f"torch cannot use the GPU ({reason}): install a torch that fits the driver.") from error
 
 
-def gpu_obstacle(index: int = 0) -> str | None:
-    """Return in one sentence why the GPU cannot be used, None if it can; quick, imports nothing large."""
+def gpu_unavailable_reason(index: int = 0) -> str | None:
+    """Return the reason why the GPU cannot be used, or None; fast, imports nothing large."""
     for package, remedy in (("torch", "install torch built for CUDA"), ("pycuda", "install pycuda")):
         if importlib.util.find_spec(package) is None:
             return f"The Python package {package} is missing: {remedy} to use the GPU."
@@ -177,7 +177,7 @@ def gpu_obstacle(index: int = 0) -> str | None:
 
 @lru_cache(maxsize=1)
 def _cuda_of_torch() -> tuple[int, int] | None:
-    """Read which CUDA torch is built for off its version file, without the seconds that an import takes."""
+    """Return the CUDA version that torch is built for, from its version file: an import takes seconds."""
     spec = importlib.util.find_spec("torch")
     assert spec is not None
     assert spec.origin is not None

@@ -1,7 +1,7 @@
-"""Compile CUDA C++ with NVRTC, NVIDIA's compiler library, which comes with torch; results are kept on disk.
+"""Compilation of CUDA C++ with NVRTC, NVIDIA's compiler library, which comes with torch; results are cached on disk.
 
-Only the C interface of NVRTC is used (its documentation, chapter "Basic Usage"), by ctypes, so that no
-compiler need be installed. A source that was compiled once for a GPU is read back from the cache.
+Only the C interface of NVRTC is used (its documentation, chapter "Basic Usage"), by ctypes, so that no compiler has to
+be installed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def compile_cached(source: Path, capability: tuple[int, int]) -> bytes:
     try:
         path = private_cache("kernels") / f"{source.stem}_{target}_{key[:32]}"
     except OutputError as error:
-        _log.info("The compiled kernels are not kept: %s", error)
+        _log.info("The compiled kernels are not cached: %s", error)
         return nvrtc.compile(code, source.name, target)
     compiled = _read(path)
     if compiled is None:
@@ -147,7 +147,7 @@ def _library_names() -> Iterator[str]:
 
 
 def _load_builtins() -> None:
-    """Load the second library of NVRTC, which it opens by its bare name: it lies beside the first."""
+    """Load the second library of NVRTC, which it opens by its bare name, from the folder of the first."""
     try:
         maps = Path("/proc/self/maps").read_text().split()
     except OSError:
@@ -158,7 +158,7 @@ def _load_builtins() -> None:
 
 
 def _read(path: Path) -> bytes | None:
-    """Return what `_write` stored; None if there is nothing or it is damaged."""
+    """Return the code that `_write` stored, or None if there is none or it is damaged."""
     try:
         stored = require_private(path, "compiled kernel").read_bytes()
     except OSError:
@@ -168,9 +168,9 @@ def _read(path: Path) -> bytes | None:
 
 
 def _write(path: Path, compiled: bytes) -> None:
-    """Store at once or not at all: several processes may start together."""
+    """Store the code atomically: several processes may start together."""
     try:
         write_whole(path, hashlib.sha256(compiled).digest() + compiled)
         keep_private(path)
     except OutputError as error:
-        _log.info("The compiled kernels are not kept: %s", error)
+        _log.info("The compiled kernels are not cached: %s", error)

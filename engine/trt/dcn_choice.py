@@ -20,7 +20,7 @@ def choose_dcn(wanted: DeformableConvolution) -> Dcn:
     """
     if wanted in ("native", "nvidia"):
         return wanted
-    obstacle = library.obstacle()
+    obstacle = library.unavailable_reason()
     if obstacle is None:
         return "plugin"
     try:

@@ -79,7 +79,7 @@ class Host:
         gpu: name of the GPU.
         compute_capability: `(major, minor)`.
         tensorrt: version of TensorRT.
-        plugins: version of the plugin library; None for engines that do not need it.
+        plugins: `fairmot.plugins.library.PluginLibrary.plan_version`; None for engines without plugins.
     """
 
     gpu: str

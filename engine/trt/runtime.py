@@ -48,7 +48,7 @@ def this_host(settings: BuildSettings) -> Host:
         ConfigError: if there is no usable GPU, or the plugin library is missing or does not fit.
     """
     gpu = Gpu.open()
-    plugins = library.load(trt).version if settings.uses_plugins else None
+    plugins = library.load(trt).plan_version if settings.uses_plugins else None
     return Host(gpu.name, gpu.compute_capability, trt.__version__, plugins)
 
 

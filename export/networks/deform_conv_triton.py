@@ -1,17 +1,18 @@
-"""DCNv2 for training on a GPU: Triton kernels gather and scatter, matrix products do the rest.
+"""DCNv2 for training on a GPU: Triton kernels gather and scatter, cuBLAS does the GEMMs.
 
-A 3x3 layer of stride 1 is the product of its weight with `columns`, the bilinear samples of every pixel and tap times
-their mask (Zhu et al., "Deformable ConvNets v2", CVPR 2019, equation 1). Everything lies channels last, so that a
-program reads and writes whole rows of channels. Columns are not kept for the backward pass: its kernel has the same
-samples in hand and writes them once more. Positions, weights and sums are float32 whatever the type of the maps.
+A 3x3 layer of stride 1 is the GEMM of its weight with `columns` (im2col), the bilinear samples of every pixel and tap
+times their mask (Zhu et al., "Deformable ConvNets v2", CVPR 2019, equation 1). Maps are channels last, so that a
+program loads and stores contiguous channels. Columns are not saved for the backward pass: its kernel has the same
+samples in registers and stores them once more. Sampling points, bilinear weights and accumulators are float32 whatever
+the type of the maps.
 
 The gradient of the input is summed by atomic additions, whose order is not fixed, but in fixed point: every
 contribution is rounded once to a multiple of 2^-25 of the power of two above the largest gradient of a column, and no
-sum is rounded before the last addition, so that two equal steps on a GPU agree to the bit. A multiple lies in two
-float32 digits that hold integers, for a GPU adds four float32 at once but only one integer. At most 2^12, a digit takes
-2^12 contributions of the largest size before a sum leaves the integers that float32 holds, 2^24. Nine are usual, since
-the bilinear weights of a tap are at most 1, and so are masks; gradients of that size on thousands of taps in one cell
-would only round sums, as float32 always does, in an order that is not fixed.
+sum is rounded before the last addition, so that two equal steps on a GPU agree to the bit. A multiple is stored as two
+float32 digits that hold integers, since a GPU atomically adds four float32 at once but only one integer. A digit is at
+most 2^12, so 2^12 contributions of the largest size fit before a sum exceeds the integers that float32 represents,
+2^24. Nine are usual, since the bilinear weights of a tap are at most 1, and so are masks; gradients of that size on
+thousands of taps in one cell would only round sums, as float32 always does, in an order that is not fixed.
 """
 
 # Parameters of kernels are pointers and numbers of Triton's own types, constants are capitals by its custom.
@@ -31,8 +32,8 @@ from torch.autograd.function import once_differentiable
 
 from fairmot.export.networks.triton_blocks import SIZES, blocks
 
-# Elements of a thread and warps of a program. Forwards 16 bytes of half precision are read and written at once,
-# backwards 16 bytes of float32 are added at once, and a warp alone sums over channels without a barrier.
+# Elements of a thread and warps of a program. Forward, a thread accesses 16-byte chunks of half precision; backward, it
+# adds 16-byte chunks of float32, and a single warp reduces over channels without a barrier.
 _COLUMNS = (8, 4)
 _GRADIENTS = (4, 1)
 
@@ -44,12 +45,12 @@ _FINE = 2.0**13
 
 @triton.jit
 def _tap(predicted, pixel, inside, y, x, tap, height, width, STRIDE: tl.constexpr):
-    """Return where a tap samples: top and left cell, the fractions beyond them, and the mask."""
+    """Return the sampling point of a tap: top and left cell, the fractions beyond them, and the mask."""
     start = predicted + pixel.to(tl.int64) * STRIDE
     move_y = tl.load(start + 2 * tap, mask=inside, other=0.0).to(tl.float32)
     move_x = tl.load(start + 2 * tap + 1, mask=inside, other=0.0).to(tl.float32)
     factor = tl.sigmoid(tl.load(start + 18 + tap, mask=inside, other=0.0).to(tl.float32))
-    # All is zero two cells outside, so nothing changes if what lies further stops there, and integers hold it.
+    # Samples are zero two cells outside, so clamping there changes nothing and keeps the indices within int32.
     y = tl.minimum(tl.maximum(y + tap // 3 - 1 + move_y, -2.0), height + 1.0)
     x = tl.minimum(tl.maximum(x + tap % 3 - 1 + move_x, -2.0), width + 1.0)
     top, left = tl.floor(y), tl.floor(x)
@@ -58,7 +59,7 @@ def _tap(predicted, pixel, inside, y, x, tap, height, width, STRIDE: tl.constexp
 
 @triton.jit
 def _corner(first, inside, top, left, part_y, part_x, height, width, CORNER: tl.constexpr):
-    """Return one of the four cells around a sample, whether it is on the map, and its shares down and across."""
+    """Return one of the four cells around a sample, its predicate, and its bilinear weights down and across."""
     row, column = top + CORNER // 2, left + CORNER % 2
     seen = inside & (row >= 0) & (row < height) & (column >= 0) & (column < width)
     share_y = part_y if CORNER // 2 else 1 - part_y
@@ -98,7 +99,7 @@ def _columns_kernel(
 
 @triton.jit
 def _add(coarse, fine, value, mask, FINE: tl.constexpr):
-    """Add scaled values to fixed-point sums; all additions are exact, so their order has no effect."""
+    """Add scaled values to fixed-point accumulators; all additions are exact, so their order has no effect."""
     digit = tl.floor(value + 0.5)
     tl.atomic_add(coarse, digit, mask=mask, sem="relaxed")
     tl.atomic_add(fine, tl.floor((value - digit) * FINE + 0.5), mask=mask, sem="relaxed")
@@ -148,7 +149,7 @@ def _gradients_kernel(
                 share = (share_y * share_x * factor)[:, None]
                 total += share * value
                 _add(coarse + (cell[:, None] + channel), fine + (cell[:, None] + channel), share * scaled, mask, FINE)
-                # Of a corner all three gradients are the same sum over channels, each time with another factor.
+                # All three gradients of a corner are the same dot product over channels times different factors.
                 dot = tl.sum(grad * value, 1)
                 grad_factor += share_y * share_x * dot
                 grad_move_y += (share_x if corner // 2 else -share_x) * dot
@@ -178,8 +179,8 @@ def _gradients(x: Tensor, predicted: Tensor, grad_columns: Tensor) -> tuple[Tens
     count, height, width, channels = x.shape
     pixels = count * height * width
     columns = torch.empty_like(grad_columns)
-    # The power of two below the largest gradient are its exponent's bits; infinity, also for NaN, is kept finite here,
-    # and a value that is not finite makes NaN where it is added.
+    # The exponent bits are the power of two below the largest gradient; infinity, also for NaN, is clamped here, and a
+    # value that is not finite makes NaN where it is added.
     largest = torch.linalg.vector_norm(grad_columns, torch.inf).float()
     power = (largest.view(torch.int32) & 0x7F800000).view(torch.float32).clamp(2.0**-100, 2.0**127)
     coarse, fine = torch.zeros(2, *x.shape, dtype=torch.float32, device=x.device)
@@ -224,7 +225,7 @@ class _DeformConv2d(torch.autograd.Function):
         x, predicted, weight = ctx.saved_tensors
         grad = grad.contiguous()
         columns, grad_x, grad_predicted = _gradients(x, predicted, grad.view(-1, len(weight)) @ weight)
-        # One product would sum over so many pixels that few multiprocessors have work: one of each picture, then a sum.
+        # Split-K over the images: as one GEMM, K has so many pixels that few multiprocessors would have work.
         grad = grad.flatten(1, 2)
         grad_weight = torch.bmm(grad.transpose(1, 2), columns.view(*grad.shape[:2], -1))
         grad_weight = grad_weight.sum(0, dtype=torch.float32).to(weight.dtype)
@@ -233,12 +234,12 @@ class _DeformConv2d(torch.autograd.Function):
 
 
 def deform_conv2d_triton(x: Tensor, predicted: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Compute a 3x3 DCNv2 of stride and padding 1 from what its layer predicts; autocast holds as for a convolution.
+    """Compute a 3x3 DCNv2 of stride and padding 1 from its predicted offsets and mask, under autocast as a convolution.
 
     The gradient of a sample between cells is that of `grid_sample`, with zeros outside.
 
     Args:
-        x: `(n, c, h, w)`, best channels last.
+        x: `(n, c, h, w)`, fastest channels last.
         predicted: `(n, s, h, w)`, first 18 offsets in pixels, (dy, dx) per tap, then 9 mask logits; more is ignored.
         weight: `(c', c, 3, 3)`.
         bias: `(c',)`.
@@ -249,7 +250,7 @@ def deform_conv2d_triton(x: Tensor, predicted: Tensor, weight: Tensor, bias: Ten
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
-    # Triton launches on the present device.
+    # Triton launches on the current device.
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         result: Tensor = _DeformConv2d.apply(  # type: ignore[no-untyped-call]
             x.permute(0, 2, 3, 1).contiguous(),

@@ -1,4 +1,4 @@
-"""How Triton's programs divide maps that lie channels last."""
+"""Blocks of pixels and channels for Triton programs on channels-last maps."""
 
 # mypy: disable-error-code="import-not-found, import-untyped"
 
@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import triton
 
-SIZES = ("pixels", "height", "width")  # arguments of kernels of which other values take no new build
-_LARGEST_BLOCK = 128  # channels of a program at a time
+SIZES = ("pixels", "height", "width")  # arguments that kernels are not specialized for
+_LARGEST_BLOCK = 128  # channels of a block
 
 
 def blocks(channels: int, elements: int, warps: int) -> tuple[int, int]:
-    """Return how many pixels and channels a program takes at a time.
+    """Return the pixels and channels of a block.
 
     Args:
         channels: of the map.

@@ -1,7 +1,8 @@
 """Per-channel transposed convolution for training on a GPU, as the networks use it to enlarge maps.
 
-cuDNN computes it, and above all its gradients, channel by channel; here channels lie last and are worked on side by
-side. Sums are float32 whatever the type of the maps, and nothing depends on the order of programs.
+cuDNN computes it, and above all its gradients, channel by channel; here maps are channels last and a program computes
+a block of channels. Accumulators are float32 whatever the type of the maps, and results do not depend on the order of
+programs.
 """
 
 # Parameters of kernels are pointers and numbers of Triton's own types, constants are capitals by its custom.
@@ -143,10 +144,10 @@ class _Enlarge(torch.autograd.Function):
 
 
 def enlarge_triton(x: Tensor, weight: Tensor) -> Tensor:
-    """Compute a transposed convolution of every channel by itself; autocast holds as for a convolution.
+    """Compute a transposed convolution of every channel separately (depthwise); autocast applies as for a convolution.
 
     Args:
-        x: `(n, c, h, w)`, best channels last.
+        x: `(n, c, h, w)`, fastest channels last.
         weight: `(c, 1, 2 f, 2 f)` for an even factor `f`, which is the stride; the padding is half of it.
 
     Returns:
@@ -155,7 +156,7 @@ def enlarge_triton(x: Tensor, weight: Tensor) -> Tensor:
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     taps = weight.squeeze(1).permute(1, 2, 0).contiguous()
-    # Triton launches on the present device.
+    # Triton launches on the current device.
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         result: Tensor = _Enlarge.apply(x.permute(0, 2, 3, 1).contiguous(), taps)  # type: ignore[no-untyped-call]
     return result.permute(0, 3, 1, 2)

@@ -1,6 +1,6 @@
 #include "attributes.h"
 
-#include "fault.h"
+#include "errors.h"
 
 #include <cstring>
 #include <string>
@@ -30,23 +30,23 @@ Attributes Attributes::parse(AttributeTable const& table, nvinfer1::PluginFieldC
         while (index < table.size() && std::strcmp(table[index].name, field.name) != 0) {
             start += table[index++].fallback.size();
         }
-        if (index == table.size()) throw Fault(quoted(field.name) + " is not known.");
+        if (index == table.size()) throw PluginError(quoted(field.name) + " is not known.");
         size_t const wanted = table[index].fallback.size();
         size_t const found = field.data != nullptr && field.length > 0 ? static_cast<size_t>(field.length) : 0;
         if (found != wanted && found != 1) {
-            throw Fault(quoted(field.name) + " has " + std::to_string(found) + " numbers instead of " +
-                        std::to_string(wanted) + ".");
+            throw PluginError(quoted(field.name) + " has " + std::to_string(found) + " numbers instead of " +
+                              std::to_string(wanted) + ".");
         }
         // The parsers of every TensorRT hand over ONNX's whole numbers, 64 bits there, as 32 bits.
         if (field.type != PluginFieldType::kINT32) {
-            throw Fault(quoted(field.name) + " must hold whole numbers of 32 bits.");
+            throw PluginError(quoted(field.name) + " must hold whole numbers of 32 bits.");
         }
         auto const* const numbers = static_cast<int32_t const*>(field.data);
         for (size_t i = 0; i < wanted; ++i) result.values_[start + i] = numbers[found == 1 ? 0 : i];
         given[index] = true;
     }
     for (size_t i = 0; i < table.size(); ++i) {
-        if (table[i].required && !given[i]) throw Fault(quoted(table[i].name) + " is missing.");
+        if (table[i].required && !given[i]) throw PluginError(quoted(table[i].name) + " is missing.");
     }
     result.check();
     return result;
@@ -55,8 +55,8 @@ Attributes Attributes::parse(AttributeTable const& table, nvinfer1::PluginFieldC
 Attributes Attributes::read(AttributeTable const& table, void const* bytes, size_t length) {
     Attributes result(table);
     if (bytes == nullptr || length != result.byteCount()) {
-        throw Fault("the plan holds " + std::to_string(length) + " bytes of attributes instead of " +
-                    std::to_string(result.byteCount()) + "; build it again with this plugin library.");
+        throw PluginError("the plan holds " + std::to_string(length) + " bytes of attributes instead of " +
+                          std::to_string(result.byteCount()) + "; build it again with this plugin library.");
     }
     std::memcpy(result.values_.data(), bytes, length);
     result.check();
@@ -69,8 +69,8 @@ void Attributes::check() const {
         for (size_t i = 0; i < spec.fallback.size(); ++i) {
             int32_t const value = values_[index++];
             if (value < spec.minimum || value > spec.maximum) {
-                throw Fault(quoted(spec.name) + " is " + std::to_string(value) + " but must be " +
-                            std::to_string(spec.minimum) + " to " + std::to_string(spec.maximum) + ".");
+                throw PluginError(quoted(spec.name) + " is " + std::to_string(value) + " but must be " +
+                                  std::to_string(spec.minimum) + " to " + std::to_string(spec.maximum) + ".");
             }
         }
     }
@@ -82,7 +82,7 @@ int32_t Attributes::get(char const* name, size_t element) const {
         if (std::strcmp(spec.name, name) == 0) return values_.at(start + element);
         start += spec.fallback.size();
     }
-    throw Fault(quoted(name) + " is not in the table.");
+    throw PluginError(quoted(name) + " is not in the table.");
 }
 
 void Attributes::write(void* bytes) const noexcept { std::memcpy(bytes, values_.data(), byteCount()); }

@@ -9,7 +9,7 @@
 
 namespace fairmot {
 
-/// One attribute by its name in ONNX. The fallback also says how many numbers it has.
+/// One attribute by its name in ONNX. The fallback also sets how many numbers it has.
 struct AttributeSpec {
     char const* name;
     std::vector<int32_t> fallback;
@@ -23,11 +23,11 @@ using AttributeTable = std::vector<AttributeSpec>;
 /// Values for every attribute of a table, which must outlive them.
 class Attributes {
   public:
-    /// Reads the fields that a parser, a script or a plan gives; a single number stands for a whole list.
-    /// Throws Fault for an unknown name, a wrong type or length, and a value out of range.
+    /// Reads the fields of a parser, a script or a plan; a single number is repeated for a whole list.
+    /// Throws PluginError for an unknown name, a wrong type or length, and a value out of range.
     static Attributes parse(AttributeTable const& table, nvinfer1::PluginFieldCollection const* fields);
 
-    /// Reads what write() wrote; throws Fault where the bytes are of another table.
+    /// Reads what write() wrote; throws PluginError where the bytes are of another table.
     static Attributes read(AttributeTable const& table, void const* bytes, size_t length);
 
     /// The number at `element` of the attribute called `name`.

@@ -19,7 +19,7 @@ using CreatorInterface = nvinfer1::IPluginCreatorInterface;
 /// One creator per operation; they live as long as the library.
 std::vector<CreatorInterface*> const& creators();
 
-/// The same for one class of creators, which takes an operation.
+/// The same for one class of creators, which are constructed from an operation type.
 template <typename Creator>
 std::vector<CreatorInterface*> const& creatorsOf() {
     static std::vector<std::unique_ptr<Creator>> owned;

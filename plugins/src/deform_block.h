@@ -1,4 +1,4 @@
-// FairMOT's deformable block in one kernel: the convolution that predicts offsets and mask, the deformable convolution
+// FairMOT's deformable block as one kernel: the convolution that predicts offsets and mask, the deformable convolution
 // that uses them, and the ReLU. Both 3x3 with stride, padding and dilation 1; one offset group.
 #pragma once
 
@@ -20,7 +20,7 @@ struct DeformBlockTensors {
 // Channel counts must be multiples of 8.
 bool deformBlockSupports(int in_channels, int out_channels);
 
-// Launches on `stream`; neither allocates nor waits. Offsets and mask stay float32, they are never rounded to halves.
+// Launches on `stream`; neither allocates nor waits. Offsets and mask stay float32 and are never rounded to halves.
 cudaError_t deformBlock(int batch, int in_channels, int height, int width, int out_channels, bool relu,
                         DeformBlockTensors const& tensors, cudaStream_t stream);
 

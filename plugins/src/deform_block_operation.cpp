@@ -3,7 +3,7 @@
 // Both convolutions are 3x3 with padding 1 and stride, dilation and groups 1, see plugins/src/deform_block.h.
 #include "deform_block.h"
 
-#include "fault.h"
+#include "errors.h"
 #include "operation.h"
 
 #include <string>
@@ -39,10 +39,14 @@ class DeformConvBlock final : public Operation {
         expectDims("offset bias", inputs[kOffsetBias], {kOffsetRows});
         expectPacked("packed weight", inputs[kWeight], kUnknown, in_channels, kTaps);
         expectDims("bias", inputs[kBias], {out_channels});
+        // Both maps are (n, c, h, w); padding 1 keeps the size.
+        int32_t const batch = sizeAt(inputs[kX], 0), height = sizeAt(inputs[kX], 2), width = sizeAt(inputs[kX], 3);
+        expectIndexable("x", {batch, in_channels, height, width});
+        expectIndexable("the output", {batch, out_channels, height, width});
         bool const known = in_channels != kUnknown && out_channels != kUnknown;
         if (known && !deformBlockSupports(in_channels, out_channels)) {
-            throw Fault("this kernel does not take " + std::to_string(in_channels) + " input and " +
-                        std::to_string(out_channels) + " output channels; use DeformConv.");
+            throw PluginError("this kernel does not take " + std::to_string(in_channels) + " input and " +
+                              std::to_string(out_channels) + " output channels; use DeformConv.");
         }
     }
 

@@ -6,8 +6,8 @@
 namespace fairmot {
 namespace {
 
-constexpr int kChannelVector = 8;  // halves of one access to kHwc8
-constexpr int kMaxEntries = 64;    // taps times offset groups: the fast kernel keeps their positions in shared memory
+constexpr int kChunk = 8;       // halves in a 16-byte chunk
+constexpr int kMaxPoints = 64;  // taps times offset groups: their offsets and weights are in shared memory
 
 }  // namespace
 
@@ -17,9 +17,9 @@ bool deformConvSupports(DeformConvShape const& s, DeformConvOptions const& optio
     if (!whole || options.layout == Layout::kLinear) {
         return whole && !options.fused;
     }
-    return options.type == DataType::kHalf && s.groups == 1 && s.out_channels % kChannelVector == 0 &&
-           s.in_channels / s.offset_groups % kChannelVector == 0 &&
-           s.kernel_height * s.kernel_width * s.offset_groups <= kMaxEntries;
+    return options.type == DataType::kHalf && s.groups == 1 && s.out_channels % kChunk == 0 &&
+           s.in_channels / s.offset_groups % kChunk == 0 &&
+           s.kernel_height * s.kernel_width * s.offset_groups <= kMaxPoints;
 }
 
 size_t deformConvWorkspace(DeformConvShape const& s, DeformConvOptions const& options) {

@@ -1,6 +1,6 @@
 // Modulated deformable convolution, DCNv2 (Zhu et al., "Deformable ConvNets v2", arXiv:1811.11168), on CUDA.
 //
-// Whatever the tensors' type, sampling positions and bilinear weights are float32, and so are the sums.
+// Whatever the type of the tensors, sampling points, bilinear weights and accumulators are float32.
 #pragma once
 
 #include <cstddef>
@@ -27,10 +27,9 @@ struct DeformConvShape {
 // w') already through the sigmoid or null for ones, weight (o, c / groups, kh, kw), bias (o) or null; all of `type`,
 // linear.
 //
-// Fused: `offset` is what the offset convolution returned (kHwc8: the offsets as above, then the logits of the mask),
-// `mask` is null, `weight` is packed (stages, o, 64) halves and `bias` float32. Packed: element j of stage s is the
-// weight of flat index k = 64 s + j = tap * in_channels + channel, 0 beyond the last; stages = ceil(taps in_channels /
-// 64).
+// Fused: `offset` is the output of the offset convolution (kHwc8: the offsets as above, then the logits of the mask),
+// `mask` is null, `weight` is packed (k-tiles, o, 64) halves and `bias` float32. Packed: element j of k-tile t is the
+// weight of k = 64 t + j = tap * in_channels + channel, 0 beyond the last; k-tiles = ceil(taps in_channels / 64).
 struct DeformConvTensors {
     void const* x;
     void const* offset;
@@ -42,16 +41,16 @@ struct DeformConvTensors {
 
 struct DeformConvOptions {
     DataType type;
-    Layout layout;  // of x and y
+    Layout layout;  // of x and y; kHwc8 indexes tensors with 32 bits, see expectIndexable() in operation.h
     bool fused;
     bool relu;  // max(0, y)
 };
 
-// Whether `deformConv` takes these: kHwc8 needs halves, groups == 1, out_channels and in_channels / offset_groups
+// Whether `deformConv` supports these: kHwc8 needs halves, groups == 1, out_channels and in_channels / offset_groups
 // multiples of 8, and at most 64 taps over all offset groups; fused needs kHwc8.
 bool deformConvSupports(DeformConvShape const& shape, DeformConvOptions const& options);
 
-// Bytes of scratch memory.
+// Bytes of workspace.
 size_t deformConvWorkspace(DeformConvShape const& shape, DeformConvOptions const& options);
 
 // Launches on `stream`; neither allocates nor waits. Returns cudaErrorInvalidValue for what is not supported.

@@ -4,7 +4,7 @@
 
 namespace fairmot {
 
-// `deformConv` for linear layouts, what `deformConvSupports` says taken for granted.
+// `deformConv` for linear layouts; `deformConvSupports` must hold.
 cudaError_t deformConvGeneral(DeformConvShape const& shape, DeformConvOptions const& options,
                               DeformConvTensors const& tensors, cudaStream_t stream);
 

@@ -4,7 +4,7 @@
 
 namespace fairmot {
 
-// `deformConv` for kHwc8, what `deformConvSupports` says taken for granted; the workspace is for what is not fused.
+// `deformConv` for kHwc8; `deformConvSupports` must hold. Only what is not fused needs the workspace.
 cudaError_t deformConvHwc8(DeformConvShape const& shape, DeformConvOptions const& options,
                            DeformConvTensors const& tensors, void* workspace, cudaStream_t stream);
 

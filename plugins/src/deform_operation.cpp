@@ -4,7 +4,7 @@
 //   FusedDeformConv  x, predicted, packed weight, bias       half precision, channels last; predicted is the raw
 //                    output of the offset convolution (offsets, then mask logits), see plugins/src/deform_conv.h
 #include "deform_conv.h"
-#include "fault.h"
+#include "errors.h"
 #include "operation.h"
 
 #include <algorithm>
@@ -25,16 +25,17 @@ using TensorType = nvinfer1::DataType;
 constexpr int32_t kMostSize = 1 << 20;
 constexpr int32_t kMostGroups = 4096;
 constexpr int32_t kUnknown = -1;
+constexpr int64_t kBlockK = 64;    ///< of the packed weight
 constexpr int32_t kPlausible = 8;  ///< stands for a size that is not known yet when formats are chosen
 
-/// Which input is what; -1 where the operation has no such input.
+/// The input's position by role; -1 where the operation has no such input.
 struct Inputs {
     int32_t weight, offset, mask, bias, fewest, most;
 };
 
-/// The geometry, whatever the attributes are called.
+/// The geometry, under whichever names the dialect has its attributes.
 struct Geometry {
-    std::array<int32_t, 2> kernel{0, 0};  ///< 0: as the weight says
+    std::array<int32_t, 2> kernel{0, 0};  ///< 0: from the weight
     std::array<int32_t, 2> stride{1, 1};
     std::array<int32_t, 4> pads{0, 0, 0, 0};  ///< top, left, bottom, right
     std::array<int32_t, 2> dilation{1, 1};
@@ -50,13 +51,13 @@ class DeformOperation : public Operation {
         DeformConvShape const shape = shapeOf(inputs, count, kUnknown);
         bool const channels_known = shape.in_channels != kUnknown;
         if (channels_known && (shape.in_channels % shape.groups != 0 || shape.in_channels % shape.offset_groups != 0)) {
-            throw Fault("the channels of x must be a multiple of the groups and of the offset groups.");
+            throw PluginError("the channels of x must be a multiple of the groups and of the offset groups.");
         }
         if (shape.out_channels != kUnknown && shape.out_channels % shape.groups != 0) {
-            throw Fault("the channels of the output must be a multiple of the groups.");
+            throw PluginError("the channels of the output must be a multiple of the groups.");
         }
         checkWeight(inputs);
-        if (shape.out_height == 0 || shape.out_width == 0) throw Fault("the kernel is larger than the padded x.");
+        if (shape.out_height == 0 || shape.out_width == 0) throw PluginError("the kernel is larger than the padded x.");
         bool const kernel_known = shape.kernel_height != kUnknown && shape.kernel_width != kUnknown;
         int64_t const points =
             kernel_known ? int64_t{shape.kernel_height} * shape.kernel_width * shape.offset_groups : kUnknown;
@@ -66,9 +67,10 @@ class DeformOperation : public Operation {
             expectDims("mask", inputs[where_.mask], {shape.batch, points, shape.out_height, shape.out_width});
         }
         if (where_.bias < count) expectDims("bias", inputs[where_.bias], {shape.out_channels});
-        DeformConvOptions const halves = options(TensorType::kHALF, TensorFormat::kHWC8);
+        visitIndexed(shape, fused_, expectIndexable);
+        DeformConvOptions const halves = optionsOf(TensorType::kHALF, TensorFormat::kHWC8);
         if (fused_ && !deformConvSupports(shapeOf(inputs, count, kPlausible), halves)) {
-            throw Fault("these channels, groups or kernel are not for the fused kernel; use DeformConv.");
+            throw PluginError("these channels, groups or kernel are not for the fused kernel; use DeformConv.");
         }
     }
 
@@ -120,7 +122,7 @@ class DeformOperation : public Operation {
     }
 
     size_t workspace(PluginTensorDesc const* inputs, int32_t count) const override {
-        return deformConvWorkspace(shapeOf(inputs, count, kPlausible), options(inputs[0].type, inputs[0].format));
+        return deformConvWorkspace(shapeOf(inputs, count, kPlausible), optionsOf(inputs[0].type, inputs[0].format));
     }
 
     cudaError_t launch(PluginTensorDesc const* descriptions, int32_t count, void const* const* inputs, void* output,
@@ -128,8 +130,10 @@ class DeformOperation : public Operation {
         auto const input = [&](int32_t index) { return index >= 0 && index < count ? inputs[index] : nullptr; };
         DeformConvTensors const tensors{
             inputs[0], input(where_.offset), input(where_.mask), input(where_.weight), input(where_.bias), output};
-        return deformConv(shapeOf(descriptions, count, kUnknown), options(descriptions[0].type, descriptions[0].format),
-                          tensors, workspace, stream);
+        DeformConvShape const shape = shapeOf(descriptions, count, kUnknown);
+        DeformConvOptions const options = optionsOf(descriptions[0].type, descriptions[0].format);
+        visitIndexed(shape, options.layout == Layout::kHwc8, expectIndexable);
+        return deformConv(shape, options, tensors, workspace, stream);
     }
 
   protected:
@@ -137,7 +141,7 @@ class DeformOperation : public Operation {
         : Operation(std::move(attributes)), where_(where), geometry_(geometry), fused_(fused), relu_(relu) {}
 
   private:
-    DeformConvOptions options(TensorType type, TensorFormat format) const {
+    DeformConvOptions optionsOf(TensorType type, TensorFormat format) const {
         return {type == TensorType::kHALF ? DataType::kHalf : DataType::kFloat,
                 format == TensorFormat::kHWC8 ? Layout::kHwc8 : Layout::kLinear, fused_, relu_};
     }
@@ -205,9 +209,31 @@ class DeformOperation : public Operation {
         return shapeOf(sizes.data(), count, unknown);
     }
 
+    /// Calls f(name, sizes) for all that a kernel indexes with 32 bits: channels last whole tensors, linear a channel.
+    template <typename Function>
+    void visitIndexed(DeformConvShape const& s, bool channels_last, Function const& f) const {
+        f("a filter", {s.in_channels / s.groups, s.kernel_height, s.kernel_width});
+        if (!channels_last) {
+            f("a channel of x", {s.in_height, s.in_width});
+            f("a channel of the output", {s.out_height, s.out_width});
+            return;
+        }
+        bool const known = s.in_channels >= 0 && s.kernel_height >= 0 && s.kernel_width >= 0;
+        int64_t const taps = known ? int64_t{s.kernel_height} * s.kernel_width : kUnknown;
+        int64_t const k_tiles = known ? (taps * s.in_channels + kBlockK - 1) / kBlockK : kUnknown;
+        f("x", {s.batch, s.in_channels, s.in_height, s.in_width});
+        f(fused_ ? "predicted" : "offset",
+          {s.batch, (fused_ ? 3 : 2) * taps * s.offset_groups, s.out_height, s.out_width});
+        f("packed weight", {k_tiles, s.out_channels, kBlockK});
+        f("the output", {s.batch, s.out_channels, s.out_height, s.out_width});
+    }
+
     /// Whether a kernel exists for x in this format, from the tensors that are described so far.
     bool canRun(PluginTensorDesc const* tensors, int32_t described, TensorFormat format) const {
-        return deformConvSupports(shapeOf(tensors, described, kPlausible), options(tensors[0].type, format));
+        bool runs = deformConvSupports(shapeOf(tensors, described, kPlausible), optionsOf(tensors[0].type, format));
+        visitIndexed(shapeOf(tensors, described, kUnknown), format == TensorFormat::kHWC8,
+                     [&](char const*, std::initializer_list<int64_t> sizes) { runs = runs && isIndexable(sizes); });
+        return runs;
     }
 
     Inputs where_;

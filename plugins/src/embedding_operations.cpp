@@ -1,5 +1,5 @@
 // UpsampleAdd and NormalizeEmbedding: the cheap operations around the deformable convolutions.
-#include "fault.h"
+#include "errors.h"
 #include "operation.h"
 #include "upsample.h"
 
@@ -15,7 +15,7 @@ using nvinfer1::PluginTensorDesc;
 using nvinfer1::TensorFormat;
 
 void expectEights(int32_t channels) {
-    if (channels > 0 && channels % 8 != 0) throw Fault("the channels of x must be a multiple of 8.");
+    if (channels > 0 && channels % 8 != 0) throw PluginError("the channels of x must be a multiple of 8.");
 }
 
 /// y = depthwise transposed convolution of x (kernel 2f, stride f, padding f/2) + skip; inputs x, weight, skip.
@@ -30,12 +30,13 @@ class UpsampleAdd final : public Operation {
         expectDims("x", inputs[0], {-1, -1, -1, -1});
         int32_t const channels = sizeAt(inputs[0], 1);
         expectEights(channels);
-        if (factor() % 2 != 0) throw Fault("attribute \"factor\" must be even.");
+        if (factor() % 2 != 0) throw PluginError("attribute \"factor\" must be even.");
         auto const scaled = [&](int32_t axis) {
             int32_t const size = sizeAt(inputs[0], axis);
             return size < 0 ? int64_t{-1} : int64_t{size} * factor();
         };
         expectDims("weight", inputs[1], {2 * factor(), 2 * factor(), channels});
+        expectIndexable("weight", {2 * factor(), 2 * factor(), channels});
         expectDims("skip", inputs[2], {sizeAt(inputs[0], 0), channels, scaled(2), scaled(3)});
     }
 
@@ -79,6 +80,7 @@ class NormalizeEmbedding final : public Operation {
         expectInputs(count, 1, 1);
         expectDims("x", inputs[0], {-1, -1, -1, -1});
         expectEights(sizeAt(inputs[0], 1));
+        expectIndexable("a channel of x", {sizeAt(inputs[0], 2), sizeAt(inputs[0], 3)});
     }
 
     DimsExprs outputDims(DimsExprs const* inputs, IExprBuilder&) const override { return inputs[0]; }

@@ -1,4 +1,4 @@
-// What every operation of the library does, whichever plugin interface TensorRT reaches it through.
+// The interface of the library's operations, independent of the plugin interface that TensorRT uses.
 #pragma once
 
 #include "attributes.h"
@@ -14,7 +14,7 @@
 namespace fairmot {
 
 /// One operation with one output. Objects do not change after they are made, so all members may run in parallel.
-/// Members throw Fault where the tensors do not fit.
+/// Members throw PluginError where the tensors do not fit.
 class Operation {
   public:
     explicit Operation(Attributes attributes) : attributes_(std::move(attributes)) {}
@@ -76,10 +76,10 @@ OperationType deformConvBlockType();
 OperationType upsampleAddType();
 OperationType normalizeEmbeddingType();
 
-/// operation.check() on expressions: those that are constant by now.
+/// operation.check() on expressions: those that are constant by now. No size may exceed 32 bits.
 void checkExpressions(Operation const& operation, nvinfer1::DimsExprs const* inputs, int32_t count);
 
-/// operation.check() and launch() on described tensors; 0, or the CUDA error after logging it.
+/// operation.check(), with no size beyond 32 bits, and launch() on described tensors. Returns 0; throws PluginError.
 int32_t run(Operation const& operation, nvinfer1::PluginTensorDesc const* descriptions, int32_t count,
             void const* const* inputs, void* output, void* workspace, cudaStream_t stream);
 
@@ -89,13 +89,22 @@ int32_t sizeAt(nvinfer1::Dims const& dims, int32_t index) noexcept;
 /// Whether a tensor has this type and this format.
 bool is(nvinfer1::PluginTensorDesc const& tensor, nvinfer1::DataType type, nvinfer1::TensorFormat format) noexcept;
 
-/// Throws Fault unless the node has `fewest` to `most` inputs.
+/// Throws PluginError unless the node has `fewest` to `most` inputs.
 void expectInputs(int32_t count, int32_t fewest, int32_t most);
 
-/// Throws Fault unless `dims` has the given number of axes and each size is as wanted; -1 on either side fits all.
+/// Throws PluginError unless `dims` has the given number of axes and each size is as wanted; -1 on either side fits
+/// all.
 void expectDims(char const* tensor, nvinfer1::Dims const& dims, std::initializer_list<int64_t> wanted);
 
-/// expectDims() for the weight of a convolution from `channels` to `rows`, packed as plugins/src/deform_conv.h says.
+/// expectDims() for the weight of a convolution from `channels` to `rows`, packed as plugins/src/deform_conv.h says,
+/// and expectIndexable().
 void expectPacked(char const* tensor, nvinfer1::Dims const& dims, int64_t rows, int64_t channels, int64_t taps);
+
+/// Whether 32 bits index these sizes, of which unknown ones (-1) count as 1: below 2^31 elements, hence below 4 GiB of
+/// halves, whose bytes the channels-last kernels address by unsigned offsets.
+bool isIndexable(std::initializer_list<int64_t> sizes) noexcept;
+
+/// Throws PluginError unless isIndexable().
+void expectIndexable(char const* tensor, std::initializer_list<int64_t> sizes);
 
 }  // namespace fairmot

@@ -4,7 +4,7 @@
 #if NV_TENSORRT_MAJOR < 10
 
 #include "creators.h"
-#include "fault.h"
+#include "errors.h"
 #include "operation.h"
 
 #include <cstring>
@@ -90,7 +90,7 @@ class Plugin final : public IPluginV2DynamicExt {
     OperationType const& type_;
     std::unique_ptr<Operation> operation_;
     std::string namespace_;
-    int32_t inputs_;  ///< how many there are, which enqueue() is not told
+    int32_t inputs_;  ///< their number, which enqueue() does not receive
 };
 
 class Creator final : public IPluginCreator {
@@ -120,7 +120,7 @@ class Creator final : public IPluginCreator {
     IPluginV2DynamicExt* deserializePlugin(char const*, void const* data, size_t length) noexcept override {
         return guarded(type_.name, static_cast<Plugin*>(nullptr), [&] {
             int32_t inputs = 0;
-            if (data == nullptr || length < sizeof(inputs)) throw Fault("the plan holds no attributes.");
+            if (data == nullptr || length < sizeof(inputs)) throw PluginError("the plan holds no attributes.");
             std::memcpy(&inputs, data, sizeof(inputs));
             void const* const rest = static_cast<char const*>(data) + sizeof(inputs);
             auto attributes = Attributes::read(type_.attributes, rest, length - sizeof(inputs));

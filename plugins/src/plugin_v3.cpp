@@ -4,7 +4,7 @@
 #if NV_TENSORRT_MAJOR >= 10
 
 #include "creators.h"
-#include "fault.h"
+#include "errors.h"
 #include "operation.h"
 
 #include <memory>
@@ -119,7 +119,7 @@ class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3
     std::vector<PluginField> fields_;  ///< point into operation_
     PluginFieldCollection collection_{};
     std::string timing_key_;
-    int32_t inputs_ = 0;  ///< how many there are, which enqueue() is not told
+    int32_t inputs_ = 0;  ///< their number, which enqueue() does not receive
 };
 
 class Creator final : public IPluginCreatorV3One {

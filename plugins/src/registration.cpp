@@ -1,7 +1,7 @@
-// What the library exports: the entry points that IPluginRegistry::loadLibrary() looks for, and its own version.
-// FAIRMOT_PLUGINS_VERSION (hash of the sources) and FAIRMOT_ARCHITECTURES (compute capabilities) come from the build.
+// Exports of the library: the entry points that IPluginRegistry::loadLibrary() looks for, and its metadata.
+// FAIRMOT_PLUGINS_VERSION (digest of the sources) and FAIRMOT_ARCHITECTURES (compute capabilities) come from the build.
 #include "creators.h"
-#include "fault.h"
+#include "errors.h"
 
 #include <cuda_runtime_api.h>
 
@@ -25,14 +25,14 @@ FAIRMOT_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& co
 
 #define FAIRMOT_MARK "FAIRMOT PLUGINS "
 
-/// What `plugins/library.py` finds in the bytes of the file, so that it need not load the library to know it.
-/// JSON after the mark: {"version": hash of the sources, "tensorrt": [major, minor, patch], "cudart": 13000,
+/// Metadata that `plugins/library.py` reads from the bytes of the file, without loading the library.
+/// JSON after the mark: {"version": digest of the sources, "tensorrt": [major, minor, patch], "cudart": 13000,
 /// "architectures": [90]}
-FAIRMOT_EXPORT char const fairmot_plugins_facts[];
-char const fairmot_plugins_facts[] =
+FAIRMOT_EXPORT char const fairmot_plugins_metadata[];
+char const fairmot_plugins_metadata[] =
     FAIRMOT_MARK "{\"version\": \"" FAIRMOT_TEXT(FAIRMOT_PLUGINS_VERSION) "\", \"tensorrt\": ["
     FAIRMOT_TEXT(NV_TENSORRT_MAJOR) ", " FAIRMOT_TEXT(NV_TENSORRT_MINOR) ", " FAIRMOT_TEXT(NV_TENSORRT_PATCH)
     "], \"cudart\": " FAIRMOT_TEXT(CUDART_VERSION) ", \"architectures\": [" FAIRMOT_TEXT(FAIRMOT_ARCHITECTURES) "]}";
 
 /// The same without the mark.
-FAIRMOT_EXPORT char const* fairmot_plugins_version() { return fairmot_plugins_facts + sizeof(FAIRMOT_MARK) - 1; }
+FAIRMOT_EXPORT char const* fairmot_plugins_version() { return fairmot_plugins_metadata + sizeof(FAIRMOT_MARK) - 1; }

@@ -1,4 +1,4 @@
-// Where the taps of a deformable convolution read.
+// The sampling points of a deformable convolution.
 #pragma once
 
 #include "deform_conv.h"
@@ -12,21 +12,21 @@ struct Geometry {
     int stride_y, stride_x, pad_top, pad_left, dilation_y, dilation_x;
 };
 
-struct Position {
+struct Sample {
     int y, x;                  // top left of the four pixels
-    float w00, w01, w10, w11;  // their weights, 0 outside the map
+    float w00, w01, w10, w11;  // their bilinear weights times the mask, 0 outside the map
 };
 
-__device__ __forceinline__ float logistic(float value) { return __fdividef(1.0f, 1.0f + __expf(-value)); }
+__device__ __forceinline__ float sigmoid(float value) { return __fdividef(1.0f, 1.0f + __expf(-value)); }
 
-// Bilinear position of one tap: DCNv2 reads 0 outside the map and interpolates across its border.
-__device__ __forceinline__ Position position(Geometry const& g, int row, int column, int tap, int kernel_width,
-                                             float delta_y, float delta_x, float mask) {
+// Sampling point of one tap: DCNv2 reads 0 outside the map and interpolates across its border.
+__device__ __forceinline__ Sample locate_sample(Geometry const& g, int row, int column, int tap, int kernel_width,
+                                                float delta_y, float delta_x, float mask) {
     int const tap_y = tap / kernel_width;
     int const tap_x = tap - tap_y * kernel_width;
     float const y = static_cast<float>(row * g.stride_y - g.pad_top + tap_y * g.dilation_y) + delta_y;
     float const x = static_cast<float>(column * g.stride_x - g.pad_left + tap_x * g.dilation_x) + delta_x;
-    Position at{0, 0, 0.0f, 0.0f, 0.0f, 0.0f};
+    Sample at{0, 0, 0.0f, 0.0f, 0.0f, 0.0f};
     if (!(y > -1.0f && x > -1.0f && y < static_cast<float>(g.height) && x < static_cast<float>(g.width))) {
         return at;
     }

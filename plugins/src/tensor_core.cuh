@@ -1,5 +1,5 @@
-// Products of halves on the tensor cores with operands in shared memory: `mma` for all GPUs from sm_80, and Hopper's
-// asynchronous `wgmma`, which reads shared memory itself (sm_90a). PTX ISA 8.x, sections 9.7.14 and 9.7.15.
+// Wrappers of the PTX instructions for half-precision GEMM with operands in shared memory: cp.async, ldmatrix and mma
+// (sm_80 and later), and Hopper's wgmma (sm_90a). PTX ISA 8.x, sections 9.7.14 and 9.7.15.
 #pragma once
 
 #include <cstdint>
@@ -7,40 +7,41 @@
 
 namespace fairmot {
 
-constexpr int kStage = 64;  // halves in a row of an operand in shared memory: one step of the product
-constexpr int kVector = 8;  // halves in one 16-byte access
+constexpr int kBlockK = 64;  // halves of K in a k-tile: a row of an operand in shared memory
+constexpr int kChunk = 8;    // halves in a 16-byte chunk
 
-__device__ __forceinline__ uint32_t shared_address(void const* pointer) {
+__device__ __forceinline__ uint32_t smem_address(void const* pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// 16 bytes from global to shared memory in the background. If `valid`, 0 or 1, is 0: zeros, and `from` is not read.
-__device__ __forceinline__ void copy_async(void* to, void const* from, unsigned valid) {
-    unsigned const bytes = valid * 16;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
+// Asynchronous copy of a 16-byte chunk from global to shared memory, bypassing L1. Where `predicate`, 0 or 1, is 0:
+// zero fill, and `from` is not read.
+__device__ __forceinline__ void cp_async_cg(void* to, void const* from, unsigned predicate) {
+    unsigned const bytes = predicate * 16;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(smem_address(to)), "l"(from), "r"(bytes));
 }
 
-// The same through the first-level cache, for what will be read again.
-__device__ __forceinline__ void copy_async_cached(void* to, void const* from, unsigned valid) {
-    unsigned const bytes = valid * 16;
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes));
+// The same through L1, for what will be read again.
+__device__ __forceinline__ void cp_async_ca(void* to, void const* from, unsigned predicate) {
+    unsigned const bytes = predicate * 16;
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(smem_address(to)), "l"(from), "r"(bytes));
 }
 
-__device__ __forceinline__ void copies_commit() { asm volatile("cp.async.commit_group;"); }
+__device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;"); }
 
 // Waits for all committed copies but the latest `pending` groups.
 template <int pending = 0>
-__device__ __forceinline__ void copies_wait() {
+__device__ __forceinline__ void cp_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
 
-__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t address) {
+__device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], uint32_t address) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(address));
 }
 
-__device__ __forceinline__ void multiply(float (&d)[4], uint32_t const (&a)[4], uint32_t b0, uint32_t b1) {
+__device__ __forceinline__ void mma_m16n8k16(float (&d)[4], uint32_t const (&a)[4], uint32_t b0, uint32_t b1) {
     asm volatile(
         "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
         "{%0, %1, %2, %3};"
@@ -48,21 +49,20 @@ __device__ __forceinline__ void multiply(float (&d)[4], uint32_t const (&a)[4], 
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Rows of 64 halves in shared memory; the 16-byte pieces of a row are permuted so that eight rows' same piece, which
-// `ldmatrix` reads at once, lie in different banks.
-__device__ __forceinline__ int swizzled(int row, int piece) { return row * kStage + ((piece ^ (row & 7)) * kVector); }
+// Index of a 16-byte chunk in rows of 64 halves in shared memory: the 128-byte swizzle of wgmma, which is also free of
+// bank conflicts for ldmatrix, as that reads the same chunk of eight rows at once.
+__device__ __forceinline__ int swizzle(int row, int chunk) { return row * kBlockK + ((chunk ^ (row & 7)) * kChunk); }
 
-// Hopper's asynchronous product of a whole warp group (sm_90a): d (64, n) += a (64, 16) b (16, n), both in shared
-// memory.
+// Hopper's asynchronous MMA of a warpgroup (sm_90a): d (64, n) += a (64, 16) b (16, n), both operands in shared memory.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-constexpr bool kHasWarpGroups = true;
+constexpr bool kHasWgmma = true;
 
 template <int n>
-struct WarpGroup;
+struct Wgmma;
 
 template <>
-struct WarpGroup<16> {
-    __device__ static void multiply(float (&d)[2][4], uint64_t a, uint64_t b) {
+struct Wgmma<16> {
+    __device__ static void mma(float (&d)[2][4], uint64_t a, uint64_t b) {
         asm volatile(
             "wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {"
             "%0, %1, %2, %3, %4, %5, %6, %7 "
@@ -74,8 +74,8 @@ struct WarpGroup<16> {
 };
 
 template <>
-struct WarpGroup<32> {
-    __device__ static void multiply(float (&d)[4][4], uint64_t a, uint64_t b) {
+struct Wgmma<32> {
+    __device__ static void mma(float (&d)[4][4], uint64_t a, uint64_t b) {
         asm volatile(
             "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 {"
             "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15 "
@@ -88,8 +88,8 @@ struct WarpGroup<32> {
 };
 
 template <>
-struct WarpGroup<64> {
-    __device__ static void multiply(float (&d)[8][4], uint64_t a, uint64_t b) {
+struct Wgmma<64> {
+    __device__ static void mma(float (&d)[8][4], uint64_t a, uint64_t b) {
         asm volatile(
             "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
             "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
@@ -105,8 +105,8 @@ struct WarpGroup<64> {
 };
 
 template <>
-struct WarpGroup<128> {
-    __device__ static void multiply(float (&d)[16][4], uint64_t a, uint64_t b) {
+struct Wgmma<128> {
+    __device__ static void mma(float (&d)[16][4], uint64_t a, uint64_t b) {
         asm volatile(
             "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
             "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
@@ -128,33 +128,34 @@ struct WarpGroup<128> {
     }
 };
 
-// Rows of 64 halves, 16-byte pieces permuted as by `swizzled`, at a multiple of 1024 bytes.
-__device__ __forceinline__ uint64_t matrix_descriptor(uint32_t address) {
-    constexpr uint64_t kEightRows = 8 * kStage * 2;  // bytes
+// Matrix descriptor of a K-major operand with the 128-byte swizzle, as by swizzle(), aligned to 1024 bytes.
+__device__ __forceinline__ uint64_t swizzled_descriptor(uint32_t address) {
+    constexpr uint64_t kEightRows = 8 * kBlockK * 2;  // bytes
     return (static_cast<uint64_t>(1) << 62) | ((kEightRows >> 4) << 32) | (static_cast<uint64_t>(1) << 16) |
            ((address & 0x3ffff) >> 4);
 }
 
-// Not permuted: eight rows of one 16-byte piece lie side by side (128 bytes at any multiple of 16); the next eight rows
-// are `rows_stride` bytes on, the next piece `piece_stride`. PTX ISA, "Strides" of the matrices of wgmma: for K-major
-// operands that are not swizzled the leading dimension's offset (bits 16 to 29) goes from one core matrix to the next
-// along K, the stride dimension's (bits 32 to 45) along M or N; CUTLASS's mma_traits_sm90_gmma.hpp says the same of
-// LayoutType::INTERLEAVE: ((8,m),(T,2)):((1T,SBO),(1,LBO)).
-__device__ __forceinline__ uint64_t plain_descriptor(uint32_t address, uint32_t rows_stride, uint32_t piece_stride) {
-    return (static_cast<uint64_t>(rows_stride >> 4) << 32) | (static_cast<uint64_t>(piece_stride >> 4) << 16) |
+// Matrix descriptor of a K-major operand without swizzle: core matrices of eight rows of one 16-byte chunk (128 bytes,
+// aligned to 16); the next eight rows are `stride_offset` bytes on, the next chunk `leading_offset`. PTX ISA, "Strides"
+// of the matrices of wgmma: the leading dimension byte offset (bits 16 to 29) goes from one core matrix to the next
+// along K, the stride dimension byte offset (bits 32 to 45) along M or N; likewise CUTLASS's mma_traits_sm90_gmma.hpp
+// for LayoutType::INTERLEAVE: ((8,m),(T,2)):((1T,SBO),(1,LBO)).
+__device__ __forceinline__ uint64_t interleaved_descriptor(uint32_t address, uint32_t stride_offset,
+                                                           uint32_t leading_offset) {
+    return (static_cast<uint64_t>(stride_offset >> 4) << 32) | (static_cast<uint64_t>(leading_offset >> 4) << 16) |
            ((address & 0x3ffff) >> 4);
 }
 
-__device__ __forceinline__ void group_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 
-__device__ __forceinline__ void group_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 
-__device__ __forceinline__ void group_wait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
+__device__ __forceinline__ void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
 
-// Makes this thread's writes to shared memory visible to the asynchronous product.
-__device__ __forceinline__ void publish_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Makes this thread's writes to shared memory visible to the async proxy, through which wgmma reads.
+__device__ __forceinline__ void fence_async_proxy() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 #else
-constexpr bool kHasWarpGroups = false;
+constexpr bool kHasWgmma = false;
 #endif
 
 }  // namespace fairmot

@@ -5,7 +5,7 @@
 
 namespace fairmot {
 
-// y = depthwise transposed convolution of x (kernel 2 f, stride f, padding f / 2) + skip; sums in float32.
+// y = depthwise transposed convolution of x (kernel 2 f, stride f, padding f / 2) + skip; accumulated in float32.
 //
 // x (batch, height, width, channels) halves, weight (2 f, 2 f, channels) halves, skip and y
 // (batch, f height, f width, channels) halves; channels a multiple of 8, factor even.

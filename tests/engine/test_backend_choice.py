@@ -61,5 +61,5 @@ def test_plugins_that_cannot_be_built(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("wanted", ["auto", "plugin"])
 def test_plugins_that_are_there(wanted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "obstacle", lambda: None)
+    monkeypatch.setattr(library, "unavailable_reason", lambda: None)
     assert choose_dcn(wanted) == "plugin"

@@ -12,12 +12,12 @@ from support import tiny_network
 
 from fairmot.cli.main import main
 from fairmot.engine import ModelInfo
-from fairmot.engine.cuda.gpu import gpu_obstacle
+from fairmot.engine.cuda.gpu import gpu_unavailable_reason
 from fairmot.engine.graph.prepare import VERSION
 from fairmot.engine.trt.layers import Layer
 from fairmot.engine.trt.plan import BuildSettings, Host, Plan
 
-needs_no_gpu = pytest.mark.skipif(gpu_obstacle() is None, reason="this machine has a GPU")
+needs_no_gpu = pytest.mark.skipif(gpu_unavailable_reason() is None, reason="this machine has a GPU")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_without_a_gpu(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
-    assert captured.err.strip() == f"error: {gpu_obstacle()}"
+    assert captured.err.strip() == f"error: {gpu_unavailable_reason()}"
 
 
 @pytest.mark.parametrize(

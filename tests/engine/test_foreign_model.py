@@ -16,7 +16,7 @@ from support import foreign_network, tiny_network
 from fairmot.cli.main import main
 from fairmot.core import ConfigError, ModelError
 from fairmot.engine import ModelInfo
-from fairmot.engine.cuda.gpu import gpu_obstacle
+from fairmot.engine.cuda.gpu import gpu_unavailable_reason
 from fairmot.engine.foreign import read_for_build
 from fairmot.engine.graph.prepare import VERSION, prepare
 from fairmot.engine.model import ModelFile
@@ -140,9 +140,9 @@ def test_the_command(file, fixed, capsys):
     assert "give --size WIDTHxHEIGHT" in capsys.readouterr().err
     assert main(["build", str(file), "--size", "0x64"]) == 2
     assert "above 0" in capsys.readouterr().err
-    if gpu_obstacle() is not None:  # everything else is in order
+    if gpu_unavailable_reason() is not None:  # everything else is in order
         assert main(["build", str(fixed)]) == 2
-        assert capsys.readouterr().err.strip() == f"error: {gpu_obstacle()}"
+        assert capsys.readouterr().err.strip() == f"error: {gpu_unavailable_reason()}"
 
 
 def test_a_plan_without_the_facts_of_a_model(fixed, tmp_path, capsys):

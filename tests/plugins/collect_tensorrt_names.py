@@ -1,10 +1,10 @@
-"""Write down which names TensorRT's Python bindings have, from their published wheels, for test_tensorrt_names.py.
+"""Collect the names of TensorRT's Python bindings from their published wheels, for test_tensorrt_names.py.
 
-The bindings are imported for real, without TensorRT and without a GPU: small libraries that hold nothing but the
+The bindings are imported without TensorRT and without a GPU: small libraries that hold nothing but the
 functions they ask for stand in for TensorRT's. Needs gcc, nm, and the Python that each wheel is for:
 
     pip download --no-deps --only-binary :all: tensorrt-cu13-bindings==11.1.0.106    (1 MB; 10.16.1.11 alike)
-    pip download --no-deps --python-version 3.10 --only-binary :all: tensorrt==8.6.0  (large: the bindings lie within)
+    pip download --no-deps --python-version 3.10 --only-binary :all: tensorrt==8.6.0  (large: contains the bindings)
     python tests/plugins/collect_tensorrt_names.py python3.10=tensorrt-8.6.0*.whl python3.11=...10.16*.whl ...
 """
 

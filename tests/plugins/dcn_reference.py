@@ -1,4 +1,4 @@
-"""What the plugins must compute, in float64 NumPy: slow, short, and written from the definitions.
+"""Reference of the plugins in float64 NumPy: slow, short, and written from the definitions.
 
 Deformable convolution: Zhu et al., "Deformable ConvNets v2", arXiv:1811.11168, equation 1, and the operator
 DeformConv of ONNX opset 19.
@@ -64,7 +64,7 @@ def deform_conv(
 
 
 def split_predicted(predicted: Array, taps: int, offset_groups: int) -> tuple[Array, Array]:
-    """Return offsets and mask (after the sigmoid) of what an offset convolution returned."""
+    """Return offsets and mask (after the sigmoid) of the output of an offset convolution."""
     offsets = 2 * taps * offset_groups
     return predicted[:, :offsets], 1 / (1 + np.exp(-predicted[:, offsets:].astype(np.float64)))
 
@@ -89,7 +89,7 @@ def deform_conv_block(
 
 
 def pack_weight(weight: Array) -> Array:
-    """Return a weight (O, C, kernel height, kernel width) as the fused kernels take it: (stages, O, 64) halves."""
+    """Return a weight (O, C, kernel height, kernel width) as the fused kernels read it: (k-tiles, O, 64) halves."""
     outputs, channels, kernel_y, kernel_x = weight.shape
     depth = kernel_y * kernel_x * channels
     flat = weight.transpose(0, 2, 3, 1).reshape(outputs, depth)

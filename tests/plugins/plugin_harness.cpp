@@ -1,11 +1,15 @@
-// Plays TensorRT's part for a plugin library without TensorRT or a GPU: makes plugins, asks them, saves and loads them.
+// Stands in for TensorRT for a plugin library without TensorRT or a GPU: makes plugins, asks them, saves and loads
+// them.
 //
 //   plugin_harness LIBRARY dims OPERATION name=1,2 ... -- 2x16x13x17 16x16x3x3 ...
 //   plugin_harness LIBRARY formats OPERATION name=1,2 ... -- 2x16x13x17 16x16x3x3 ...
+//   plugin_harness LIBRARY enqueue OPERATION name=1,2 ... -- 2x16x13x17 16x16x3x3 ...
 //
 // A size like ?2 is not known when the engine is built and 2 later. `dims` prints the output's sizes and its type for
 // inputs of float32 and of half; `formats` every accepted combination of f (float32) or h (half), and L (linear) or
-// 8 (kHWC8), inputs first. What the plugin logs goes to stdout after "error: ". LIBRARY alone: what it holds.
+// 8 (kHWC8), inputs first. `enqueue` prints what it returns for tensors of half, x and the output kHWC8, without
+// memory: for what is refused before a launch. What the plugin logs goes to stdout after "error: ". LIBRARY alone: what
+// it holds.
 #include <NvInferRuntime.h>
 
 #include <dlfcn.h>
@@ -30,10 +34,10 @@ using Size = int64_t;
 #endif
 
 class Logger final : public ILogger {
-public:
+  public:
     std::ostream* out = &std::cout;
 
-private:
+  private:
     void log(Severity, char const* message) noexcept override { *out << "error: " << message << "\n"; }
 } logger;
 
@@ -42,10 +46,10 @@ class Finder final : public ILoggerFinder {
 } finder;
 
 class Number final : public IDimensionExpr {
-public:
+  public:
     Number(Size value, bool constant) : answers_(value, constant) { mImpl = &answers_; }
 
-private:
+  private:
     struct Answers final : apiv::VDimensionExpr {
         Answers(Size value, bool constant) : value(value), constant(constant) {}
         bool isConstant() const override { return constant; }
@@ -59,11 +63,11 @@ private:
 };
 
 class Builder final : public IExprBuilder {
-public:
+  public:
     Builder() { mImpl = &answers_; }
     IDimensionExpr const* number(Size value, bool constant) { return answers_.number(value, constant); }
 
-private:
+  private:
     struct Answers final : apiv::VExprBuilder {
         IDimensionExpr const* number(Size value, bool constant) { return &numbers.emplace_back(value, constant); }
         IDimensionExpr const* constant(Size value) override { return number(value, true); }
@@ -73,11 +77,17 @@ private:
             Size const y = b.getConstantValue();
             bool const constant = a.isConstant() && b.isConstant();
             switch (operation) {
-            case DimensionOperation::kSUM: return number(x + y, constant);
-            case DimensionOperation::kPROD: return number(x * y, constant);
-            case DimensionOperation::kSUB: return number(x - y, constant);
-            case DimensionOperation::kFLOOR_DIV: return number(x / y - (x % y < 0), constant);
-            default: std::cout << "operation not played\n"; std::exit(1);
+                case DimensionOperation::kSUM:
+                    return number(x + y, constant);
+                case DimensionOperation::kPROD:
+                    return number(x * y, constant);
+                case DimensionOperation::kSUB:
+                    return number(x - y, constant);
+                case DimensionOperation::kFLOOR_DIV:
+                    return number(x / y - (x % y < 0), constant);
+                default:
+                    std::cout << "operation not played\n";
+                    std::exit(1);
             }
         }
 #if NV_TENSORRT_MAJOR >= 10
@@ -112,7 +122,7 @@ Request parse(int count, char** words) {
             request.inputs.emplace_back();
             for (std::string part; std::getline(list, part, 'x');) {
                 bool const known = part[0] != '?';
-                request.inputs.back().emplace_back(std::stoi(part.substr(known ? 0 : 1)), known);
+                request.inputs.back().emplace_back(std::stoll(part.substr(known ? 0 : 1)), known);
             }
         }
     }
@@ -162,6 +172,12 @@ DataType typeOf(Plugin& plugin, std::vector<DataType> const& types) {
 
 bool supports(Plugin& plugin, int32_t position, std::vector<PluginTensorDesc> const& tensors) {
     return plugin.supportsFormatCombination(position, tensors.data(), static_cast<int32_t>(tensors.size()) - 1, 1);
+}
+
+int32_t enqueue(Plugin& plugin, std::vector<PluginTensorDesc> const& inputs, PluginTensorDesc const& output) {
+    std::vector<void const*> const addresses(inputs.size());
+    void* outputs[] = {nullptr};
+    return plugin.enqueue(inputs.data(), &output, addresses.data(), outputs, nullptr, nullptr);
 }
 #else
 struct Plugin {
@@ -219,6 +235,15 @@ bool supports(Plugin& plugin, int32_t position, std::vector<PluginTensorDesc> co
     return plugin.build->supportsFormatCombination(position, dynamic.data(), static_cast<int32_t>(tensors.size()) - 1,
                                                    1);
 }
+
+int32_t enqueue(Plugin& plugin, std::vector<PluginTensorDesc> const& inputs, PluginTensorDesc const& output) {
+    auto* const runtime =
+        static_cast<IPluginV3OneRuntime*>(plugin.whole->getCapabilityInterface(PluginCapabilityType::kRUNTIME));
+    std::vector<void const*> const addresses(inputs.size());
+    void* outputs[] = {nullptr};
+    runtime->onShapeChange(inputs.data(), static_cast<int32_t>(inputs.size()), &output, 1);
+    return runtime->enqueue(inputs.data(), &output, addresses.data(), outputs, nullptr, nullptr);
+}
 #endif
 
 template <typename Function>
@@ -272,13 +297,26 @@ void printFormats(Plugin& plugin, Request const& request) {
                 tensors[position].format = given[position].format = format;
                 if (!supports(plugin, static_cast<int32_t>(position), given)) continue;
                 char const* const letter = type == DataType::kFLOAT ? "f" : type == DataType::kHALF ? "h" : "i";
-                char const* const layout =
-                    format == TensorFormat::kLINEAR ? "L" : format == TensorFormat::kHWC8 ? "8" : "32";
+                char const* const layout = format == TensorFormat::kLINEAR ? "L"
+                                           : format == TensorFormat::kHWC8 ? "8"
+                                                                           : "32";
                 descend(position + 1, text + (position == 0 ? "" : " ") + letter + layout);
             }
         }
     };
     descend(0, "");
+}
+
+void printEnqueue(Plugin& plugin, Request const& request) {
+    PluginTensorDesc output{};
+    output.type = DataType::kHALF;
+    output.format = TensorFormat::kHWC8;
+    std::vector<PluginTensorDesc> inputs(request.inputs.size(), output);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+        if (i > 0) inputs[i].format = TensorFormat::kLINEAR;
+        for (auto const& [value, known] : request.inputs[i]) inputs[i].dims.d[inputs[i].dims.nbDims++] = value;
+    }
+    std::cout << enqueue(plugin, inputs, output) << "\n";
 }
 
 }  // namespace
@@ -320,7 +358,9 @@ int main(int count, char** words) {
         } else if (std::strcmp(creator.getPluginName(), words[3]) == 0) {
             auto const plugin = make(creator, collection, static_cast<int32_t>(request.inputs.size()));
             if (!plugin) return 0;
-            std::strcmp(words[2], "dims") == 0 ? printDims(*plugin, request) : printFormats(*plugin, request);
+            bool const formats = std::strcmp(words[2], "formats") == 0;
+            bool const enqueues = std::strcmp(words[2], "enqueue") == 0;
+            (enqueues ? printEnqueue : formats ? printFormats : printDims)(*plugin, request);
         }
     }
     return 0;

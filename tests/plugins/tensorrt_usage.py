@@ -1,8 +1,8 @@
-"""Which names of TensorRT's Python bindings a module uses, by following what its variables hold.
+"""Names of TensorRT's Python bindings that a module uses, by inference of the types of its variables.
 
-What a variable holds comes from assignments and annotations, what a call gives from the signatures in
-`tensorrt_names.json`. Where the code says `Any` or nothing, the variable's own name decides (`_BY_NAME`), in modules
-that import tensorrt.
+The type of a variable comes from assignments and annotations, that of a call from the signatures in
+`tensorrt_names.json`. Without a type or with `Any`, the variable's name decides (`_BY_NAME`), in modules that import
+tensorrt.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ VERSIONS: list[str] = [wheel["version"] for wheel in _DATA["wheels"]]
 PACKAGE = ""  # stands for the package itself among the classes
 _OTHER = "?"  # stands for classes that are not TensorRT's
 
-# What variables of these names hold, for the bindings bring no types with them.
+# Types of variables of these names, as the bindings come without types.
 _BY_NAME = {
     "builder": "Builder",
     "config": "IBuilderConfig",
@@ -37,7 +37,7 @@ _BY_NAME = {
 
 @dataclass(frozen=True)
 class Name:
-    """A name of the bindings: in which versions it is, and the class of what it gives ("" if not known)."""
+    """A name of the bindings: the versions that have it, and the class of its value ("" if not known)."""
 
     versions: frozenset[str]
     gives: str

@@ -27,7 +27,7 @@ MESSAGES: list[Messages] = []  # never freed: TensorRT keeps the first logger of
 
 
 class Messages:
-    """What TensorRT logs as errors."""
+    """Errors logged by TensorRT."""
 
     def __init__(self, trt: Any) -> None:
         self.lines: list[str] = []
@@ -179,7 +179,7 @@ def test_batch_is_chosen_at_run_time(trt: Any) -> None:
         ({"group": 3}, "DeformConv: the channels of x must be a multiple of the groups and of the offset groups."),
     ],
 )
-def test_faults_are_logged_in_one_sentence(
+def test_errors_are_logged_as_one_line(
     trt: Any,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,

@@ -1,4 +1,4 @@
-"""A plugin library runs code when it is loaded, so it is checked and known before that."""
+"""Checks of a plugin library before it is loaded, as loading runs its code."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ PLANTED = """
 #include <stdio.h>
 #include <stdlib.h>
 __attribute__((constructor)) static void run(void) { fclose(fopen("%s", "w")); }
-__attribute__((visibility("default"))) const char facts[] = "%s";
+__attribute__((visibility("default"))) const char metadata[] = "%s";
 """
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
 needs_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None or sys.platform != "linux", reason="needs gcc on Linux")
 
 
-def facts(**changes: object) -> bytes:
+def metadata(**changes: object) -> bytes:
     says = {"version": source_version(), "tensorrt": [8, 6, 0], "cudart": 13000, "architectures": [80, 90]}
     return b"\x7fELF and code " + b"FAIRMOT PLUGINS " + json.dumps(says | changes).encode() + b"\0 more code"
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the cache keeps the library."""
+    """Path of the library in the cache."""
     monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path / "cache"))
     user = library.library_folders()[1]
     monkeypatch.setattr(library, "library_folders", lambda: [tmp_path / "package", user])
@@ -45,8 +45,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return user / NAME
 
 
-def test_facts_are_read_from_the_bytes(place: Path) -> None:
-    place.write_bytes(facts())
+def test_metadata_is_read_from_the_bytes(place: Path) -> None:
+    place.write_bytes(metadata())
     found = library.find((8, 6, 1))
     assert found == PluginLibrary(place, source_version(), (8, 6, 0), "13.0", (80, 90))
 
@@ -56,20 +56,20 @@ def test_facts_are_read_from_the_bytes(place: Path) -> None:
     [
         b"",
         b"x",
-        b"\x7fELF without facts",
+        b"\x7fELF without metadata",
         b"FAIRMOT PLUGINS {",
         b"FAIRMOT PLUGINS {}\0",
         b"FAIRMOT PLUGINS " + b"[" * 100_000,
         b"FAIRMOT PLUGINS {" + b'"a":[' * 4000 + b"\0",
         b'FAIRMOT PLUGINS {"version": "\xff"}\0',
-        facts(tensorrt="8.6"),
-        facts(tensorrt=8),
-        facts(cudart="13.0"),
-        facts(cudart=None),
-        facts(architectures=[[80]]),
+        metadata(tensorrt="8.6"),
+        metadata(tensorrt=8),
+        metadata(cudart="13.0"),
+        metadata(cudart=None),
+        metadata(architectures=[[80]]),
     ],
 )
-def test_a_file_that_says_nothing_of_use(place: Path, content: bytes) -> None:
+def test_a_file_without_valid_metadata(place: Path, content: bytes) -> None:
     place.write_bytes(content)
     with pytest.raises(ConfigError, match=r"cannot be read \(.*\); run `fairmot plugins` again\.") as caught:
         library.find((8, 6, 0))
@@ -103,7 +103,7 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_planted_code_never_runs(kind: str, place: Path, tmp_path: Path) -> None:
     source, proof = tmp_path / "planted.c", tmp_path / "it ran"
-    text = facts().partition(b"FAIR")[2].partition(b"\0")[0].decode().replace('"', '\\"')
+    text = metadata().partition(b"FAIR")[2].partition(b"\0")[0].decode().replace('"', '\\"')
     source.write_text(PLANTED % (proof, f"FAIR{text}"))
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", place, source], check=True)
     spoil(kind, place)
@@ -118,7 +118,7 @@ def test_code_of_another_version_never_runs(place: Path, tmp_path: Path) -> None
     source, proof = tmp_path / "old.c", tmp_path / "it ran"
     source.write_text(PLANTED % (proof, "nothing"))
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", place, source], check=True)
-    with pytest.raises(ConfigError, match="says nothing of itself"):
+    with pytest.raises(ConfigError, match="it has no metadata"):
         library.find((8, 6, 0))
     assert not proof.exists()
 
@@ -131,16 +131,16 @@ def compiled(tmp_path: Path) -> Path:
     body = body[: body.index("FAIRMOT_EXPORT void setLoggerFinder")] + body[body.index("#define FAIRMOT_MARK") :]
     macros = {"TRT_MAJOR_ENTERPRISE": "10", "NV_TENSORRT_MAJOR": "TRT_MAJOR_ENTERPRISE", "NV_TENSORRT_MINOR": "16"}
     macros |= {"NV_TENSORRT_PATCH": "1", "CUDART_VERSION": "12080"}
-    source = tmp_path / "facts.cpp"
+    source = tmp_path / "metadata.cpp"
     source.write_text("".join(f"#define {name} {value}\n" for name, value in macros.items()) + body)
     defines = ["-DFAIRMOT_PLUGINS_VERSION=12e5", "-DFAIRMOT_ARCHITECTURES=80,90"]
     options = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run(["g++", *options, *defines, "-shared", "-o", tmp_path / "facts.so", source], check=True)
-    return tmp_path / "facts.so"
+    subprocess.run(["g++", *options, *defines, "-shared", "-o", tmp_path / "metadata.so", source], check=True)
+    return tmp_path / "metadata.so"
 
 
 @pytest.mark.skipif(shutil.which("g++") is None or sys.platform != "linux", reason="needs g++ on Linux")
-def test_the_sources_say_what_is_read(compiled: Path) -> None:
+def test_the_sources_write_the_metadata_that_is_read(compiled: Path) -> None:
     assert PluginLibrary.read(compiled) == PluginLibrary(compiled, "12e5", (10, 16, 1), "12.8", (80, 90))
 
 

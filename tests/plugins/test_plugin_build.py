@@ -1,4 +1,4 @@
-"""Finding the tools, the library's own version, and every sentence a user may read on the way."""
+"""Search of compiler and headers, compatibility of the library, and the error messages on the way."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from support.commands import plugins as main
 
 from fairmot.core.errors import ConfigError, OutputError
 from fairmot.engine.cuda.driver import Driver
+from fairmot.engine.model import ModelFile
+from fairmot.engine.trt.cache import plan_path
+from fairmot.engine.trt.plan import BuildSettings, Host
 from fairmot.plugins import build, library
 from fairmot.plugins.build import Headers, find_headers, find_nvcc, parse_architectures
-from fairmot.plugins.library import PluginLibrary, source_version
+from fairmot.plugins.library import COMPATIBLE_SOURCES, PluginLibrary, source_version
 
 HOPPER = Driver(cuda=(13, 0), compute_capability=(9, 0))
 
@@ -115,20 +118,20 @@ def test_architectures(monkeypatch: pytest.MonkeyPatch) -> None:
         parse_architectures("75,90")
 
 
-class TestFault:
+class TestMismatch:
     def fits(self, **changes: object) -> PluginLibrary:
-        facts = {"version": source_version(), "tensorrt": (8, 6, 0), "cuda": "13.0", "architectures": (80, 90)}
-        return PluginLibrary(Path("lib.so"), **(facts | changes))  # type: ignore[arg-type]
+        metadata = {"version": source_version(), "tensorrt": (8, 6, 0), "cuda": "13.0", "architectures": (80, 90)}
+        return PluginLibrary(Path("lib.so"), **(metadata | changes))  # type: ignore[arg-type]
 
     def test_none(self) -> None:
-        assert self.fits().fault((8, 6, 1), HOPPER) is None
-        assert self.fits().fault((8, 6, 1), None) is None
+        assert self.fits().mismatch((8, 6, 1), HOPPER) is None
+        assert self.fits().mismatch((8, 6, 1), None) is None
 
     def test_code_for_an_earlier_minor_version_runs(self) -> None:
-        assert self.fits().fault((8, 6, 0), Driver((13, 0), (8, 9))) is None
+        assert self.fits().mismatch((8, 6, 0), Driver((13, 0), (8, 9))) is None
 
     @pytest.mark.parametrize(
-        ("changes", "driver", "sentence"),
+        ("changes", "driver", "message"),
         [
             (
                 {"version": "0" * 16},
@@ -141,10 +144,32 @@ class TestFault:
             ({"architectures": (86,)}, Driver((13, 0), (8, 0)), "none for this GPU (80)"),
         ],
     )
-    def test_refusals(self, changes: dict[str, object], driver: Driver, sentence: str) -> None:
-        fault = self.fits(**changes).fault((8, 6, 0), driver)
-        assert fault is not None
-        assert sentence in fault
+    def test_refusals(self, changes: dict[str, object], driver: Driver, message: str) -> None:
+        mismatch = self.fits(**changes).mismatch((8, 6, 0), driver)
+        assert mismatch is not None
+        assert message in mismatch
+
+
+def test_plans_of_compatible_sources_stay_valid() -> None:
+    def plan_version(version: str) -> str:
+        return PluginLibrary(Path("lib.so"), version, (8, 6, 0), "13.0", (90,)).plan_version
+
+    assert plan_version(source_version()) == "2789a5122c9d6bd3"  # of the sources that cached plans were built with
+    assert plan_version("2789a5122c9d6bd3") == "2789a5122c9d6bd3"
+    assert plan_version("0" * 16) == "0" * 16
+
+
+def test_plans_cached_with_compatible_sources_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path))
+    current = PluginLibrary(Path("lib.so"), source_version(), (8, 6, 0), "13.0", (90,))
+    host = Host("NVIDIA H200", (9, 0), "8.6.0", current.plan_version)
+    path = plan_path(ModelFile(Path("dla_34.onnx"), (1088, 608)), "0" * 64, BuildSettings(), host)
+    assert path.name == "dla_34-fp16-plugin-1088x608-b1-ee21c484d7e5b48a.plan"  # named by the sources of that digest
+
+
+def test_the_table_of_compatible_sources_is_of_these_sources() -> None:
+    """After a change of `plugins/src`: if it serializes and runs as before, enter its digest, else empty the table."""
+    assert list(COMPATIBLE_SOURCES) in ([], [source_version()])
 
 
 class TestFind:
@@ -153,8 +178,8 @@ class TestFind:
         monkeypatch.setattr(library, "library_folders", lambda: [tmp_path / "package", tmp_path / "user"])
 
     def test_missing(self) -> None:
-        sentence = r"The plugins are not built for TensorRT 10\.16; run `fairmot plugins`\."
-        with pytest.raises(ConfigError, match=sentence):
+        message = r"The plugins are not built for TensorRT 10\.16; run `fairmot plugins`\."
+        with pytest.raises(ConfigError, match=message):
             library.find((10, 16, 1))
 
     def test_not_a_library(self, tmp_path: Path) -> None:
@@ -164,11 +189,11 @@ class TestFind:
         with pytest.raises(ConfigError, match=r"trt8\.so cannot be read .*run `fairmot plugins` again\."):
             library.find((8, 6, 0))
 
-    def test_obstacle_says_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unavailable_reason_is_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(library, "installed_tensorrt", lambda: None)
-        assert library.obstacle() == "TensorRT is not installed; run `pip install tensorrt`."
+        assert library.unavailable_reason() == "TensorRT is not installed; run `pip install tensorrt`."
         monkeypatch.setattr(library, "installed_tensorrt", lambda: (11, 1, 0))
-        assert library.obstacle() == "The plugins are not built for TensorRT 11.1; run `fairmot plugins`."
+        assert library.unavailable_reason() == "The plugins are not built for TensorRT 11.1; run `fairmot plugins`."
 
 
 def test_installed_version_is_read_without_importing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,13 +215,13 @@ def test_packages_that_are_installed_but_cannot_be_loaded(
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     detail = r"libnvinfer\.so\.10: no such file" if "lib" in error else "bad wheel"
     assert re.fullmatch(
-        rf"The installed tensorrt cannot be loaded \({detail}\); install it again\.", library.loading_fault() or ""
+        rf"The installed tensorrt cannot be loaded \({detail}\); install it again\.", library.loading_error() or ""
     )
 
 
 def test_without_tensorrt_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "installed_tensorrt", lambda: None)
-    assert library.loading_fault() == "TensorRT is not installed; run `pip install tensorrt`."
+    assert library.loading_error() == "TensorRT is not installed; run `pip install tensorrt`."
 
 
 def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +238,7 @@ def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         build.build("90", folder, tmp_path / "file" / "below")
 
 
-def test_compiler_failure_is_one_sentence(
+def test_compiler_failure_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tools = tmp_path / "bin"

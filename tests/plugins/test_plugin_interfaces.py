@@ -1,4 +1,4 @@
-"""The compiled library, asked as TensorRT asks it but without TensorRT or a GPU (`plugin_harness.cpp` plays its part).
+"""The compiled library, called as TensorRT calls it but without TensorRT or a GPU (`plugin_harness.cpp` stands in).
 
 Runs where nvcc is and TensorRT's headers are in TENSORRT_INCLUDE or in PROJECT/.trt/VERSION/include.
 """
@@ -45,7 +45,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module", params=header_folders(), ids=lambda folder: folder.parent.name)
 def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ask:
-    """Build library and harness for one version of TensorRT; return what asks the library."""
+    """Build library and harness for one version of TensorRT; return a function that runs the harness."""
     assert NVCC is not None
     headers = Headers.read(request.param)
     assert headers is not None
@@ -72,10 +72,10 @@ def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return run
 
 
-def test_library_says_what_it_is(ask: Ask) -> None:
-    facts, *operations = ask()
-    assert json.loads(facts)["version"] == source_version()
-    assert json.loads(facts)["architectures"] == [90]
+def test_metadata_and_operations(ask: Ask) -> None:
+    metadata, *operations = ask()
+    assert json.loads(metadata)["version"] == source_version()
+    assert json.loads(metadata)["architectures"] == [90]
     assert operations == [
         "DeformConv 1 kernel_shape strides pads dilations group offset_group",
         "DCNv2 1 stride padding dilation groups deformable_group",
@@ -153,7 +153,7 @@ def test_formats(ask: Ask, request_line: str, accepted: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_line", "sentence"),
+    ("request_line", "message"),
     [
         ("DeformConv stride=1 -- 1", 'DeformConv: attribute "stride" is not known.'),
         ("DeformConv pads=1,1,1 -- 1", 'DeformConv: attribute "pads" has 3 numbers instead of 4.'),
@@ -224,5 +224,102 @@ def test_formats(ask: Ask, request_line: str, accepted: list[str]) -> None:
         ("NormalizeEmbedding -- 1x12x2x2", "NormalizeEmbedding: the channels of x must be a multiple of 8."),
     ],
 )
-def test_faults_are_logged_in_one_sentence(ask: Ask, request_line: str, sentence: str) -> None:
-    assert ask("dims", *request_line.split()) == [f"error: {sentence}"]
+def test_errors_are_logged_as_one_line(ask: Ask, request_line: str, message: str) -> None:
+    assert ask("dims", *request_line.split()) == [f"error: {message}"]
+
+
+# Tensors around the limit of 32-bit indices, 2^31 elements: 4 GiB of halves. 16384 x 8192 x 16 is exactly 2^31.
+BEYOND = "but must be below 2^31 (2147483648) elements, as the kernel indexes with 32 bits."
+
+
+@pytest.mark.parametrize(
+    ("request_line", "answer"),
+    [
+        ("DeformConvBlock -- 1x16x16383x8192 3x32x64 32 3x16x64 16", "1x16x16383x8192 h h"),
+        ("DeformConvBlock -- 1x16x16384x8192 3x32x64 32 3x16x64 16", f"x is 1x16x16384x8192 {BEYOND}"),
+        ("DeformConvBlock -- 2x16x16384x4096 3x32x64 32 3x16x64 16", f"x is 2x16x16384x4096 {BEYOND}"),
+        ("DeformConvBlock -- ?2x16x16384x4096 3x32x64 32 3x16x64 16", "?2x16x16384x4096 h h"),
+        ("DeformConvBlock -- 1x8x16384x8192 2x32x64 32 2x16x64 16", f"the output is 1x16x16384x8192 {BEYOND}"),
+        ("DeformConvBlock -- 1x16x65536x65536 3x32x64 32 3x16x64 16", f"x is 1x16x65536x65536 {BEYOND}"),
+        (
+            "FusedDeformConv kernel_shape=1 -- 1x16x16383x8192 1x3x16383x8192 1x16x64 16",
+            "1x16x16383x8192 h h",
+        ),
+        (
+            "FusedDeformConv kernel_shape=1 -- 1x16x16384x8192 1x3x16384x8192 1x16x64 16",
+            f"x is 1x16x16384x8192 {BEYOND}",
+        ),
+        (
+            "FusedDeformConv kernel_shape=3 pads=1 -- 1x16x8192x9709 1x27x8192x9709 3x16x64 16",
+            "1x16x8192x9709 h h",
+        ),
+        (
+            "FusedDeformConv kernel_shape=3 pads=1 -- 1x16x8192x9710 1x27x8192x9710 3x16x64 16",
+            f"predicted is 1x27x8192x9710 {BEYOND}",
+        ),
+        (
+            "FusedDeformConv kernel_shape=1 -- 1x8x9x9 1x3x9x9 1x33554432x64 33554432",
+            f"packed weight is 1x33554432x64 {BEYOND}",
+        ),
+        (
+            "FusedDeformConv kernel_shape=1 -- 1x8x8192x8192 1x3x8192x8192 1x32x64 32",
+            f"the output is 1x32x8192x8192 {BEYOND}",
+        ),
+        # Linear maps are indexed with 64 bits but for the pixels of a channel.
+        ("DeformConv -- 4x64x16384x8192 8x64x1x1 4x2x16384x8192", "4x8x16384x8192 f h"),
+        ("DeformConv -- 1x8x32768x65535 8x8x1x1 1x2x32768x65535", "1x8x32768x65535 f h"),
+        ("DeformConv -- 1x8x32768x65536 8x8x1x1 1x2x32768x65536", f"a channel of x is 32768x65536 {BEYOND}"),
+        (
+            "DeformConv pads=500,0,500,0 -- 1x8x32000x65536 8x8x1x1 1x2x33000x65536",
+            f"a channel of the output is 33000x65536 {BEYOND}",
+        ),
+        ("UpsampleAdd factor=2 -- 8x64x8192x8192 4x4x64 8x64x16384x16384", "8x64x16384x16384 h h"),
+        ("UpsampleAdd factor=64 -- 1x131072x1x1 128x128x131072 1x131072x64x64", f"weight is 128x128x131072 {BEYOND}"),
+        ("NormalizeEmbedding -- 64x64x32768x65535", "64x64x32768x65535 f f"),
+        ("NormalizeEmbedding -- 1x64x32768x65536", f"a channel of x is 32768x65536 {BEYOND}"),
+    ],
+)
+def test_maps_beyond_the_indices_of_a_kernel_are_refused(ask: Ask, request_line: str, answer: str) -> None:
+    (found,) = ask("dims", *request_line.split())
+    assert found == (f"error: {request_line.split()[0]}: {answer}" if BEYOND in answer else answer)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "accepted"),
+    [
+        ("DeformConv -- 1x16x16383x8192 8x16x1x1 1x2x16383x8192", ["fL fL fL fL", "hL hL hL hL", "h8 hL hL h8"]),
+        ("DeformConv -- 1x16x16384x8192 8x16x1x1 1x2x16384x8192", ["fL fL fL fL", "hL hL hL hL"]),
+        ("DeformConv -- 1x8x1x1 33554424x8x1x1 1x2x1x1", ["fL fL fL fL", "hL hL hL hL", "h8 hL hL h8"]),
+        ("DeformConv -- 1x8x1x1 33554432x8x1x1 1x2x1x1", ["fL fL fL fL", "hL hL hL hL"]),
+        (
+            "DeformConv pads=1 -- 1x8x10240x11650 8x8x3x3 1x18x10240x11650",
+            ["fL fL fL fL", "hL hL hL hL", "h8 hL hL h8"],
+        ),
+        ("DeformConv pads=1 -- 1x8x10240x11651 8x8x3x3 1x18x10240x11651", ["fL fL fL fL", "hL hL hL hL"]),
+    ],
+)
+def test_maps_beyond_the_channels_last_kernel_stay_linear(ask: Ask, request_line: str, accepted: list[str]) -> None:
+    assert ask("formats", *request_line.split()) == accepted
+
+
+@pytest.mark.parametrize(
+    ("request_line", "message"),
+    [
+        # Sizes that are known at run time alone.
+        ("DeformConvBlock -- 2x16x16384x4096 3x32x64 32 3x16x64 16", "x is 2x16x16384x4096"),
+        ("FusedDeformConv kernel_shape=1 -- 2x16x16384x4096 2x3x16384x4096 1x16x64 16", "x is 2x16x16384x4096"),
+        ("DeformConv -- 2x16x16384x4096 8x16x1x1 2x2x16384x4096", "x is 2x16x16384x4096"),
+        ("DeformConv pads=1 -- 1x8x10240x11651 8x8x3x3 1x18x10240x11651", "offset is 1x18x10240x11651"),
+        ("NormalizeEmbedding -- 1x64x32768x65536", "a channel of x is 32768x65536"),
+    ],
+)
+def test_a_launch_beyond_the_indices_of_a_kernel_is_refused(ask: Ask, request_line: str, message: str) -> None:
+    assert ask("enqueue", *request_line.split()) == [f"error: {request_line.split()[0]}: {message} {BEYOND}", "1"]
+
+
+def test_sizes_of_more_than_32_bits_are_refused(ask: Ask) -> None:
+    if json.loads(ask()[0])["tensorrt"][0] < 10:
+        pytest.skip("sizes have 32 bits before TensorRT 10")
+    assert ask("dims", "NormalizeEmbedding", "--", "1x64x1x4294967297") == [
+        f"error: NormalizeEmbedding: a size is 4294967297 {BEYOND}"
+    ]

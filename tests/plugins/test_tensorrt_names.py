@@ -35,7 +35,7 @@ IN_SOME_VERSIONS = {
 }
 
 
-def fault(use: Use) -> str | None:
+def unknown_name(use: Use) -> str | None:
     """Return what is wrong with a use, or None."""
     name = NAMES.get(use.owner, {}).get(use.name)
     if name is None:
@@ -50,7 +50,7 @@ def test_every_name_is_in_every_version() -> None:
     found = {use for path in python_files(PROJECT, *FOLDERS) for use in uses(path)}
     assert Use("Builder", "build_serialized_network", "") in found
     assert Use("IPluginRegistry", "load_library", "") in found
-    assert [fault(use) for use in sorted(found) if fault(use)] == []
+    assert [unknown_name(use) for use in sorted(found) if unknown_name(use)] == []
 
 
 @pytest.mark.parametrize("name", IN_SOME_VERSIONS)
@@ -59,7 +59,7 @@ def test_versions_of_names_that_come_and_go(name: str) -> None:
     assert NAMES[owner or PACKAGE][member].versions == set(IN_SOME_VERSIONS[name])
 
 
-def test_faults_are_found_through_variables(tmp_path: Path) -> None:
+def test_unknown_names_are_found_through_variables(tmp_path: Path) -> None:
     path = tmp_path / "wrong.py"
     path.write_text(
         """\
@@ -85,7 +85,7 @@ class Made:
         other.set_flags()
 """
     )
-    found = [fault(use) for use in sorted(uses(path))]
+    found = [unknown_name(use) for use in sorted(uses(path))]
     assert sorted(line.split(": ")[1] for line in found if line) == [
         "Builder.build_cuda_engine is in no version of TensorRT",
         "BuilderFlag.BF16 is not in TensorRT 8.6.0, 11.1.0.106",

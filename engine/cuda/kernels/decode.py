@@ -1,4 +1,4 @@
-"""From the network's heads to a fixed number of detections per image on the GPU."""
+"""Decoding of the network's heads to a fixed number of detections per image on the GPU."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SOURCE = Path(__file__).with_suffix(".cu")
 _SHARED_KEYS = 4096  # kSharedKeys of decode.cu
+_MOST_ELEMENTS = 2**31 - 2**24  # of an image's heatmap: int32 indices, which step beyond the last by a whole grid
 _THREADS = 256
 _RANK_THREADS = 1024  # kRankThreads of decode.cu
 
@@ -61,8 +62,8 @@ class DecodeKernel:
         size = classes * rows * columns
         if not score_threshold >= 0:
             raise ValueError(f"score_threshold must be at least 0, not {score_threshold}")
-        if size >= 2**31:
-            raise ValueError(f"A heatmap of {classes}x{rows}x{columns} is too large")
+        if size > _MOST_ELEMENTS:
+            raise ValueError(f"A heatmap of {classes}x{rows}x{columns} is too large: at most {_MOST_ELEMENTS} elements")
         self._gpu = gpu
         self._batch, self._slots, self._embedding_size = batch, max_detections, embedding_size
         self._cells = (rows, columns)

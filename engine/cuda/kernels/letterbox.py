@@ -1,4 +1,4 @@
-"""From the planes of a frame to one image of the network's input, in one pass on the GPU."""
+"""Letterbox of the planes of a frame to one image of the network's input, in one pass on the GPU."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Placement:
 class LetterboxKernel:
     """Planes of one frame to one image of the network's input, in one pass.
 
-    Colour conversion rounds to 8 bits, then the resize, as on the CPU: equal to OpenCV's INTER_AREA within
+    Color conversion rounds to 8 bits, then the resize, as on the CPU: equal to OpenCV's INTER_AREA within
     one level of 255 on BGR frames. YUV is converted by the standard's formula, each chroma sample for its
     2x2 pixels; swscale on x86 rounds every term down, so its levels lie up to 3 lower.
 
@@ -60,7 +60,7 @@ class LetterboxKernel:
         mean: of the three channels, taken off after division by 255.
         std: of the three channels, divided by then.
         channel_order: of the network's input.
-        border: grey value 0 to 255 around the frame.
+        border: gray value 0 to 255 around the frame.
         layout: of the network's input.
     """
 

@@ -1,4 +1,4 @@
-#include "fault.h"
+#include "errors.h"
 
 #include <atomic>
 #include <cstdio>

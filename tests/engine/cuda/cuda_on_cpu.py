@@ -64,7 +64,7 @@ def _launchers(source: Path) -> str:
 
 
 def kernel_names(source: Path) -> list[str]:
-    """The kernels of a source, macros expanded."""
+    """Return the names of the kernels of a source, macros expanded."""
     text = subprocess.run(
         [COMPILER, "-E", "-P", "-x", "c++", str(source)], check=True, text=True, capture_output=True
     ).stdout

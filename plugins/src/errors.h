@@ -1,4 +1,4 @@
-// Errors inside the plugins: thrown as Fault, logged once where TensorRT called us, never thrown across that boundary.
+// Errors inside the plugins: thrown as PluginError, logged once at the boundary to TensorRT, never thrown across it.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -9,8 +9,8 @@
 
 namespace fairmot {
 
-/// What is wrong with an attribute, a tensor or a launch; the message is one sentence.
-class Fault : public std::runtime_error {
+/// An invalid attribute or tensor, or a failed launch; the message is one line.
+class PluginError : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;
 };

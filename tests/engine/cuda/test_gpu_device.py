@@ -14,7 +14,7 @@ from fairmot.core.errors import ConfigError
 
 pytestmark = pytest.mark.gpu
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 DOUBLE = 'extern "C" __global__ void times(float* values, int size, float factor) {' + (
     " int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < size) values[i] *= factor; }"
@@ -25,10 +25,10 @@ def test_torch_and_pycuda_share_context_and_stream(tmp_path, monkeypatch) -> Non
     import pycuda.driver
     import torch
 
-    from fairmot.engine.cuda.gpu import Gpu, gpu_obstacle
+    from fairmot.engine.cuda.gpu import Gpu, gpu_unavailable_reason
 
     monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path))
-    assert gpu_obstacle() is None
+    assert gpu_unavailable_reason() is None
     gpu = Gpu.open()
     assert Gpu.open() is gpu
     assert gpu.stream.cuda_stream == gpu.handle != 0
@@ -64,16 +64,16 @@ def test_a_missing_device_is_a_clear_error() -> None:
         Gpu.open(99)
 
 
-def test_the_process_ends_without_a_word() -> None:
-    code = "from plugins.gpu import Gpu; print(Gpu.open().name)"
+def test_the_process_exits_silently() -> None:
+    code = "from fairmot.engine.cuda.gpu import Gpu; print(Gpu.open().name)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stderr == ""
     assert done.stdout.strip()
 
 
-def test_without_visible_devices_the_reason_is_told() -> None:
-    code = "from plugins.gpu import gpu_obstacle; print(gpu_obstacle())"
+def test_reason_without_visible_devices() -> None:
+    code = "from fairmot.engine.cuda.gpu import gpu_unavailable_reason; print(gpu_unavailable_reason())"
     done = subprocess.run(
         ["env", "CUDA_VISIBLE_DEVICES=", sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )

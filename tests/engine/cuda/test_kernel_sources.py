@@ -1,4 +1,4 @@
-"""The kernel sources compile everywhere, what is compiled is kept, and a GPU that cannot be used is explained."""
+"""Compilation of the kernel sources, the cache of compiled kernels, and reasons why a GPU cannot be used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fairmot.core import trust
 from fairmot.core.errors import ConfigError
 from fairmot.engine.cuda import nvrtc
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SOURCES = sorted((ROOT / "engine" / "cuda" / "kernels").glob("*.cu"))
 
 
@@ -77,12 +77,12 @@ def test_nvrtc_and_gpus_older_and_newer(compiler: nvrtc.Nvrtc) -> None:
     )
 
 
-def test_nvrtc_tells_what_is_wrong(compiler: nvrtc.Nvrtc) -> None:
+def test_nvrtc_errors_name_the_line(compiler: nvrtc.Nvrtc) -> None:
     with pytest.raises(RuntimeError, match=r"broken\.cu\(2\): error"):
         compiler.compile(b"\nint broken(", "broken.cu", "sm_90")
 
 
-def test_kept_code_is_checked(tmp_path: Path) -> None:
+def test_cached_code_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "code"
     assert nvrtc._read(path) is None
     nvrtc._write(path, b"code")
@@ -109,7 +109,7 @@ int cuDriverGetVersion(int* version) { *version = atoi(getenv("DRIVER_VERSION"))
 
 @pytest.mark.skipif(shutil.which("gcc") is None or sys.platform != "linux", reason="needs gcc on Linux")
 @pytest.mark.parametrize(
-    ("torch", "pycuda", "driver", "sentence"),
+    ("torch", "pycuda", "driver", "message"),
     [
         ("cuda: Optional[str] = '13.0'", True, (0, 1, 13000), "None"),
         ("cuda: Optional[str] = '12.8'", True, (0, 1, 13000), "None"),
@@ -122,10 +122,10 @@ int cuDriverGetVersion(int* version) { *version = atoi(getenv("DRIVER_VERSION"))
         (None, True, (0, 1, 13000), "torch is missing"),
     ],
 )
-def test_what_keeps_the_gpu_from_use(
-    torch: str | None, pycuda: bool, driver: tuple[int, int, int], sentence: str, tmp_path: Path
+def test_reasons_why_the_gpu_cannot_be_used(
+    torch: str | None, pycuda: bool, driver: tuple[int, int, int], message: str, tmp_path: Path
 ) -> None:
-    """With a driver library and packages that hold no more than what is looked at."""
+    """With a driver library and packages that hold only the parts that are read."""
     packages = tmp_path / "packages"
     if torch is not None:
         (packages / "torch").mkdir(parents=True)
@@ -144,7 +144,7 @@ def test_what_keeps_the_gpu_from_use(
     # -S: the site packages of this environment, with its torch, stay out.
     code = (
         f"import sys; sys.path.insert(0, {str(packages)!r})\n"
-        "from fairmot.engine.cuda.gpu import gpu_obstacle; print(gpu_obstacle())"
+        "from fairmot.engine.cuda.gpu import gpu_unavailable_reason; print(gpu_unavailable_reason())"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-E", "-c", code],
@@ -154,5 +154,5 @@ def test_what_keeps_the_gpu_from_use(
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert sentence in done.stdout
+    assert message in done.stdout
     assert done.stdout.count("\n") == 1

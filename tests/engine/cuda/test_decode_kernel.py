@@ -108,3 +108,21 @@ def test_wrong_tensors_are_refused(gpu: CudaOnCpu) -> None:
         kernel.launch(kernel_checks.tensor_heads(gpu, random_heads(1, (2, 2, 10, 10), 2, 9, False)), transforms)
     with pytest.raises(ValueError, match="score_threshold"):
         decode_kernel(gpu, (2, 1, 10, 10), 2, 20, -0.1, False)
+
+
+@pytest.mark.parametrize(
+    ("classes", "rows", "columns", "fits"),
+    [
+        (1, 1, 2**31 - 2**24, True),
+        (1, 1, 2**31 - 2**24 + 1, False),
+        (80, 4096, 4096, True),
+        (127, 4096, 4096, True),
+        (128, 4096, 4096, False),
+    ],
+)
+def test_heatmaps_beyond_32_bit_indices_are_refused(gpu: CudaOnCpu, classes, rows, columns, fits) -> None:
+    if fits:
+        assert decode_kernel(gpu, (1, classes, rows, columns), 0, 10, 0.4, False)
+        return
+    with pytest.raises(ValueError, match=f"{classes}x{rows}x{columns} is too large: at most 2130706432 elements"):
+        decode_kernel(gpu, (1, classes, rows, columns), 0, 10, 0.4, False)
