@@ -19,11 +19,12 @@ import cv2
 
 from fairmot.app.options import Options, project_version
 from fairmot.core.files import is_full, open_new
+from fairmot.core.text import without_credentials
 from fairmot.engine import Engine
 from fairmot.video import Source
 from fairmot.video.sink import write_error
 from fairmot.video.sources import names_path
-from fairmot.video.urls import is_url, without_credentials
+from fairmot.video.urls import is_url
 
 RUN, SCORES = "run.json", "scores.json"
 

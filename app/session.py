@@ -23,7 +23,7 @@ from fairmot.app.terminal import Terminal
 from fairmot.cli.commands.associate import write_results
 from fairmot.cli.signals import StopSignals
 from fairmot.core import Frame, OutputError, SourceError, StageClock, Tracks
-from fairmot.core.faults import explained, traceback_of
+from fairmot.core.failures import explained, traceback_of
 from fairmot.core.text import without_secrets
 from fairmot.engine import Engine
 from fairmot.tracker import FairMOTTracker

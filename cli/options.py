@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace
 
-from fairmot.core.errors import ConfigError, shown, suggestion
+from fairmot.core.errors import ConfigError, suggestion
+from fairmot.core.text import one_line
 from fairmot.core.yaml_files import read_yaml, require_bounds
 
 _KINDS = {
@@ -119,7 +120,7 @@ class Keys:
         if not nearest:
             keys = {each.rpartition(".")[2]: each for each in self.kinds}
             nearest = "".join(suggestion(keys[name], self.kinds) for name in get_close_matches(key, keys, n=1))
-        return ConfigError(f'{subject} "{shown(key)}" is unknown.{nearest}')
+        return ConfigError(f'{subject} "{one_line(key)}" is unknown.{nearest}')
 
     def _explained(self, message: str) -> ConfigError:
         """Return a message of jsonargparse as one sentence in our words."""
@@ -131,11 +132,11 @@ class Keys:
         )
         if wrong and (wrong[1] in self.kinds or self._is_group(wrong[1])):
             return ConfigError(self._wrong(wrong[1], wrong[2]))
-        return ConfigError(shown(message, _LONGEST_MESSAGE).rstrip(".") + "; see --help.")
+        return ConfigError(one_line(message, _LONGEST_MESSAGE).rstrip(".") + "; see --help.")
 
     def _wrong(self, key: str, value: object) -> str:
         expected = "a group of keys with values" if self._is_group(key) else _expected(self.kinds[key])
-        return f'{key} must be {expected}, not "{shown(value)}".'
+        return f'{key} must be {expected}, not "{one_line(value)}".'
 
 
 def _leaves(hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from fairmot.core.faults import explained
+from fairmot.core.failures import explained
 from fairmot.core.text import printable, without_secrets
 
 _TRACEBACK = "FAIRMOT_TRACEBACK"

@@ -1,10 +1,10 @@
-"""From pixels to detections: pre-processing, the network on one of several backends, decoding.
+"""Detection: pre-processing, the network on one of several backends, decoding.
 
-`open_engine()` is the way in; `Engine` is what it returns.
+`open_engine()` opens a model and returns an `Engine`.
 """
 
 from fairmot.engine.base import Engine, EngineSettings
-from fairmot.engine.decode import HeadOutputs, back_project, decode
+from fairmot.engine.decode import HeadOutputs, decode, map_boxes
 from fairmot.engine.factory import open_engine
 from fairmot.engine.letterbox import Letterbox, letterbox
 from fairmot.engine.model import BUNDLED_WEIGHTS, ModelInfo
@@ -16,8 +16,8 @@ __all__ = [
     "HeadOutputs",
     "Letterbox",
     "ModelInfo",
-    "back_project",
     "decode",
     "letterbox",
+    "map_boxes",
     "open_engine",
 ]

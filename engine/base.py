@@ -1,4 +1,4 @@
-"""The interface that every backend offers, and the settings that they share."""
+"""The interface of every backend, and the settings that they share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from fairmot.core.errors import ConfigError
 from fairmot.core.records import ByteArray, Detections, Frame, PixelFormat
 from fairmot.core.timing import StageClock
-from fairmot.engine.decode import BackProjection
+from fairmot.engine.decode import BoxMapping
 from fairmot.engine.model import ModelInfo
 
 Precision = Literal["fp16", "fp32"]
@@ -30,7 +30,7 @@ class EngineSettings:
         size: input `(width, height)` in pixels; the model's own if None.
         score_threshold: detections score strictly above this.
         max_detections: at most this many per frame.
-        back_projection: see `fairmot.engine.decode.back_project`.
+        back_projection: see `fairmot.engine.decode.map_boxes`.
         threads: CPU threads of the network; one per usable physical core if None. The GPU needs none.
         precision: of the network on a GPU; the CPU computes in float32.
         dcn: what runs deformable convolutions on a GPU: this project's plugin, native TensorRT layers, or NVIDIA's
@@ -47,7 +47,7 @@ class EngineSettings:
     size: tuple[int, int] | None = None
     score_threshold: float = 0.4
     max_detections: int = 500
-    back_projection: BackProjection = "exact"
+    back_projection: BoxMapping = "exact"
     threads: int | None = None
     precision: Precision = "fp16"
     dcn: DeformableConvolution = "auto"
@@ -64,7 +64,7 @@ class EngineSettings:
         if not 1 <= self.batch <= MAX_BATCH:
             raise ConfigError(f"batch must be from 1 to {MAX_BATCH}, not {self.batch}.")
         for name, choices in (
-            ("back_projection", BackProjection),
+            ("back_projection", BoxMapping),
             ("precision", Precision),
             ("dcn", DeformableConvolution),
         ):
@@ -77,13 +77,14 @@ class Engine(ABC):
     """One model ready to run on one backend; a context manager, for one thread at a time.
 
     Attributes:
-        model: facts of the model.
+        model: metadata of the model.
         name: name of the backend.
         reason: one line: which backend this is and why it was chosen.
         size: input `(width, height)` in pixels.
-        pixel_format: what the engine prefers that frames hold; it takes any.
+        pixel_format: preferred format of frames; the engine takes any.
         max_batch: the most frames that it runs at once; `detect` splits longer sequences.
-        ahead: how many batches `detect_stream` had best keep in flight; 0 where nothing runs beside the caller.
+        prefetch_batches: recommended number of batches in flight in `detect_stream`; 0 where nothing runs beside the
+            caller.
     """
 
     model: ModelInfo
@@ -92,36 +93,36 @@ class Engine(ABC):
     size: tuple[int, int]
     pixel_format: PixelFormat
     max_batch: int
-    ahead: int = 0
+    prefetch_batches: int = 0
 
     @abstractmethod
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Find the objects of each frame; frames may differ in size and number from call to call.
+        """Detect the objects of each frame; frames may differ in size and number from call to call.
 
         Raises:
             EngineError: if the backend fails: memory, its library, or the GPU.
         """
 
     def detect_stream(
-        self, batches: Iterable[Sequence[Frame]], ahead: int
+        self, batches: Iterable[Sequence[Frame]], prefetch_batches: int
     ) -> Generator[tuple[Sequence[Frame], list[Detections]], None, None]:
-        """Find the objects of one batch after the other, if the backend can while the caller uses earlier results.
+        """Detect the objects of batch after batch, if the backend can while the caller uses earlier results.
 
         What `batches` raises is raised here, after the results of all batches before it.
 
         Args:
             batches: frames in order; a batch may be longer than `max_batch`.
-            ahead: how many further batches may be taken before the result of one is handed over. With 0 a result
-                is as fresh as `detect` would give it, which a live source asks for.
+            prefetch_batches: how many further batches may be read before the result of one is yielded. 0 gives results
+                as early as `detect` does, which a live source needs.
 
         Yields:
-            Each batch with what was found in its frames.
+            Each batch with the detections of its frames.
         """
         for frames in batches:
             yield frames, self.detect(frames)
 
     def allocate(self, shape: tuple[int, ...]) -> ByteArray:
-        """Return uint8 memory of any content that the engine reads frames from fastest; a source may decode into it."""
+        """Return uninitialized uint8 memory that the engine reads fastest; a source may decode frames into it."""
         return np.empty(shape, np.uint8)
 
     def close(self) -> None:  # noqa: B027 - a backend without anything to free need not override it

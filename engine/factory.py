@@ -1,4 +1,4 @@
-"""Chooses a backend and opens a model on it."""
+"""The choice of a backend, and opening a model on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fairmot.core.errors import ConfigError, suggestion
 from fairmot.core.timing import StageClock
 from fairmot.engine.base import DeformableConvolution, Engine, EngineSettings, Precision
-from fairmot.engine.decode import BackProjection
+from fairmot.engine.decode import BoxMapping
 from fairmot.engine.model import ModelInfo
 
 _log = logging.getLogger(__name__)
@@ -23,12 +23,12 @@ class Backend(NamedTuple):
 
     Attributes:
         name: what `engine=` calls it.
-        obstacle: returns why the backend cannot run on this machine, or None if it can.
+        unavailable_reason: returns the reason why the backend cannot run on this machine, or None if it can.
         open: opens a model; imports what the backend needs.
     """
 
     name: str
-    obstacle: Callable[[], str | None]
+    unavailable_reason: Callable[[], str | None]
     open: Callable[[ModelInfo, EngineSettings], Engine]
 
 
@@ -73,7 +73,7 @@ def open_engine(
     size: tuple[int, int] | None = None,
     score_threshold: float = 0.4,
     max_detections: int = 500,
-    back_projection: BackProjection = "exact",
+    back_projection: BoxMapping = "exact",
     threads: int | None = None,
     precision: Precision = "fp16",
     dcn: DeformableConvolution = "auto",
@@ -88,7 +88,7 @@ def open_engine(
         size: input `(width, height)` in pixels; the model's own if not given.
         score_threshold: detections score strictly above this.
         max_detections: at most this many per frame.
-        back_projection: `exact`, or `reference` for FairMOT's own rounding (`fairmot.engine.decode.back_project`).
+        back_projection: `exact`, or `reference` for FairMOT's own rounding (`fairmot.engine.decode.map_boxes`).
         threads: CPU threads of the network; one per usable physical core if not given.
         precision: of the network on a GPU.
         dcn: what runs deformable convolutions on a GPU (`fairmot.engine.base.EngineSettings`).
@@ -121,7 +121,7 @@ def open_engine(
 
 
 def choose_backend(engine: str, backends: Sequence[Backend]) -> tuple[Backend, str]:
-    """Return the backend that `engine` names or, for `auto`, the first without an obstacle, and why it is that one.
+    """Return the backend that `engine` names or, for `auto`, the first that can run, and the reason for the choice.
 
     Raises:
         ConfigError: if the backend is unknown or cannot run here.
@@ -132,18 +132,18 @@ def choose_backend(engine: str, backends: Sequence[Backend]) -> tuple[Backend, s
             f'There is no engine "{engine}": choose from auto, {", ".join(names)}.'
             f"{suggestion(engine, ['auto', *names])}"
         )
-    obstacles: list[str] = []
+    reasons: list[str] = []
     for backend in backends:
         if engine not in ("auto", backend.name):
             continue
-        obstacle = backend.obstacle()
-        if obstacle is None:
-            return backend, _why(engine, obstacles)
-        obstacles.append(f"{backend.name} cannot run here: {obstacle.rstrip('.')}")
-    raise ConfigError(f"No engine can run on this machine: {'; '.join(obstacles)}.")
+        reason = backend.unavailable_reason()
+        if reason is None:
+            return backend, _why(engine, reasons)
+        reasons.append(f"{backend.name} cannot run here: {reason.rstrip('.')}")
+    raise ConfigError(f"No engine can run on this machine: {'; '.join(reasons)}.")
 
 
-def _why(engine: str, obstacles: list[str]) -> str:
+def _why(engine: str, reasons: list[str]) -> str:
     if engine != "auto":
         return "as asked for"
-    return "; ".join(obstacles) or "the fastest backend that runs here"
+    return "; ".join(reasons) or "the fastest backend that runs here"

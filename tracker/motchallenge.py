@@ -26,9 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fairmot.core import sequence_info
-from fairmot.core.errors import UserError, shown
+from fairmot.core.errors import UserError
 from fairmot.core.records import Detections
 from fairmot.core.sequence_info import SequenceInfo
+from fairmot.core.text import one_line
 from fairmot.tracker.costs import MOST_BOXES
 
 LEAST_CLASS, LARGEST_CLASS = 1, 13  # of MOT17
@@ -246,7 +247,7 @@ def _row(line: str, dialect: type[csv.Dialect], where: str) -> list[float]:
     if len(row) < _LEAST_COLUMNS:
         raise UserError(f"{where}: a line must have at least {_LEAST_COLUMNS} columns, not {len(row)}.")
     if not all(map(math.isfinite, row[:_KEPT_COLUMNS])):
-        raise UserError(f"{where}: values must be finite numbers, not {shown(line)!r}.")
+        raise UserError(f"{where}: values must be finite numbers, not {one_line(line)!r}.")
     for name, value in zip(_NAMES, row, strict=False):
         if abs(value) > LARGEST:
             raise UserError(f"{where}: the {name} must be at most {LARGEST:.0f}, not {value:g}.")
@@ -262,7 +263,7 @@ def _row(line: str, dialect: type[csv.Dialect], where: str) -> list[float]:
 
 
 def _not_numbers(line: str) -> str:
-    return f"every value must be a number, separated as in the first line, not {shown(line)!r}."
+    return f"every value must be a number, separated as in the first line, not {one_line(line)!r}."
 
 
 def _truth_classes(table: _Table) -> npt.NDArray[np.int64] | None:

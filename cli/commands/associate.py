@@ -16,10 +16,10 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from fairmot.core.console import log_to_stderr
-from fairmot.core.errors import ConfigError, UserError, shown, suggestion
+from fairmot.core.errors import ConfigError, UserError, suggestion
 from fairmot.core.files import write_whole
 from fairmot.core.motchallenge import result_line
-from fairmot.core.text import printable
+from fairmot.core.text import one_line, printable
 from fairmot.core.yaml_files import read_yaml, require_bounds
 from fairmot.tracker.detection_file import DetectionStream, find_streams, read_stream
 from fairmot.tracker.fairmot import FairMOTTracker
@@ -225,8 +225,8 @@ def _explained(message: str) -> str:
         return f'The option "{unknown[1]}" is unknown.{suggestion(unknown[1], known)}'
     wrong = re.search(r'Parser key "([\w.]+)".*(?:Given value|Got value): (.*)', message, re.DOTALL)
     if wrong:
-        return f'{wrong[1]} cannot be "{shown(wrong[2])}"; see fairmot associate --help.'
-    return shown(message, 400).rstrip(".") + "; see fairmot associate --help."
+        return f'{wrong[1]} cannot be "{one_line(wrong[2])}"; see fairmot associate --help.'
+    return one_line(message, 400).rstrip(".") + "; see fairmot associate --help."
 
 
 def run(arguments: Sequence[str]) -> int:

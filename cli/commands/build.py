@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from fairmot.engine.foreign import read_for_build
+    from fairmot.engine.model import read_for_build
     from fairmot.engine.trt.plan import BuildSettings
 
     settings = BuildSettings(

@@ -37,7 +37,7 @@ def _inspect(options: argparse.Namespace) -> None:
             known = ", ".join(map(str, plan.settings.batches))
             raise ConfigError(f"--batch must be one that the plan was built for ({known}) and --runs at least 1.")
         check_tensorrt()
-        from fairmot.engine.trt.times import layer_times
+        from fairmot.engine.trt.inspect import layer_times
 
         times = layer_times(plan, batch, options.runs)
     print_plan(plan, times)

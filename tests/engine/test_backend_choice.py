@@ -41,7 +41,7 @@ def test_a_missing_gpu_is_the_obstacle_once_the_packages_are_there(monkeypatch: 
 
 def test_other_systems_than_linux_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert factory.BACKENDS[0].obstacle() == "it needs Linux"
+    assert factory.BACKENDS[0].unavailable_reason() == "it needs Linux"
 
 
 @pytest.mark.parametrize("wanted", ["native", "nvidia"])

@@ -14,7 +14,6 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 import fairmot.engine.onnxruntime
 from fairmot.core import EngineError, Frame, UserError
 from fairmot.engine import Engine, open_engine
-from fairmot.engine.messages import one_line
 from fairmot.engine.trt.errors import run_failure
 
 SQUARES = {(6, 5): (255, 255, 255)}
@@ -144,18 +143,3 @@ def test_what_tensorrt_cannot_run(errors: list[str], words: str) -> None:
     assert isinstance(error, EngineError)
     with pytest.raises(EngineError, match=words):
         raise error
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        (" a\n\tb. ", "a b"),
-        ("\x1b]0;x\x07", "\\x1b]0;x\\x07"),
-        ("Zürich 東京", "Zürich 東京"),
-        ("\u202e\ud800", "\\u202e\\ud800"),
-        (ValueError("x"), "x"),
-        ("y" * 1000, "y" * 297 + "..."),
-    ],
-)
-def test_foreign_text_on_one_line(text: object, line: str) -> None:
-    assert one_line(text) == line

@@ -231,11 +231,11 @@ def test_a_closed_engine_says_so_and_another_opens(pictures: list[np.ndarray]) -
 def test_faults_of_the_gpu_are_told_in_a_sentence() -> None:
     import torch
 
-    from fairmot.engine.trt.gpu_faults import gpu_faults
+    from fairmot.engine.trt.errors import gpu_errors
 
-    with pytest.raises(EngineError, match="out of memory while testing: lower --batch"), gpu_faults("testing"):
+    with pytest.raises(EngineError, match="out of memory while testing: lower --batch"), gpu_errors("testing"):
         torch.empty(1 << 50, device="cuda")
-    with pytest.raises(RuntimeError, match="else"), gpu_faults("testing"):
+    with pytest.raises(RuntimeError, match="else"), gpu_errors("testing"):
         raise RuntimeError("something else")
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairmot.engine import Letterbox, ModelInfo, back_project, letterbox
+from fairmot.engine import Letterbox, ModelInfo, letterbox, map_boxes
 from fairmot.engine.letterbox import Preprocessor
 
 SIZES = [(768, 576), (1920, 1080), (640, 480), (1088, 608), (320, 240), (480, 854), (3, 200), (1, 1), (1281, 719)]
@@ -71,7 +71,7 @@ def test_the_frame_fits_and_exact_back_projection_inverts_it(source: tuple[int, 
     assert 0 <= box.top <= bottom <= box.top + 1
     # The corners of the frame within the input go back to the corners of the frame.
     corners = np.float32([[box.left, box.top, box.left + box.resized[0], box.top + box.resized[1]]]) / 4
-    np.testing.assert_allclose(back_project(corners, box, 4), [[0, 0, *source]], atol=2e-3)
+    np.testing.assert_allclose(map_boxes(corners, box, 4), [[0, 0, *source]], atol=2e-3)
 
 
 @given(
@@ -96,7 +96,7 @@ def test_the_reference_mode_is_the_affine_of_fairmot(
 
     affine = cv2.getAffineTransform(three(cells), three(ours))
     expected = [affine @ [*tlbr[:2], 1], affine @ [*tlbr[2:], 1]]
-    found = back_project(np.float32([tlbr]), Letterbox.fit(source, target), 4, "reference")
+    found = map_boxes(np.float32([tlbr]), Letterbox.fit(source, target), 4, "reference")
     np.testing.assert_allclose(found[0], np.ravel(expected), rtol=1e-5, atol=1e-5 * max(source) + 1e-3)
 
 
@@ -104,7 +104,7 @@ def test_the_reference_mode_at_1088x608() -> None:
     """The formula of the design notes, with its numbers."""
     scale = max(1088 / 608 * 1080, 1920)
     expected = [(10 - 136) * scale / 272 + 960, (20 - 76) * scale / 272 + 540]
-    found = back_project(np.float32([[10, 20, 10, 20]]), Letterbox.fit((1920, 1080), (1088, 608)), 4, "reference")
+    found = map_boxes(np.float32([[10, 20, 10, 20]]), Letterbox.fit((1920, 1080), (1088, 608)), 4, "reference")
     np.testing.assert_allclose(found, [expected * 2], rtol=1e-6)
 
 

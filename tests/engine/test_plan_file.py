@@ -19,7 +19,7 @@ from fairmot.engine import ModelInfo
 from fairmot.engine.graph.prepare import VERSION, prepare
 from fairmot.engine.trt.cache import file_sha256, locked, plan_path, timing_cache_path
 from fairmot.engine.trt.errors import build_failure, parse_failure
-from fairmot.engine.trt.layers import Layer, faults, read_layers
+from fairmot.engine.trt.layers import Layer, differences, read_layers
 from fairmot.engine.trt.plan import BuildSettings, Host, Plan
 
 HOST = Host("NVIDIA H200", (9, 0), "8.6.0", "abc123")
@@ -264,21 +264,21 @@ def test_an_engine_that_is_not_as_asked_for() -> None:
         for node in graph.graph.node
         if not onnx.defs.has(node.op_type, max_inclusive_version=17)
     ]
-    assert faults(whole, graph, "fp16") == []
+    assert differences(whole, graph, "fp16") == []
     assert len(plugins) == 3
-    found = faults(whole[1:], graph, "fp16")
+    found = differences(whole[1:], graph, "fp16")
     assert found == [f"1 plugin layers are missing ({plugins[0]})"]
     longer = [replace(layer, name=layer.name.replace(plugins[0], f"{plugins[0]}_2")) for layer in whole]
-    assert faults(longer, graph, "fp16") == found  # another layer, whose name holds the missing one's
+    assert differences(longer, graph, "fp16") == found  # another layer, whose name holds the missing one's
     conversion = Layer(f"Reformatting CopyNode for Input Tensor 0 to {plugins[0]}", "Reformat", (), ())
-    assert faults([*whole[1:], conversion], graph, "fp16") == found
+    assert differences([*whole[1:], conversion], graph, "fp16") == found
     slow = Layer("box.0", "CaskConvolution", ("float linear",), ("half linear",))
-    assert faults([*whole, slow], graph, "fp16") == ["1 layers run in float32 (box.0)"]
+    assert differences([*whole, slow], graph, "fp16") == ["1 layers run in float32 (box.0)"]
     single = replace(whole[0], inputs=("float linear", "half linear"))
-    assert faults([single, *whole[1:]], graph, "fp16") == [f"1 layers run in float32 ({plugins[0]})"]
+    assert differences([single, *whole[1:]], graph, "fp16") == [f"1 layers run in float32 ({plugins[0]})"]
     bias = replace(whole[0], inputs=("half HWC8", "float linear"))
-    assert faults([bias, *whole[1:]], graph, "fp16") == []
-    assert faults([slow], prepare(tiny_network.build(), tiny_network.SIZE, (1,), "fp32", "native"), "fp32") == [
+    assert differences([bias, *whole[1:]], graph, "fp16") == []
+    assert differences([slow], prepare(tiny_network.build(), tiny_network.SIZE, (1,), "fp32", "native"), "fp32") == [
         "1 layers run in half precision (box.0)"
     ]
 
@@ -306,7 +306,7 @@ def test_what_the_parser_cannot_read(operator: str | None, detail: str, message:
 @pytest.mark.parametrize(
     ("errors", "message"),
     [
-        (["2: [x.cpp] Error Code 2: OutOfMemory (no further information)", "other"], "lower --size or the largest"),
+        (["2: [x.cpp] Error Code 2: OutOfMemory (no further information)", "other"], "lower --batch or --size"),
         (["Requested amount of GPU memory (99 bytes) could not be allocated. There may not be enough free"], "lower"),
         (["Skipping tactic due to insufficient memory on requested size of 1 detected"], "lower"),
         (["first", "10: Could not find any implementation\n for node x."], r"m\.onnx \(10: .* for node x\): try"),
