@@ -11,6 +11,7 @@ import pytest
 from fairmot.core import ConfigError
 from fairmot.engine import factory
 from fairmot.engine.cuda.driver import find_driver
+from fairmot.engine.trt.capabilities import unrun_version, warn_of_unrun_version
 from fairmot.engine.trt.dcn_choice import choose_dcn
 from fairmot.plugins import library
 
@@ -63,3 +64,19 @@ def test_plugins_that_cannot_be_built(caplog: pytest.LogCaptureFixture) -> None:
 def test_plugins_that_are_there(wanted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "obstacle", lambda: None)
     assert choose_dcn(wanted) == "plugin"
+
+
+@pytest.mark.parametrize("version", ["8.6.0", "8.6.1.post1", "8.6"])
+def test_versions_that_were_run(version: str) -> None:
+    assert unrun_version(version) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "name"), [("10.9.0.34", "10.9"), ("11.1.0.106", "11.1"), ("8.60.1", "8.60"), ("8.5.3.1", "8.5")]
+)
+def test_versions_that_were_not_run_are_told_once(version: str, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    expected = f"TensorRT {name} has not been run with this project (8.6 has); results may differ"
+    assert unrun_version(version) == expected
+    for _ in range(2):
+        warn_of_unrun_version(version)
+    assert caplog.messages == [expected]

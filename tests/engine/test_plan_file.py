@@ -17,6 +17,7 @@ import tiny_network
 from fairmot.core import ConfigError, ModelError, OutputError
 from fairmot.engine import ModelInfo
 from fairmot.engine.graph.prepare import VERSION, prepare
+from fairmot.engine.model import ModelFile
 from fairmot.engine.trt.cache import file_sha256, locked, plan_path, timing_cache_path
 from fairmot.engine.trt.errors import build_failure, parse_failure
 from fairmot.engine.trt.layers import Layer, differences, read_layers
@@ -46,6 +47,87 @@ def test_read_back_as_written(plan: Plan, tmp_path: Path) -> None:
     assert Plan.read(path) == plan
     assert [file.name for file in path.parent.iterdir()] == ["a.plan"]
     assert plan.size == (96, 64)
+
+
+HEADER_OF_VERSION_2 = (
+    b'{"model":{"path":"weights/dla.onnx","size":[576,320],"architecture":"dla_34_lite","stride":4,"size_multiple":32,'
+    b'"channel_order":"rgb","mean":[0.0,0.0,0.0],"std":[1.0,1.0,1.0],"border":128,"class_names":["person"],'
+    b'"raw_heads":false,"embedding_size":64},'
+    b'"model_sha256":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",'
+    b'"settings":{"size":[576,320],"batches":[1,4],"precision":"fp16","dcn":"plugin","aux_streams":3},'
+    b'"host":{"gpu":"NVIDIA H200","compute_capability":[9,0],"tensorrt":"8.6.0","plugins":"abc123"},'
+    b'"graph_version":4,'
+    b'"layers":[{"name":"stem + relu","kind":"CaskConvolution","inputs":["half HWC8"],"outputs":["half HWC8"]}]}'
+)
+WRITTEN_MODEL = ModelInfo(
+    path=Path("weights/dla.onnx"),
+    size=(576, 320),
+    architecture="dla_34_lite",
+    stride=4,
+    size_multiple=32,
+    channel_order="rgb",
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+    border=128,
+    class_names=("person",),
+    raw_heads=False,
+    embedding_size=64,
+)
+WRITTEN_SHA256 = "0123456789abcdef" * 4
+WRITTEN = Plan(WRITTEN_MODEL, WRITTEN_SHA256, BuildSettings((576, 320), (1, 4)), HOST, 4, LAYERS[:1], b"engine")
+
+
+def test_plans_in_caches_stay_valid(tmp_path: Path) -> None:
+    """A change of this file's bytes, or of what they are read as, has all users build their engines again."""
+    rest = len(HEADER_OF_VERSION_2).to_bytes(4, "little") + HEADER_OF_VERSION_2 + b"engine"
+    content = b"FAIRMOT PLAN 2\n" + hashlib.sha256(rest).digest() + rest
+    (tmp_path / "cached.plan").write_bytes(content)
+    (tmp_path / "cached.plan").chmod(0o600)
+    read = Plan.read(tmp_path / "cached.plan")
+    assert read == WRITTEN
+    assert read.mismatch(HOST) is None
+    WRITTEN.write(tmp_path / "new.plan")
+    assert (tmp_path / "new.plan").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "host", "plan_name", "timing_name"),
+    [
+        (
+            WRITTEN_MODEL,
+            WRITTEN.settings,
+            HOST,
+            "dla-fp16-plugin-576x320-b1-4-a243bbadfaae5f96.plan",
+            "NVIDIA-H200-8.6.0.cache",
+        ),
+        (
+            WRITTEN_MODEL,
+            BuildSettings(None, (1,), "fp32", "native", 0),
+            Host("NVIDIA H200", (9, 0), "10.9.0.34", None),
+            "dla-fp32-native-576x320-b1-ee6e12bec9c648f9.plan",
+            "NVIDIA-H200-10.9.0.34.cache",
+        ),
+        (
+            ModelFile(Path("a/b.onnx"), (64, 32)),
+            BuildSettings((96, 64), (8,), "fp16", "nvidia"),
+            HOST,
+            "b-fp16-nvidia-96x64-b8-c2de2ac1bd8bf2b0.plan",
+            "NVIDIA-H200-8.6.0.cache",
+        ),
+    ],
+)
+def test_names_in_caches_stay(
+    model: ModelFile,
+    settings: BuildSettings,
+    host: Host,
+    plan_name: str,
+    timing_name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path / "cache"))
+    assert plan_path(model, WRITTEN_SHA256, settings, host).name == plan_name
+    assert timing_cache_path(host).name == timing_name
 
 
 def test_a_truncated_file_at_every_length(plan: Plan, tmp_path: Path) -> None:
