@@ -51,7 +51,7 @@ def track_frames(
     """
     tracks = Tracks.empty()
     size, prefetch_batches = (1, 0) if source.is_live else (engine.max_batch, engine.prefetch_batches)
-    with closing(engine.detect_stream(_batches(source, size, clock), prefetch_batches)) as found:
+    with closing(engine.detect_batches(_batches(source, size, clock), prefetch_batches)) as found:
         for frame, detections in _one_by_one(found):
             if stream is not None:
                 stream.add(frame.index, detections, frame.timestamp)

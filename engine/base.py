@@ -83,7 +83,7 @@ class Engine(ABC):
         size: input `(width, height)` in pixels.
         pixel_format: preferred format of frames; the engine takes any.
         max_batch: the most frames that it runs at once; `detect` splits longer sequences.
-        prefetch_batches: recommended number of batches in flight in `detect_stream`; 0 where nothing runs beside the
+        prefetch_batches: recommended number of batches in flight in `detect_batches`; 0 where nothing runs beside the
             caller.
     """
 
@@ -103,7 +103,7 @@ class Engine(ABC):
             EngineError: if the backend fails: memory, its library, or the GPU.
         """
 
-    def detect_stream(
+    def detect_batches(
         self, batches: Iterable[Sequence[Frame]], prefetch_batches: int
     ) -> Generator[tuple[Sequence[Frame], list[Detections]], None, None]:
         """Detect the objects of batch after batch, if the backend can while the caller uses earlier results.

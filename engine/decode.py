@@ -107,7 +107,7 @@ def _decode_one(
 
 
 def peaks(heatmap: FloatArray) -> FloatArray:
-    """Set every cell to 0 that is not the greatest of its 3x3 neighbourhood; equal neighbours all stay.
+    """Set every cell to 0 that is not the greatest of its 3x3 neighborhood; equal neighbors all stay.
 
     Args:
         heatmap: `(classes, rows, columns)` float32.

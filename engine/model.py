@@ -44,7 +44,7 @@ _LARGEST_FACTOR = 1e6  # mean and std of pixels, which are 0 to 1
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What an engine build needs of a model, whoever made it.
+    """Path and input size of a model, whoever made it: enough to build an engine.
 
     Attributes:
         path: the ONNX file.

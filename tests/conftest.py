@@ -7,9 +7,9 @@ from importlib.util import find_spec
 NEED_TORCH = [
     "engine/test_foreign_model.py",
     "engine/test_gpu_*.py",
-    "engine/test_trt_deform_conv.py",
-    "engine/test_trt_graph.py",
-    "engine/test_trt_images.py",
+    "engine/test_graph_deform_conv.py",
+    "engine/test_graph_prepare.py",
+    "engine/test_graph_input_scale.py",
     "export",
     "plugins/test_dcn_reference.py",
     "plugins/test_decode_kernel.py",

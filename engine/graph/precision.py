@@ -76,7 +76,7 @@ def to_half(graph: Graph, half_images: bool = True) -> None:
 
 
 def _full_precision(graph: Graph) -> set[int]:
-    """Nodes (by `id`) that compute in float32: the tails, and samplings with their coordinates and what follows them.
+    """Return the nodes (by `id`) that compute in float32: tails, and samplings with their coordinates and followers.
 
     A sampling stays in float32 up to the next product: where its results changed their type at once, TensorRT 8.6
     found no implementation.

@@ -50,7 +50,7 @@ def cached_plan(
         model: metadata of the ONNX file.
         settings: of the build.
         progress: show the progress of a build on the terminal.
-        optimization_level: see `build_plan`; plans of different levels are not told apart.
+        optimization_level: see `build_plan`; the cache does not distinguish levels.
 
     Raises:
         ConfigError: if there is no usable GPU, or the plugin library is missing or does not fit.
@@ -85,7 +85,7 @@ def build_plan(
     Args:
         model: metadata of the ONNX file.
         settings: of the build.
-        output: the plan file, in a folder that other users cannot write; its place in the cache if not given.
+        output: the plan file, in a folder that other users cannot write; its path in the cache if not given.
         progress: show the progress on the terminal.
         optimization_level: 0 to 5, how long TensorRT searches; its own choice (3) if not given.
 

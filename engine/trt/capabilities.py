@@ -1,4 +1,4 @@
-"""Differences between versions of TensorRT: which were run, how precision is stated, how memory is handed over.
+"""Differences between versions of TensorRT: which were run, how precision is stated, how memory is passed.
 
 Every question that depends on the version is asked here. TensorRT is imported where it is used, so that the table of
 versions can be asked without it.

@@ -63,7 +63,7 @@ class _Slot:
         self._generation = frames.generation
 
     def graph(self, capture: Callable[[], _Captured]) -> torch.cuda.CUDAGraph | None:
-        """Return the graph for what the slot holds now; none if that is new, or if the frames are of several formats.
+        """Return the CUDA graph for the frames in the slot; none if their formats are new, or are several.
 
         Args:
             capture: makes a graph, the second time that the same formats come.
@@ -133,10 +133,10 @@ class TensorRTEngine(Engine):
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Detect the objects of each frame; see `Engine`."""
-        ((_, found),) = self.detect_stream([frames], self.prefetch_batches)
+        ((_, found),) = self.detect_batches([frames], self.prefetch_batches)
         return found
 
-    def detect_stream(
+    def detect_batches(
         self, batches: Iterable[Sequence[Frame]], prefetch_batches: int
     ) -> Generator[tuple[Sequence[Frame], list[Detections]], None, None]:
         """Detect the objects of batch after batch while the caller uses earlier results; see `Engine`."""
@@ -214,7 +214,7 @@ class TensorRTEngine(Engine):
         )
 
     def _submit(self, frames: Sequence[Frame]) -> _Slot:
-        """Start everything for some frames in the next slot."""
+        """Launch all work on some frames in the next slot."""
         with self._settings.clock("upload"), gpu_errors("running the model"):
             slot = self._take_slot()
             self._fill(slot, frames)
@@ -230,7 +230,7 @@ class TensorRTEngine(Engine):
             return slot
 
     def _capture(self, slot: _Slot) -> _Captured:
-        """Return a graph of the work on what a slot holds, which has been done once without."""
+        """Return a CUDA graph of the work on a slot, which has run once without one."""
         graph = torch.cuda.CUDAGraph()
         tables = [self._letterbox.prepare(self._geometry(form)) for form in slot.frames.formats]
         # Other threads may ask for page-locked memory meanwhile, which a global capture would forbid them.
@@ -239,7 +239,7 @@ class TensorRTEngine(Engine):
         return _Captured(graph, tables)
 
     def _launch(self, slot: _Slot) -> None:
-        """Queue the work on what a slot holds, up to the copy of the result to the host."""
+        """Queue the work on a slot, up to the copy of the result to the host."""
         self._launch_network(slot)
         packed = self._launch_decode(slot).packed
         slot.result[: packed.numel()].copy_(packed, non_blocking=True)
@@ -272,7 +272,7 @@ class TensorRTEngine(Engine):
         self._check_open()
         slot = self._slots[self._next_slot]
         if slot.is_busy:
-            raise RuntimeError("Results of this engine's detect_stream are outstanding: take them all, or close it")
+            raise RuntimeError("Results of this engine's detect_batches are outstanding: take them all, or close it")
         self._next_slot = (self._next_slot + 1) % len(self._slots)
         if slot.is_unwatched:
             slot.finished.synchronize()
@@ -297,7 +297,7 @@ class TensorRTEngine(Engine):
         slot.is_busy = False
 
     def _run_for_gpu(self, frames: Sequence[Frame], *, decode: bool) -> int:
-        """Run without a result on the host; return the batch size that took the frames."""
+        """Run without a result on the host; return the batch size that was run."""
         if not 1 <= len(frames) <= self.max_batch:
             raise ValueError(f"This engine takes 1 to {self.max_batch} frames at once, not {len(frames)}")
         with gpu_errors("running the model"):

@@ -39,7 +39,7 @@ class FrameFormat(NamedTuple):
 def pinned(shape: tuple[int, ...], copies: torch.cuda.Stream) -> ByteArray:
     """Return uninitialized page-locked uint8 memory, which copies to the GPU fastest; from any thread.
 
-    PyTorch's allocator takes it back when the array is gone and no copy uses it any more, and hands it out again.
+    PyTorch's allocator takes it back when the array is gone and no copy uses it any more, and reuses it.
 
     Args:
         shape: of the array.

@@ -45,7 +45,7 @@ class Layer:
 
     @property
     def is_convolution(self) -> bool:
-        """Whether the layer multiplies with weights as a (transposed) convolution does."""
+        """Return whether the layer multiplies with weights as a (transposed) convolution does."""
         return "convolution" in self.kind.lower()
 
 

@@ -69,7 +69,7 @@ class BuildSettings:
 
     @property
     def uses_plugins(self) -> bool:
-        """Whether the engine needs our plugin library."""
+        """Return whether the engine needs our plugin library."""
         return self.dcn == "plugin" or (self.dcn == "nvidia" and self.precision == "fp16")
 
 

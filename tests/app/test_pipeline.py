@@ -64,7 +64,7 @@ class EarlyEngine(OnnxRuntimeEngine):
         self.most_in_flight = 0
         self._in_flight: list[Future[list[Detections]]] = []
 
-    def detect_stream(self, batches: Iterable[Sequence[Frame]], prefetch_batches: int) -> Any:
+    def detect_batches(self, batches: Iterable[Sequence[Frame]], prefetch_batches: int) -> Any:
         return run_ahead(batches, prefetch_batches, self.max_batch, self._submit, self._collect, abandon=self._collect)
 
     def _submit(self, frames: Sequence[Frame]) -> Future[list[Detections]]:

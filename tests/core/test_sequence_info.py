@@ -1,4 +1,4 @@
-"""What writers of `seqinfo.ini` do to it, and what must not be believed."""
+"""Variants of `seqinfo.ini` from other writers, and values that must not be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which backend and which layers run, on a machine without a GPU; the rest is in test_gpu_engine.py."""
+"""The choice of backend and layers on a machine without a GPU; the rest is in test_gpu_engine.py."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_missing_packages_are_named() -> None:
 
 @without_gpu
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
-def test_a_missing_gpu_is_the_obstacle_once_the_packages_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_the_reason_once_the_packages_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     wanted = {"tensorrt": "json", "pycuda": "json"}  # any package that is there
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: real(wanted.get(name, name), *rest))
@@ -40,7 +40,7 @@ def test_a_missing_gpu_is_the_obstacle_once_the_packages_are_there(monkeypatch: 
     assert not why.endswith(".")
 
 
-def test_other_systems_than_linux_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_systems_than_linux_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert factory.BACKENDS[0].unavailable_reason() == "it needs Linux"
 

@@ -91,9 +91,9 @@ def test_equal_scores_are_taken_by_cell_and_the_rest_dropped() -> None:
     heads = random_heads(2, (1, 1, 20, 30), None, 1, False)
     heads.heatmap[:] = 0.5
     (found,) = decode(heads, 0.4, 45)
-    centres = found.tlbr[:, :2] + heads.box[0, :2].reshape(2, -1).T[:45] - heads.offset[0].reshape(2, -1).T[:45]
+    centers = found.tlbr[:, :2] + heads.box[0, :2].reshape(2, -1).T[:45] - heads.offset[0].reshape(2, -1).T[:45]
     rows, columns = np.divmod(np.arange(45), 30)
-    np.testing.assert_allclose(centres, np.stack([columns, rows], axis=1), atol=1e-5)
+    np.testing.assert_allclose(centers, np.stack([columns, rows], axis=1), atol=1e-5)
 
 
 def test_not_a_number_is_no_detection() -> None:

@@ -28,7 +28,7 @@ FAST = {"progress": False, "optimization_level": 0}  # TensorRT takes the first 
 
 
 def without_cublas() -> bool:
-    """Whether cuBLAS is missing or a stand-in; NVIDIA's plugin and TensorRT call it."""
+    """Return whether cuBLAS is missing or a stand-in; NVIDIA's plugin and TensorRT call it."""
     try:
         cublas, handle, major = ctypes.CDLL("libcublas.so.12"), ctypes.c_void_p(), ctypes.c_int()
         return bool(cublas.cublasCreate_v2(ctypes.byref(handle)) or cublas.cublasGetProperty(0, ctypes.byref(major)))

@@ -63,7 +63,7 @@ def test_an_image_of_another_size_is_refused() -> None:
     target=st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda cells: (32 * cells[0], 32 * cells[1])),
 )
 @settings(max_examples=300)
-def test_the_frame_fits_and_exact_back_projection_inverts_it(source: tuple[int, int], target: tuple[int, int]) -> None:
+def test_the_frame_fits_and_exact_box_mapping_inverts_it(source: tuple[int, int], target: tuple[int, int]) -> None:
     box = Letterbox.fit(source, target)
     right = target[0] - box.left - box.resized[0]
     bottom = target[1] - box.top - box.resized[1]
@@ -109,9 +109,9 @@ def test_the_reference_mode_at_1088x608() -> None:
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
-def test_the_tensor_is_normalised_in_float32(tmp_path: Path, order: str) -> None:
-    facts = blob_network.metadata(channel_order=order, mean="0.408,0.447,0.47", std="0.289,0.274,0.278", border="7")
-    info = ModelInfo.read(blob_network.save(tmp_path / "model.onnx", blob_network.build(facts)))
+def test_the_tensor_is_normalized_in_float32(tmp_path: Path, order: str) -> None:
+    metadata = blob_network.metadata(channel_order=order, mean="0.408,0.447,0.47", std="0.289,0.274,0.278", border="7")
+    info = ModelInfo.read(blob_network.save(tmp_path / "model.onnx", blob_network.build(metadata)))
     preprocess = Preprocessor(info, (96, 64))
     random = np.random.default_rng(3)
     images = [random.integers(0, 256, (height, width, 3), np.uint8) for height, width in [(64, 96), (200, 70), (9, 30)]]

@@ -1,4 +1,4 @@
-"""Plan files: whole or refused, read back as written; plans of other machines are told apart."""
+"""Plan files: whole or refused, read back as written; plans of other machines are refused."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_native_plans_do_not_depend_on_the_plugins(plan: Plan) -> None:
     assert "graph version" in (older.mismatch(HOST) or "")
 
 
-def test_the_cache_tells_everything_apart(model: ModelInfo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_distinguishes_everything(model: ModelInfo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path))
     paths = {
         plan_path(model, checksum, settings, host)

@@ -446,7 +446,7 @@ def test_the_floor_of_the_benchmark(bundled, images):
 
 
 def ties(heatmap: np.ndarray) -> int:
-    """Neighbouring cells that are both peaks, so equal."""
+    """Neighboring cells that are both peaks, so equal."""
     peak = heatmap > 0
     return int((peak[..., 1:] & peak[..., :-1]).sum() + (peak[..., 1:, :] & peak[..., :-1, :]).sum())
 
