@@ -1,4 +1,4 @@
-"""Variants of `seqinfo.ini` from other writers, and values that must not be trusted."""
+"""What writers of `seqinfo.ini` do to it, and what must not be believed."""
 
 from __future__ import annotations
 

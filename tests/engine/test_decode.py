@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -117,3 +119,9 @@ def test_peaks_beside_the_border_and_plateaus(shape: tuple[int, int, int]) -> No
     padded = np.pad(heatmap, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
     greatest = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).max(axis=(3, 4))
     np.testing.assert_array_equal(peaks(heatmap), np.where(heatmap == greatest, heatmap, 0))
+
+
+def test_outputs_by_name() -> None:
+    heads = HeadOutputs("h", "b", "o")  # whatever they are
+    assert list(heads.named()) == [("heatmap", "h"), ("box", "b"), ("offset", "o")]
+    assert list(replace(heads, embedding="e").named())[3:] == [("embedding", "e")]

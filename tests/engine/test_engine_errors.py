@@ -12,9 +12,9 @@ import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 import fairmot.engine.onnxruntime
-from fairmot.core import EngineError, Frame, UserError
+from fairmot.core import EngineError, Frame, ModelError, UserError
 from fairmot.engine import Engine, open_engine
-from fairmot.engine.trt.errors import run_failure
+from fairmot.engine.trt.errors import load_failure, run_failure
 
 SQUARES = {(6, 5): (255, 255, 255)}
 IMAGE = blob_network.picture((96, 64), SQUARES)
@@ -143,3 +143,12 @@ def test_messages_of_what_tensorrt_cannot_run(errors: list[str], words: str) -> 
     assert isinstance(error, EngineError)
     with pytest.raises(EngineError, match=words):
         raise error
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [(["first", "1: Serialization\n failed."], "1: Serialization failed"), ([], "gives no reason")],
+)
+def test_messages_of_plans_that_tensorrt_refuses(errors: list[str], words: str) -> None:
+    with pytest.raises(ModelError, match=rf"TensorRT 10\.16\.1 refuses the plan .*{words}.*: build it again with"):
+        raise load_failure("10.16.1", errors)
