@@ -15,7 +15,7 @@ import unicodedata
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS = frozenset("\u200c\u200d")  # formats too, but part of Persian words and of emoji, and harmless
 
-_CONSIDERED = 20  # times the length that is kept; nobody reads further, and a value may have any size
+_CONSIDERED = 20  # times the length that is kept: a value may have any size
 
 _URL = re.compile(r"[A-Za-z0-9+.-]*://\S+")
 _CLOSING = "'\")]}>,;:."  # what may follow a URL in a sentence

@@ -161,7 +161,7 @@ class ModelInfo(ModelFile):
                 raise ModelError(
                     f'{self.path}: for an input of {width}x{height} the output "{name}" has '
                     f"{found} (channels, rows, columns) instead of {wanted}, which its stride of {self.stride} "
-                    f"asks for: export the checkpoint again with `fairmot export`."
+                    "requires: export the checkpoint again with `fairmot export`."
                 )
 
 

@@ -35,8 +35,8 @@ class Graph:
         constants: by name; what the file stores as initializers.
         inputs: of the network, constants excluded.
         outputs: of the network.
-        shapes: by tensor name, as far as `infer` could tell; every dimension is a number.
-        types: elements of the tensors, as ONNX numbers them, as far as `infer` could tell.
+        shapes: by tensor name, where `infer` found one; every dimension is a number.
+        types: of the tensors' elements, in ONNX's numbers, where `infer` found one.
         opset: version of the standard operators.
     """
 
@@ -157,7 +157,7 @@ class Graph:
                     node.input[index] = new
 
     def prune(self) -> None:
-        """Drop nodes whose outputs nobody reads, and constants that no node reads."""
+        """Drop nodes and constants that no output depends on."""
         wanted = self.output_names()
         kept = []
         for node in reversed(self.nodes):

@@ -194,7 +194,7 @@ class _Sampling:
         return output
 
     def _reshape(self, tensor: str, *sizes: _Size) -> str:
-        """Reshape to sizes of which -1, as in ONNX, stands for whatever is left: any number of images."""
+        """Reshape; a size of -1 is inferred, as in ONNX, so that any number of images fits."""
         numbers = [size for size in sizes if isinstance(size, int)]
         if len(numbers) == len(sizes):
             return self._add("Reshape", tensor, self._ints("shape", numbers))

@@ -20,8 +20,8 @@ IMAGE_SCALE = 255 / 256
 def expect_scaled_images(graph: Graph) -> None:
     """Let a graph take images that were multiplied by `IMAGE_SCALE`; what it computes stays the same.
 
-    The layers that read the images get larger weights: no operation more. Where one of them is no convolution whose
-    weights can be changed, the images are multiplied back instead, with the rounding that this costs.
+    The layers that read the images get larger weights, which adds no operation. Where one of them is no convolution
+    whose weights can be changed, the images are multiplied back instead, with the rounding that this costs.
     """
     (images,) = (value.name for value in graph.inputs)
     readers = graph.consumers().get(images, [])

@@ -28,7 +28,7 @@ Precision = Literal["fp16", "fp32"]
 Dcn = Literal["plugin", "native", "nvidia"]
 
 VERSION = 4
-"""Raised whenever the same model gives another graph than before, so that cached plans are built again."""
+"""Raised whenever the graph of a model changes, so that cached plans are built again."""
 
 PLUGINS = {"DeformConv", "DeformConvBlock", "FusedDeformConv", "NormalizeEmbedding", "UpsampleAdd"}
 """Operators of our plugin library that `prepare` may leave in a graph."""
@@ -54,7 +54,7 @@ def prepare(
             `fairmot.engine.graph.input_scale.IMAGE_SCALE`; float32 otherwise.
 
     Returns:
-        The graph; the type of every tensor that TensorRT computes stands in `value_info`.
+        The graph; the type of every tensor that TensorRT computes is in `value_info`.
 
     Raises:
         ModelError: if the model uses what TensorRT cannot do, or does not allow several batches.

@@ -66,7 +66,7 @@ def hold_to_types(network: Any, config: Any, graph: onnx.ModelProto) -> None:
     """Set the precision of every layer that computes in float to that of the graph.
 
     For weakly typed networks, before version 10: there the builder may run any layer in another precision if that is
-    faster. So every layer gets the type that the graph gives its result, and the builder has to obey.
+    faster. So every layer gets the type that its result has in the graph, and the builder has to obey.
 
     Args:
         network: the parsed network.
@@ -75,7 +75,7 @@ def hold_to_types(network: Any, config: Any, graph: onnx.ModelProto) -> None:
     """
     import tensorrt as trt
 
-    # They have types of their own: what they convert to, what they hold, what the plugin says.
+    # Their types are their own: of a cast its target, of a constant its values, of a plugin what it declares.
     left_alone = {trt.LayerType.CAST, trt.LayerType.CONSTANT, trt.LayerType.PLUGIN_V2, trt.LayerType.SHAPE}
     types = {TensorProto.FLOAT: trt.float32, TensorProto.FLOAT16: trt.float16}
     config.set_flag(trt.BuilderFlag.FP16)

@@ -45,10 +45,10 @@ class _Slot:
     Attributes:
         frames: on the GPU.
         result: page-locked bytes for the output of the decoder.
-        started: when the GPU began; with `finished` it gives the time of the GPU.
+        started: when the GPU began; together with `finished`, the time on the GPU.
         finished: when the result is there.
         is_busy: from the start of its work until the result is taken.
-        is_unwatched: work was started whose end the host has not waited for.
+        is_unwatched: the host has not waited for the end of the latest work.
     """
 
     def __init__(self, frames: FrameSlot, result: torch.Tensor) -> None:
@@ -58,7 +58,7 @@ class _Slot:
         self.finished = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         self.is_busy = False
         self.is_unwatched = False
-        # None stands for formats that were seen once: a graph pays when they come again.
+        # None for formats that were seen once: a graph pays off when they come again.
         self._graphs: OrderedDict[tuple[FrameFormat, ...], _Captured | None] = OrderedDict()
         self._generation = frames.generation
 

@@ -15,7 +15,7 @@ from fairmot.core.text import reason_of
 from fairmot.engine.graph.prepare import PLUGINS
 
 _UNKNOWN_OPERATOR = re.compile(r"plugin not found|no importer", re.IGNORECASE)
-_ADVICE_OF_CUDA = re.compile(r" (CUDA kernel errors might| Search for).*", re.DOTALL)  # at the end of PyTorch's texts
+_ADVICE_OF_CUDA = re.compile(r" (?:CUDA kernel errors might|Search for).*")  # at the end of PyTorch's messages
 _RESTART = "start again, and if it happens again run with --engine onnxruntime and report it"
 
 
@@ -67,6 +67,12 @@ def run_failure(tensorrt: str, errors: Sequence[str]) -> EngineError:
     return EngineError(f"TensorRT {tensorrt} could not run the model ({_last(errors)}): {_RESTART}.")
 
 
+def cuda_failure(doing: str, text: str) -> EngineError:
+    """Return the error for a failure of CUDA other than of memory; `text` is its message."""
+    reason = reason_of(_ADVICE_OF_CUDA.sub("", " ".join(text.split())))
+    return EngineError(f"The GPU failed while {doing} ({reason}): {_RESTART}.")
+
+
 @contextmanager
 def gpu_errors(doing: str) -> Iterator[None]:
     """Turn errors of CUDA inside the block into `EngineError`; others pass.
@@ -94,8 +100,7 @@ def gpu_errors(doing: str) -> Iterator[None]:
                 f"Memory ran out while {doing}: lower --batch or --size, or close other programs."
             ) from error
         if is_of_cuda:
-            reason = reason_of(_ADVICE_OF_CUDA.sub("", " ".join(text.split())))
-            raise EngineError(f"The GPU failed while {doing} ({reason}): {_RESTART}.") from error
+            raise cuda_failure(doing, text) from error
         raise
 
 

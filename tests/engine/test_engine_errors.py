@@ -14,7 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 import fairmot.engine.onnxruntime
 from fairmot.core import EngineError, Frame, ModelError, UserError
 from fairmot.engine import Engine, open_engine
-from fairmot.engine.trt.errors import load_failure, run_failure
+from fairmot.engine.trt.errors import cuda_failure, load_failure, run_failure
 
 SQUARES = {(6, 5): (255, 255, 255)}
 IMAGE = blob_network.picture((96, 64), SQUARES)
@@ -152,3 +152,18 @@ def test_messages_of_what_tensorrt_cannot_run(errors: list[str], words: str) -> 
 def test_messages_of_plans_that_tensorrt_refuses(errors: list[str], words: str) -> None:
     with pytest.raises(ModelError, match=rf"TensorRT 10\.16\.1 refuses the plan .*{words}.*: build it again with"):
         raise load_failure("10.16.1", errors)
+
+
+@pytest.mark.parametrize(
+    "advice",
+    [
+        "",
+        "\nSearch for `cudaErrorIllegalAddress' in https://docs.nvidia.com/x.html for more information.",
+        "\nCUDA kernel errors might be asynchronously reported at some other API call\nFor debugging pass ...",
+    ],
+)
+def test_messages_of_cuda_lose_its_advice(advice: str) -> None:
+    error = cuda_failure("running the model", f"CUDA error: an illegal memory access was encountered{advice}")
+    assert str(error).startswith(
+        "The GPU failed while running the model (CUDA error: an illegal memory access was encountered): start again"
+    )
