@@ -11,7 +11,7 @@ from fairmot.app.scoring import Scored, table_of, write_combined
 from fairmot.app.session import Session
 from fairmot.app.terminal import Terminal
 from fairmot.core import StageClock, UserError
-from fairmot.core.faults import explained
+from fairmot.core.failures import explained
 from fairmot.core.text import without_secrets
 from fairmot.engine import open_engine
 from fairmot.video import expand_sources

@@ -7,8 +7,9 @@ import os
 import re
 from urllib.parse import parse_qsl, urlsplit
 
+from fairmot.core.text import without_credentials
 from fairmot.video.sources import names_path
-from fairmot.video.urls import is_url, without_credentials
+from fairmot.video.urls import is_url
 
 # Parameters of a query, in small letters and without separators: of cameras, media servers and signed URLs (AWS,
 # Google, Azure, CloudFront). Only those that can hardly mean a channel: a wrong one would make two sources the same.

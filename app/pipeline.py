@@ -46,8 +46,8 @@ def track_frames(
     """
     clock = clock or StageClock()
     tracks = Tracks.empty()
-    size, ahead = (1, 0) if source.is_live else (engine.max_batch, engine.ahead)
-    with closing(engine.detect_stream(_batches(source, size, clock), ahead)) as found:
+    size, prefetch_batches = (1, 0) if source.is_live else (engine.max_batch, engine.prefetch_batches)
+    with closing(engine.detect_batches(_batches(source, size, clock), prefetch_batches)) as found:
         for frame, detections in _one_by_one(found):
             if writer is not None:
                 writer.add(frame.index, detections, frame.timestamp)

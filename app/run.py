@@ -19,7 +19,7 @@ from fairmot.app.report import RunReport
 from fairmot.app.run_folder import RUN, RunFolder
 from fairmot.app.terminal import Terminal
 from fairmot.core import Frame, OutputError, SourceError, StageClock, Tracks
-from fairmot.core.faults import explained, traceback_of
+from fairmot.core.failures import explained, traceback_of
 from fairmot.core.motchallenge import read_results
 from fairmot.core.signals import StopSignals
 from fairmot.core.text import without_secrets

@@ -44,9 +44,9 @@ def main() -> int:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also when it is run as a script
     from fairmot.plugins.library import tensorrt_unavailable_reason
 
-    obstacle = tensorrt_unavailable_reason()
-    if obstacle is not None:
-        print(obstacle, file=sys.stderr)
+    reason = tensorrt_unavailable_reason()
+    if reason is not None:
+        print(reason, file=sys.stderr)
         return 2
     import tensorrt
     import torch

@@ -11,8 +11,8 @@ import torch
 from fairmot.core.records import PixelFormat
 from fairmot.engine import ModelInfo
 from fairmot.engine.cuda.gpu import Gpu
-from fairmot.engine.cuda.kernels import DecodeKernel, LetterboxKernel, Placement, TensorHeads
-from fairmot.engine.decode import cell_transform
+from fairmot.engine.cuda.kernels import DecodeKernel, LetterboxKernel
+from fairmot.engine.decode import HeadOutputs, cell_transform
 from fairmot.engine.letterbox import Letterbox
 
 PEOPLE = 200
@@ -31,7 +31,6 @@ def time_kernels(model: ModelInfo, batch: int, pixel_format: PixelFormat, runs: 
     """
     gpu = Gpu.open()
     geometry = Letterbox.fit(_SOURCE, model.size)
-    placement = Placement(geometry.source, geometry.resized, geometry.left, geometry.top)
     letterbox = LetterboxKernel(
         gpu, model.size, model.mean, model.std, model.channel_order, model.border, "hwc4_float16"
     )
@@ -55,7 +54,7 @@ def time_kernels(model: ModelInfo, batch: int, pixel_format: PixelFormat, runs: 
 
     def run_letterbox() -> None:
         for image, each in enumerate(frames):
-            letterbox.launch(each, pixel_format, "ITU709", False, placement, images, image)
+            letterbox.launch(each, pixel_format, "ITU709", False, geometry, images, image)
 
     def run_decode() -> None:
         decode.launch(heads, transforms)
@@ -70,7 +69,7 @@ def time_kernels(model: ModelInfo, batch: int, pixel_format: PixelFormat, runs: 
     return times[0], times[1], times[2]
 
 
-def _heads(model: ModelInfo, batch: int, rows: int, columns: int) -> TensorHeads:
+def _heads(model: ModelInfo, batch: int, rows: int, columns: int) -> HeadOutputs[torch.Tensor]:
     """Return heads with `PEOPLE` peaks at random cells of each image."""
     random = np.random.default_rng(1)
     heatmap = np.zeros((batch, len(model.class_names), rows, columns), np.float32)
@@ -81,7 +80,7 @@ def _heads(model: ModelInfo, batch: int, rows: int, columns: int) -> TensorHeads
         for channels in (4, 2, model.embedding_size)
         if channels
     ]
-    return TensorHeads(torch.from_numpy(heatmap).cuda(), *others)
+    return HeadOutputs(torch.from_numpy(heatmap).cuda(), *others)
 
 
 def _time(gpu: Gpu, run: Callable[[], None], runs: int) -> float:

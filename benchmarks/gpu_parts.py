@@ -30,9 +30,9 @@ from fairmot.engine.settings import DeformableConvolution, Precision
 from fairmot.engine.trt.builder import build_plan, cached_plan
 from fairmot.engine.trt.cache import file_sha256, plan_path
 from fairmot.engine.trt.engine import TensorRTEngine
+from fairmot.engine.trt.inspect import layer_times
 from fairmot.engine.trt.plan import BuildSettings, Plan
 from fairmot.engine.trt.runtime import this_host
-from fairmot.engine.trt.times import layer_times
 from fairmot.export.checkpoint import load_network
 from fairmot.export.networks import deform_conv
 from fairmot.export.networks.network import Network
@@ -334,7 +334,7 @@ def layers(benchmark: Benchmark) -> None:
 
 def _plan_without_rewrites(benchmark: Benchmark) -> Plan:
     """Build the graph as the exporter leaves it, but for what TensorRT cannot parse: how it was before the rewrites."""
-    nothing = {"fuse_deform_convs", "fuse_upsampling", "fuse_normalisation", "upsample_by_phases", "split_heatmap_sums"}
+    nothing = {"fuse_deform_convs", "fuse_upsampling", "fuse_normalization", "upsample_by_phases", "split_heatmap_sums"}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as patches:
         for name in nothing:
             patches.enter_context(patch.object(trt_graph, name, lambda graph: None))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from fairmot.core.errors import ConfigError, shown, suggestion
+from fairmot.core.errors import ConfigError, suggestion
 from fairmot.core.options import Key
+from fairmot.core.text import one_line
 from fairmot.core.yaml_files import require_bounds
 
 _LONGEST = 400
@@ -57,7 +58,7 @@ class Messages:
     def wrong(self, name: str, value: object) -> str:
         """Return the error for a value of the wrong type."""
         expected = "a group of keys with values" if self.is_group(name) else self.keys[name].expected
-        return f'{name} must be {expected}, not "{shown(value)}".'
+        return f'{name} must be {expected}, not "{one_line(value)}".'
 
     def missing(self, key: Key) -> str:
         """Return the error for an option that must be given."""
@@ -76,13 +77,13 @@ class Messages:
             return str(self._unknown(unknown[2], "The option"))
         surplus = re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE | re.DOTALL)
         if surplus:
-            return f'The argument "{shown(surplus[1])}" is one too many; see {self.command} --help.'
+            return f'The argument "{one_line(surplus[1])}" is one too many; see {self.command} --help.'
         wrong = re.search(
             r'Parser key "([\w.]+)".*(?:Given value:|Got value:|load config) "?(.*?)"?$', message, re.DOTALL
         )
         if wrong and (wrong[1] in self.keys or self.is_group(wrong[1])):
             return self.wrong(wrong[1], wrong[2])
-        return f"{shown(message, _LONGEST).rstrip('.')}; see {self.command} --help."
+        return f"{one_line(message, _LONGEST).rstrip('.')}; see {self.command} --help."
 
     def _flat(self, content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         for name, value in content.items():
@@ -99,7 +100,7 @@ class Messages:
         if not nearest:
             last = {each.rpartition(".")[2]: each for each in known}
             nearest = "".join(suggestion(last[each], known) for each in get_close_matches(name, last, n=1))
-        return ConfigError(f'{subject} "{shown(section + name)}" is unknown.{nearest}')
+        return ConfigError(f'{subject} "{one_line(section + name)}" is unknown.{nearest}')
 
 
 def _texts(value: Any) -> Iterator[str]:

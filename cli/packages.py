@@ -23,6 +23,6 @@ def require_tensorrt() -> None:
     """Raise `ConfigError` unless TensorRT can run here."""
     from fairmot.plugins.library import tensorrt_unavailable_reason
 
-    obstacle = tensorrt_unavailable_reason()
-    if obstacle is not None:
-        raise ConfigError(obstacle)
+    reason = tensorrt_unavailable_reason()
+    if reason is not None:
+        raise ConfigError(reason)

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fairmot.core.faults import explained
+from fairmot.core.failures import explained
 from fairmot.core.text import printable, without_secrets
 
 _TRACEBACK = "FAIRMOT_TRACEBACK"

@@ -1,6 +1,6 @@
-"""Errors that a user can cause and mend.
+"""User errors: failures that whoever runs the program can remedy.
 
-Packages raise these; the commands print the message as one sentence and exit with `exit_code`.
+Packages raise these; the commands print the message as one line on stderr and exit with `exit_code`.
 Anything else that escapes is a bug and keeps its traceback.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A fault in what the user gave; the message is one sentence that says what to change."""
+    """Base of all user errors; the message is one sentence that names the remedy."""
 
     exit_code = 1
 
@@ -31,7 +31,7 @@ class ModelError(UserError):
 
 
 class EngineError(UserError):
-    """The backend failed while it ran the model: memory ran out, or its library or the GPU reports a fault."""
+    """The backend failed while it ran the model: memory ran out, or its library or the GPU failed."""
 
 
 class OutputError(UserError):
@@ -42,9 +42,3 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """Return ` Did you mean "x"?` for the nearest known word, or an empty string."""
     nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f' Did you mean "{nearest[0]}"?' if nearest else ""
-
-
-def shown(value: object, longest: int = 80) -> str:
-    """Return a value as one line that is short enough for a message."""
-    line = " ".join(str(value).split())
-    return line if len(line) <= longest else f"{line[:longest]}..."

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fairmot.core.errors import UserError, shown
+from fairmot.core.errors import UserError
+from fairmot.core.text import one_line
 
 LARGEST = 1e9
 """Largest frame number, identity and pixel coordinate; far above any, and far below where float64 loses digits."""
@@ -157,7 +158,7 @@ def _row(line: str, dialect: type[csv.Dialect], where: str) -> list[float]:
     if len(row) < _LEAST_COLUMNS:
         raise UserError(f"{where}: a line must have at least {_LEAST_COLUMNS} columns, not {len(row)}.")
     if not all(map(math.isfinite, row[:KEPT_COLUMNS])):
-        raise UserError(f"{where}: values must be finite numbers, not {shown(line)!r}.")
+        raise UserError(f"{where}: values must be finite numbers, not {one_line(line)!r}.")
     for name, value in zip(_NAMES, row, strict=False):
         if abs(value) > LARGEST:
             raise UserError(f"{where}: the {name} must be at most {LARGEST:.0f}, not {value:g}.")
@@ -173,4 +174,4 @@ def _row(line: str, dialect: type[csv.Dialect], where: str) -> list[float]:
 
 
 def _not_numbers(line: str) -> str:
-    return f"every value must be a number, separated as in the first line, not {shown(line)!r}."
+    return f"every value must be a number, separated as in the first line, not {one_line(line)!r}."

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from fairmot.core.errors import ConfigError, shown
+from fairmot.core.errors import ConfigError
+from fairmot.core.text import one_line
 
 # Far above any settings: those of this project have some 60 values in 4 levels and 5 kB.
 _MOST_BYTES = 1_000_000
@@ -107,7 +108,7 @@ class _BoundedLoader(yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             anchor = event.anchor or ""
             if anchor in self.anchors and anchor not in self._sizes:
-                raise YAMLBoundError(f'the alias "{shown(anchor)}" contains itself', event.start_mark)
+                raise YAMLBoundError(f'the alias "{one_line(anchor)}" contains itself', event.start_mark)
             self._count(self._sizes.get(anchor, 0), event)
             return super().compose_node(parent, index)
         before = self._values
@@ -134,7 +135,7 @@ class _BoundedLoader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in seen:
-                    problem = f'the key "{shown(key.value)}" stands twice; leave one out'
+                    problem = f'the key "{one_line(key.value)}" stands twice; leave one out'
                     raise YAMLBoundError(problem, key.start_mark)
                 seen.add((key.tag, key.value))
         return node

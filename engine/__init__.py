@@ -1,6 +1,6 @@
-"""From pixels to detections: pre-processing, the network on one of several backends, decoding.
+"""Detection: pre-processing, the network on one of several backends, decoding.
 
-`open_engine()` is the way in; `Engine` is what it returns.
+`open_engine()` opens a model and returns an `Engine`.
 """
 
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from fairmot.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from fairmot.engine.base import Engine
-    from fairmot.engine.decode import HeadOutputs, back_project
+    from fairmot.engine.decode import HeadOutputs, map_boxes
     from fairmot.engine.factory import open_engine
     from fairmot.engine.letterbox import Letterbox
     from fairmot.engine.model import BUNDLED_WEIGHTS, ModelInfo
@@ -24,7 +24,7 @@ else:
             "HeadOutputs": "fairmot.engine.decode",
             "Letterbox": "fairmot.engine.letterbox",
             "ModelInfo": "fairmot.engine.model",
-            "back_project": "fairmot.engine.decode",
+            "map_boxes": "fairmot.engine.decode",
             "open_engine": "fairmot.engine.factory",
         },
     )
@@ -36,6 +36,6 @@ __all__ = [
     "HeadOutputs",
     "Letterbox",
     "ModelInfo",
-    "back_project",
+    "map_boxes",
     "open_engine",
 ]

@@ -16,13 +16,14 @@ class Engine(ABC):
     """One model ready to run on one backend; a context manager, for one thread at a time.
 
     Attributes:
-        model: facts of the model.
+        model: metadata of the model.
         name: name of the backend.
         reason: one line: which backend this is and why it was chosen.
         size: input `(width, height)` in pixels.
-        pixel_format: what the engine prefers that frames hold; it takes any.
+        pixel_format: preferred format of frames; the engine takes any.
         max_batch: the most frames that it runs at once; `detect` splits longer sequences.
-        ahead: how many batches `detect_stream` had best keep in flight; 0 where nothing runs beside the caller.
+        prefetch_batches: recommended number of batches in flight in `detect_batches`; 0 where nothing runs beside the
+            caller.
     """
 
     model: ModelInfo
@@ -31,36 +32,36 @@ class Engine(ABC):
     size: tuple[int, int]
     pixel_format: PixelFormat
     max_batch: int
-    ahead: int = 0
+    prefetch_batches: int = 0
 
     @abstractmethod
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Find the objects of each frame; frames may differ in size and number from call to call.
+        """Detect the objects of each frame; frames may differ in size and number from call to call.
 
         Raises:
             EngineError: if the backend fails: memory, its library, or the GPU.
         """
 
-    def detect_stream(
-        self, batches: Iterable[Sequence[Frame]], ahead: int
+    def detect_batches(
+        self, batches: Iterable[Sequence[Frame]], prefetch_batches: int
     ) -> Generator[tuple[Sequence[Frame], list[Detections]], None, None]:
-        """Find the objects of one batch after the other, if the backend can while the caller uses earlier results.
+        """Detect the objects of batch after batch, if the backend can while the caller uses earlier results.
 
         What `batches` raises is raised here, after the results of all batches before it.
 
         Args:
             batches: frames in order; a batch may be longer than `max_batch`.
-            ahead: how many further batches may be taken before the result of one is handed over. With 0 a result
-                is as fresh as `detect` would give it, which a live source asks for.
+            prefetch_batches: how many further batches may be read before the result of one is yielded. 0 gives results
+                as early as `detect` does, which a live source needs.
 
         Yields:
-            Each batch with what was found in its frames.
+            Each batch with the detections of its frames.
         """
         for frames in batches:
             yield frames, self.detect(frames)
 
     def allocate(self, shape: tuple[int, ...]) -> ByteArray:
-        """Return uint8 memory of any content that the engine reads frames from fastest; a source may decode into it."""
+        """Return uninitialized uint8 memory that the engine reads fastest; a source may decode frames into it."""
         return np.empty(shape, np.uint8)
 
     def close(self) -> None:  # noqa: B027 - a backend without anything to free need not override it

@@ -1,4 +1,4 @@
-"""From the network's heads to boxes in source pixels: the NumPy reference that faster decoders are held to.
+"""Decoding of the network's heads to boxes in source pixels: the NumPy reference of every faster decoder.
 
 CenterNet's decoding with FairMOT's four-sided boxes (`mot_decode` in `src/lib/models/decode.py`): a peak of
 the heatmap is an object, its box and embedding are read at the same cell. Every step is deterministic:
@@ -7,7 +7,9 @@ scores are compared in float32 and equal scores are ordered by their cell.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, cast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -15,30 +17,40 @@ import numpy.typing as npt
 
 from fairmot.core.records import Detections, FloatArray
 from fairmot.engine.letterbox import Letterbox
+from fairmot.engine.settings import BoxMapping
 
-BackProjection = Literal["exact", "reference"]
+Head = TypeVar("Head")
 
 
-class HeadOutputs(NamedTuple):
-    """What the network returns for a batch; all float32 `(n, channels, rows, columns)`, one cell per stride.
+@dataclass(frozen=True, eq=False)
+class HeadOutputs(Generic[Head]):
+    """Outputs of the network for a batch; all float32 `(n, channels, rows, columns)`, one cell per stride.
+
+    They are arrays of NumPy, or contiguous tensors on the GPU.
 
     Attributes:
         heatmap: score per class; 0 where a cell is not a peak.
-        box: distances left, top, right, bottom from the centre, in cells.
-        offset: x and y of the centre within its cell, in cells.
+        box: distances left, top, right, bottom from the center, in cells.
+        offset: x and y of the center within its cell, in cells.
         embedding: appearance, length 1 over the channels; None for a model without.
     """
 
-    heatmap: FloatArray
-    box: FloatArray
-    offset: FloatArray
-    embedding: FloatArray | None = None
+    heatmap: Head
+    box: Head
+    offset: Head
+    embedding: Head | None = None
+
+    def named(self) -> Iterator[tuple[str, Head]]:
+        """Yield name and values of every output that the model has."""
+        yield from (("heatmap", self.heatmap), ("box", self.box), ("offset", self.offset))
+        if self.embedding is not None:
+            yield "embedding", self.embedding
 
 
 def decode(
-    heads: HeadOutputs, score_threshold: float, max_detections: int, raw_heads: bool = False
+    heads: HeadOutputs[FloatArray], score_threshold: float, max_detections: int, raw_heads: bool = False
 ) -> list[Detections]:
-    """Read the objects off the heads.
+    """Return the detections that the heads contain.
 
     Args:
         heads: outputs for `n` images.
@@ -71,30 +83,30 @@ def _decode_one(
     embedding: FloatArray | None,
     score_threshold: float,
     max_detections: int,
-    normalise: bool,
+    normalize: bool,
 ) -> Detections:
     class_ids, rows, columns = np.nonzero(heatmap > np.float32(score_threshold))
     scores = heatmap[class_ids, rows, columns]
     best = np.lexsort((class_ids, columns, rows, -scores))[:max_detections]
     class_ids, rows, columns, scores = class_ids[best], rows[best], columns[best], scores[best]
 
-    centre_x = columns.astype(np.float32) + offset[0, rows, columns]
-    centre_y = rows.astype(np.float32) + offset[1, rows, columns]
+    center_x = columns.astype(np.float32) + offset[0, rows, columns]
+    center_y = rows.astype(np.float32) + offset[1, rows, columns]
     left, top, right, bottom = box[:, rows, columns]
-    tlbr = np.stack([centre_x - left, centre_y - top, centre_x + right, centre_y + bottom], axis=1)
+    tlbr = np.stack([center_x - left, center_y - top, center_x + right, center_y + bottom], axis=1)
 
     if embedding is None:
         vectors = np.zeros((len(scores), 0), np.float32)
     else:
         vectors = np.ascontiguousarray(embedding[:, rows, columns].T)
-        if normalise:
+        if normalize:
             length = np.linalg.norm(vectors, axis=1, keepdims=True)
             vectors /= np.maximum(length, np.float32(1e-12))
     return Detections(tlbr, scores, class_ids.astype(np.int64), vectors)
 
 
 def peaks(heatmap: FloatArray) -> FloatArray:
-    """Set every cell to 0 that is not the greatest of its 3x3 neighbourhood; equal neighbours all stay.
+    """Set every cell to 0 that is not the greatest of its 3x3 neighborhood; equal neighbors all stay.
 
     Args:
         heatmap: `(classes, rows, columns)` float32.
@@ -109,16 +121,16 @@ def _sigmoid(logits: FloatArray) -> FloatArray:
         return cast(FloatArray, np.float32(1) / (np.float32(1) + np.exp(-logits)))
 
 
-def back_project(tlbr: FloatArray, geometry: Letterbox, stride: int, mode: BackProjection = "exact") -> FloatArray:
-    """Turn boxes in cells into boxes in source pixels.
+def map_boxes(tlbr: FloatArray, geometry: Letterbox, stride: int, mode: BoxMapping = "exact") -> FloatArray:
+    """Return boxes in cells as boxes in source pixels.
 
     Args:
         tlbr: `(n, 4)` float32 in cells.
-        geometry: how the frame was placed in the network's input.
+        geometry: position and size of the frame in the network's input.
         stride: input pixels per cell.
         mode: `exact` inverts the letterbox as it was done, with its rounded size and padding. `reference` is
-            FairMOT's affine (`ctdet_post_process`, `get_affine_transform` without rotation), which maps the
-            middle of the cells to the middle of the frame and knows no rounding; up to 1 px apart at 1080p.
+            FairMOT's affine (`ctdet_post_process`, `get_affine_transform` without rotation), which maps the center
+            of the cells to the center of the frame and ignores the rounding; up to 1 px apart at 1080p.
 
     Returns:
         `(n, 4)` float32.
@@ -129,9 +141,9 @@ def back_project(tlbr: FloatArray, geometry: Letterbox, stride: int, mode: BackP
 
 
 def cell_transform(
-    geometry: Letterbox, stride: int, mode: BackProjection
+    geometry: Letterbox, stride: int, mode: BoxMapping
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the scale and the shift, each `(x, y)`, that turn cells into source pixels; see `back_project`."""
+    """Return the scale and the shift, each `(x, y)`, that map cells to source pixels; see `map_boxes`."""
     source = np.array(geometry.source, np.float64)
     target = np.array(geometry.target, np.float64)
     if mode == "exact":

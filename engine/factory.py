@@ -1,4 +1,4 @@
-"""Chooses a backend and opens a model on it."""
+"""The choice of a backend, and opening a model on it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Backend(NamedTuple):
     """One way to run a model.
 
     Attributes:
-        name: what `EngineSettings.backend` calls it.
-        obstacle: returns why the backend cannot run on this machine, or None if it can.
+        name: the value of `EngineSettings.backend`.
+        unavailable_reason: returns the reason why the backend cannot run on this machine, or None if it can.
         open: opens a model; imports what the backend needs.
     """
 
     name: str
-    obstacle: Callable[[], str | None]
+    unavailable_reason: Callable[[], str | None]
     open: Callable[[ModelInfo, EngineSettings], Engine]
 
 
@@ -96,7 +96,7 @@ def open_engine(
 
 
 def choose_backend(engine: str, backends: Sequence[Backend]) -> tuple[Backend, str]:
-    """Return the backend that `engine` names or, for `auto`, the first without an obstacle, and why it is that one.
+    """Return the backend that `engine` names or, for `auto`, the first that can run, and the reason for the choice.
 
     Raises:
         ConfigError: if the backend is unknown or cannot run here.
@@ -107,18 +107,18 @@ def choose_backend(engine: str, backends: Sequence[Backend]) -> tuple[Backend, s
             f'There is no engine "{engine}": choose from auto, {", ".join(names)}.'
             f"{suggestion(engine, ['auto', *names])}"
         )
-    obstacles: list[str] = []
+    reasons: list[str] = []
     for backend in backends:
         if engine not in ("auto", backend.name):
             continue
-        obstacle = backend.obstacle()
-        if obstacle is None:
-            return backend, _why(engine, obstacles)
-        obstacles.append(f"{backend.name} cannot run here: {obstacle.rstrip('.')}")
-    raise ConfigError(f"No engine can run on this machine: {'; '.join(obstacles)}.")
+        reason = backend.unavailable_reason()
+        if reason is None:
+            return backend, _why(engine, reasons)
+        reasons.append(f"{backend.name} cannot run here: {reason.rstrip('.')}")
+    raise ConfigError(f"No engine can run on this machine: {'; '.join(reasons)}.")
 
 
-def _why(engine: str, obstacles: list[str]) -> str:
+def _why(engine: str, reasons: list[str]) -> str:
     if engine != "auto":
         return "as asked for"
-    return "; ".join(obstacles) or "the fastest backend that runs here"
+    return "; ".join(reasons) or "the fastest backend that runs here"

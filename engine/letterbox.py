@@ -1,4 +1,4 @@
-"""From a frame to the network's input: resize into the middle of a grey canvas, then a normalised tensor.
+"""Pre-processing of frames: resize into the center of a gray canvas, then normalize.
 
 The arithmetic is FairMOT's (`letterbox` in `src/lib/datasets/dataset/jde.py`): one ratio for both axes,
 sizes and paddings rounded as there, area averaging when shrinking. Area averaging maps edge to edge, so
@@ -24,7 +24,7 @@ Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a frame of one size lies in the network's input; all in pixels, sizes as `(width, height)`.
+    """Position and size of a frame in the network's input; all in pixels, sizes as `(width, height)`.
 
     Attributes:
         source: size of the frame.
@@ -61,7 +61,7 @@ class Letterbox:
 
 
 def letterbox(image: ByteArray, geometry: Letterbox, border: int = 128, out: ByteArray | None = None) -> ByteArray:
-    """Resize an image and pad it with grey.
+    """Resize an image and pad it with gray.
 
     OpenCV's INTER_AREA averages areas when shrinking and is INTER_LINEAR when enlarging. FairMOT's border
     of 127.5 becomes 128 in uint8.
@@ -69,7 +69,7 @@ def letterbox(image: ByteArray, geometry: Letterbox, border: int = 128, out: Byt
     Args:
         image: `(height, width, 3)` uint8 of the size `geometry.source`.
         geometry: where the image goes.
-        border: grey value 0 to 255 around it.
+        border: gray value 0 to 255 around it.
         out: `(height, width, 3)` uint8 of the size `geometry.target`, to write into.
 
     Returns:
@@ -93,10 +93,10 @@ def letterbox(image: ByteArray, geometry: Letterbox, border: int = 128, out: Byt
         image = cast(ByteArray, cv2.resize(image, geometry.resized, interpolation=cv2.INTER_AREA))
     bottom = geometry.target[1] - height - geometry.top
     right = geometry.target[0] - width - geometry.left
-    grey = (border, border, border)
+    gray = (border, border, border)
     padded = cast(
         ByteArray,
-        cv2.copyMakeBorder(image, geometry.top, bottom, geometry.left, right, cv2.BORDER_CONSTANT, dst=out, value=grey),
+        cv2.copyMakeBorder(image, geometry.top, bottom, geometry.left, right, cv2.BORDER_CONSTANT, dst=out, value=gray),
     )
     return padded if out is None else _stored(padded, out)
 
@@ -111,7 +111,7 @@ def _check(array: ByteArray, name: str) -> None:
 def _stored(result: Array, out: Array) -> Array:
     """Return `out`, holding `result`.
 
-    OpenCV allocates a new array, without a word, where `dst` does not have the type and size of the result: only the
+    OpenCV silently allocates a new array where `dst` does not have the type and size of the result: only the
     array that it returns is sure to hold the result.
     """
     if result is not out:
@@ -120,14 +120,14 @@ def _stored(result: Array, out: Array) -> Array:
 
 
 class Preprocessor:
-    """Makes network inputs out of BGR images, in buffers that are kept between calls.
+    """A function from BGR images to network inputs, in buffers that are kept between calls.
 
     A uint8 channel has 256 values, so division by 255, mean and std are one table per channel: exact, and
     as fast as a plain multiplication (measured: split and table take 0.2 ms at 576x320 and 0.5 ms at
     1088x608, against 2.0 and 4.7 ms for `cv2.dnn.blobFromImage`).
 
     Args:
-        model: colour order, mean, std and border.
+        model: channel order, mean, std and border.
         size: `(width, height)` of the input.
     """
 
@@ -145,7 +145,7 @@ class Preprocessor:
         self._batch = np.empty((0, 3, height, width), np.float32)
 
     def __call__(self, images: Sequence[ByteArray]) -> tuple[FloatArray, list[Letterbox]]:
-        """Letterbox and normalise images, each of any size.
+        """Letterbox and normalize images, each of any size.
 
         Args:
             images: `(height, width, 3)` uint8 in BGR order.

@@ -1,4 +1,4 @@
-"""Keeps several batches of frames in flight, so that one is computed while the results of another are used."""
+"""Several batches of frames in flight: one is computed while the results of another are used."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ Job = TypeVar("Job")
 
 def run_ahead(
     batches: Iterable[Sequence[Frame]],
-    ahead: int,
+    prefetch_batches: int,
     size: int,
     submit: Callable[[Sequence[Frame]], Job],
     collect: Callable[[Job], list[Detections]],
     abandon: Callable[[Job], object],
 ) -> Generator[tuple[Sequence[Frame], list[Detections]], None, None]:
-    """Yield each batch with its detections, in order, while up to `ahead` later jobs are under way.
+    """Yield each batch with its detections, in order, while up to `prefetch_batches` later jobs are in flight.
 
     Args:
         batches: frames; what their iterator raises is raised after the results of the batches before it.
-        ahead: most jobs under way while a result is handed over.
+        prefetch_batches: most jobs in flight while a result is yielded.
         size: most frames of a job; a longer batch becomes several.
         submit: starts a job and returns at once.
         collect: waits for a job and returns its result; every job ends here or in `abandon`, in order.
-        abandon: ends a job whose result nobody will ask for.
+        abandon: ends a job whose result is not needed.
     """
     jobs: deque[tuple[_Part, Job | None]] = deque()
     found: list[Detections] = []
-    fault: Exception | None = None
+    failure: Exception | None = None
     parts = _parts(batches, size)
     try:
         while True:
             try:
                 part = next(parts, None)
             except Exception as error:  # what was read before comes first
-                fault, part = error, None
+                failure, part = error, None
             if part is not None:
                 jobs.append((part, submit(part.frames) if part.frames else None))
-            while jobs and (part is None or len(jobs) > ahead):
+            while jobs and (part is None or len(jobs) > prefetch_batches):
                 done, job = jobs.popleft()
                 if job is not None:
                     found += collect(job)
@@ -50,8 +50,8 @@ def run_ahead(
                     found = []
             if part is None:
                 break
-        if fault is not None:
-            raise fault
+        if failure is not None:
+            raise failure
     finally:
         for _, job in jobs:
             if job is not None:

@@ -1,8 +1,8 @@
-"""What an exported model says about itself, read from the ONNX file and checked before anything runs it.
+"""Metadata of ONNX models, read from the file and checked before anything runs it.
 
-`fairmot export` writes everything that an engine must know (stride, input size, pre-processing, class
-names) into the file as metadata, so that no command needs a flag for it. This module reads those facts
-without running the network; `check_outputs` compares them with what the network really returns.
+`fairmot export` writes everything that an engine must know (stride, input size, pre-processing, class names) into the
+file, so that no command needs a flag for it. `check_outputs` compares it with the outputs of the network. Files that
+were made elsewhere have no metadata: `read_for_build` reads enough to build an engine, not to track with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal, cast
 import onnx
 
 from fairmot.core.errors import ConfigError, ModelError
-from fairmot.engine.messages import one_line
+from fairmot.core.text import one_line
 from fairmot.engine.onnx_file import load_onnx, require_finite
 
 BUNDLED_WEIGHTS = Path(str(files("fairmot.weights") / "dla_34_lite.onnx"))
@@ -31,7 +31,7 @@ EMBEDDING = "embedding"
 _FORMAT = "1"
 _PREFIX = "fairmot."
 
-# Far beyond any use; what a damaged file claims must not decide how much memory is asked for.
+# Far beyond any use; what a damaged file claims must not determine how much memory is allocated.
 _MOST_PIXELS = 16384  # a side of the input
 _MOST_STEP = 1024  # stride and size multiple
 _MOST_CLASSES = 10_000
@@ -44,7 +44,7 @@ _LARGEST_FACTOR = 1e6  # mean and std of pixels, which are 0 to 1
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What building an engine takes of a model, whoever made it.
+    """Path and input size of a model, whoever made it: enough to build an engine.
 
     Attributes:
         path: the ONNX file.
@@ -55,26 +55,26 @@ class ModelFile:
     size: tuple[int, int]
 
     def check_size(self, size: tuple[int, int]) -> None:
-        """Raise `ConfigError` unless the network takes an input of `size` (width, height), as far as is known."""
+        """Raise `ConfigError` if it is known that the network takes no input of `size` (width, height)."""
         if min(size) <= 0:
             raise ConfigError(f"The input size {size[0]}x{size[1]} is not above 0: give --size WIDTHxHEIGHT in pixels.")
-        _check_most(size)
+        _check_largest(size)
 
 
 @dataclass(frozen=True)
 class ModelInfo(ModelFile):
-    """The facts of a model that `fairmot export` wrote.
+    """The metadata of a model that `fairmot export` wrote.
 
     Attributes:
         architecture: name of the network, `dla_34` for example.
         stride: input pixels per cell of the outputs.
         size_multiple: width and height of any input must be multiples of this.
-        channel_order: order of the colour channels in the input.
+        channel_order: order of the color channels in the input.
         mean: per channel, in the input's order, subtracted after the division by 255.
         std: per channel, what the difference is divided by.
-        border: grey value 0 to 255 of the letterbox border.
+        border: gray value 0 to 255 of the letterbox border.
         class_names: one name per heatmap channel.
-        raw_heads: the heatmap is logits without peak suppression and the embedding is not normalised;
+        raw_heads: the heatmap is logits without peak suppression and the embedding is not normalized;
             the decoder does these steps.
         embedding_size: channels of the embedding, 0 for a model without.
     """
@@ -103,7 +103,7 @@ class ModelInfo(ModelFile):
 
     @classmethod
     def read(cls, path: Path | str | None = None) -> ModelInfo:
-        """Read and check the facts of an ONNX file.
+        """Read and check the metadata of an ONNX file.
 
         Args:
             path: the file; the bundled model if not given.
@@ -116,18 +116,18 @@ class ModelInfo(ModelFile):
         if path == BUNDLED_WEIGHTS and not path.is_file():
             raise ModelError(f"The bundled model {path} is missing: restore it from the repository or give --weights.")
         model = load_onnx(path)
-        facts = _metadata(model)
-        if "format" not in facts:
+        metadata = _metadata(model)
+        if "format" not in metadata:
             raise ModelError(
                 f"{path} carries no FairMOT metadata, so it was made elsewhere: "
                 "export its checkpoint with `fairmot export`."
             )
-        if facts["format"] != _FORMAT:
+        if metadata["format"] != _FORMAT:
             raise ModelError(
-                f'{path} is in format "{one_line(facts["format"], _SHOWN)}" but this version reads format "{_FORMAT}": '
+                f'{path} is in format "{one_line(metadata["format"], _SHOWN)}", not "{_FORMAT}": '
                 "export the checkpoint again with this version's `fairmot export`."
             )
-        info = _facts(path, facts, embedding_size=_embedding_size(model, path))
+        info = _parse(path, metadata, embedding_size=_embedding_size(model, path))
         _check_graph(model.graph, info)
         require_finite(model, path)
         return info
@@ -141,10 +141,10 @@ class ModelInfo(ModelFile):
                 f"The input size {size[0]}x{size[1]} does not suit {self.path.name}: width and height must be "
                 f"multiples of {step}, the nearest is {width}x{height}."
             )
-        _check_most(size)
+        _check_largest(size)
 
     def check_outputs(self, input_size: tuple[int, int], shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Compare the shapes that the network returned with what the metadata promises.
+        """Compare the shapes that the network returned with the metadata.
 
         Args:
             input_size: `(width, height)` of the input that was run.
@@ -157,15 +157,49 @@ class ModelInfo(ModelFile):
         for name, channels in self.output_channels.items():
             expected = (channels, height // self.stride, width // self.stride)
             if shapes[name][1:] != expected:
+                found, wanted = ("x".join(map(str, shape)) for shape in (shapes[name][1:], expected))
                 raise ModelError(
                     f'{self.path}: for an input of {width}x{height} the output "{name}" has '
-                    f"{_shape(shapes[name][1:])} (channels, rows, columns) instead of {_shape(expected)}, which its "
-                    f"stride of {self.stride} asks for: export the checkpoint again with `fairmot export`."
+                    f"{found} (channels, rows, columns) instead of {wanted}, which its stride of {self.stride} "
+                    "requires: export the checkpoint again with `fairmot export`."
                 )
 
 
+def read_for_build(path: Path | None, size: tuple[int, int] | None, batches: tuple[int, ...]) -> ModelFile:
+    """Read what an engine build needs of a model.
+
+    Args:
+        path: any ONNX file with one image input; the bundled model if not given.
+        size: input `(width, height)` in pixels; the model's own if not given.
+        batches: numbers of images.
+
+    Returns:
+        `ModelInfo` if the file has this project's metadata, otherwise path and size alone.
+
+    Raises:
+        ConfigError: if the input has no size of its own and none is given, or has others than those asked for.
+        ModelError: if the file cannot be read or has no such input.
+    """
+    if path is None:
+        return ModelInfo.read()
+    model = load_onnx(path)
+    if "format" in _metadata(model):
+        return ModelInfo.read(path)
+    count, height, width = _image_input(model.graph, path)
+    if size is None and not (width and height):
+        raise ConfigError(f"{path} does not state the size of its input: give --size WIDTHxHEIGHT.")
+    size = size or (width, height)
+    if (width or size[0], height or size[1]) != size:
+        raise ConfigError(
+            f"The input of {path} is fixed at {width}x{height}, not {size[0]}x{size[1]}: leave --size out."
+        )
+    if count and batches != (count,):
+        raise ConfigError(f"The input of {path} is fixed at {count} images: give --batch {count}.")
+    return ModelFile(path, size)
+
+
 def check_class_names(names: Iterable[str]) -> str | None:
-    """Return what is wrong with the names of classes, None if nothing is."""
+    """Return what the names of classes should be, or None if they are."""
     names = list(names)
     if not 0 < len(names) <= _MOST_CLASSES:
         return f"a list of 1 to {_MOST_CLASSES} names"
@@ -174,16 +208,11 @@ def check_class_names(names: Iterable[str]) -> str | None:
     return None
 
 
-def _check_most(size: tuple[int, int]) -> None:
+def _check_largest(size: tuple[int, int]) -> None:
     if max(size) > _MOST_PIXELS:
         raise ConfigError(
             f"The input size {size[0]}x{size[1]} is too large: give --size with at most {_MOST_PIXELS} pixels a side."
         )
-
-
-def has_metadata(model: onnx.ModelProto) -> bool:
-    """Whether a model says of itself what `ModelInfo` holds."""
-    return "format" in _metadata(model)
 
 
 def _metadata(model: onnx.ModelProto) -> dict[str, str]:
@@ -191,26 +220,22 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
     return {entry.key.removeprefix(_PREFIX): entry.value for entry in entries}
 
 
-def _shape(sizes: tuple[int, ...]) -> str:
-    return "x".join(str(size) for size in sizes)
-
-
-def _facts(path: Path, facts: Mapping[str, str], embedding_size: int) -> ModelInfo:
+def _parse(path: Path, metadata: Mapping[str, str], embedding_size: int) -> ModelInfo:
     def wrong(key: str, expected: str) -> ModelError:
-        found = one_line(facts.get(key, ""), _SHOWN)
+        found = one_line(metadata.get(key, ""), _SHOWN)
         return ModelError(
             f'{path}: its metadata {_PREFIX}{key} is "{found}" but should be {expected}: '
             "export the checkpoint again with `fairmot export`."
         )
 
     def one_of(key: str, allowed: tuple[str, ...]) -> str:
-        if facts.get(key) not in allowed:
+        if metadata.get(key) not in allowed:
             raise wrong(key, " or ".join(allowed))
-        return facts[key]
+        return metadata[key]
 
     def numbers(key: str, expected: str, count: int, least: float, most: float, separator: str = ",") -> list[float]:
         try:
-            values = [float(part) for part in facts.get(key, "").split(separator, count)]
+            values = [float(part) for part in metadata.get(key, "").split(separator, count)]
         except ValueError:
             values = []
         if len(values) != count or not all(least <= value <= most for value in values):
@@ -226,15 +251,14 @@ def _facts(path: Path, facts: Mapping[str, str], embedding_size: int) -> ModelIn
     (stride,) = integers("stride", f"a whole number from 1 to {_MOST_STEP}", _MOST_STEP)
     step = f"a multiple of the stride, at most {_MOST_STEP}"
     (size_multiple,) = integers("size_multiple", step, _MOST_STEP)
-    (border,) = integers("border", "a grey value from 0 to 255", 255, least=0)
-    width, height = integers(
-        "size", f"WIDTHxHEIGHT in pixels, at most {_MOST_PIXELS} each", _MOST_PIXELS, count=2, separator="x"
-    )
+    (border,) = integers("border", "a gray value from 0 to 255", 255, least=0)
+    largest = f"WIDTHxHEIGHT in pixels, at most {_MOST_PIXELS} each"
+    width, height = integers("size", largest, _MOST_PIXELS, count=2, separator="x")
     limit = f"up to {_LARGEST_FACTOR:g}"
     mean = numbers("mean", f"three numbers {limit}", 3, -_LARGEST_FACTOR, _LARGEST_FACTOR)
     std = numbers("std", f"three numbers above 0, {limit}", 3, 1e-6, _LARGEST_FACTOR)
     try:
-        names = json.loads(facts.get("class_names", ""))
+        names = json.loads(metadata.get("class_names", ""))
     except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list):
@@ -246,7 +270,7 @@ def _facts(path: Path, facts: Mapping[str, str], embedding_size: int) -> ModelIn
         raise wrong("size_multiple", step)
     if width % size_multiple or height % size_multiple:
         raise wrong("size", f"multiples of {size_multiple}")
-    architecture = facts.get("architecture", "")
+    architecture = metadata.get("architecture", "")
     if not architecture.isprintable() or len(architecture) > _LONGEST_NAME:
         raise wrong("architecture", f"a name of at most {_LONGEST_NAME} printable characters")
     one_of("resize", ("area",))
@@ -307,3 +331,19 @@ def _check_graph(graph: onnx.GraphProto, info: ModelInfo) -> None:
 def _names(names: Mapping[str, object]) -> str:
     shown = ", ".join(f'"{one_line(name, _SHOWN)}"' for name in itertools.islice(names, _NAMED))
     return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown or "none"
+
+
+def _image_input(graph: onnx.GraphProto, path: Path) -> tuple[int, int, int]:
+    """Return images, rows and columns of the one input; 0 where the file leaves them open."""
+    constants = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in constants]
+    tensor = inputs[0].type.tensor_type if len(inputs) == 1 else onnx.TypeProto.Tensor()
+    count, channels, height, width = (
+        [dim.dim_value for dim in tensor.shape.dim] if len(tensor.shape.dim) == 4 else [0] * 4
+    )
+    if tensor.elem_type != onnx.TensorProto.FLOAT or channels == 0:
+        raise ModelError(
+            f"{path} should have one input, float32 with the shape (n, channels, h, w), the channels a number: "
+            "export the model with such an input."
+        )
+    return count, height, width

@@ -1,36 +1,41 @@
-"""The CPU backend: ONNX Runtime."""
+"""The CPU backend: ONNX Runtime, and its errors as user errors."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as OperatorMissing
 
-from fairmot.core.errors import ModelError
+from fairmot.core.errors import EngineError, ModelError, UserError
+from fairmot.core.failures import OUT_OF_MEMORY
 from fairmot.core.records import Detections, FloatArray, Frame
+from fairmot.core.text import reason_of
 from fairmot.engine.base import Engine
-from fairmot.engine.decode import HeadOutputs, back_project, decode
+from fairmot.engine.decode import HeadOutputs, decode, map_boxes
 from fairmot.engine.graph.grid_sample import deform_conv_to_grid_sample
 from fairmot.engine.letterbox import Preprocessor
 from fairmot.engine.model import INPUT, ModelInfo
-from fairmot.engine.onnxruntime_errors import open_failure, run_faults
 from fairmot.engine.settings import EngineSettings
 
 _log = logging.getLogger(__name__)
 
+_RUNTIME = "onnxruntime."  # module of ONNX Runtime's exceptions, which share no base class
+
 
 class OnnxRuntimeEngine(Engine):
-    """Runs a model on the CPU.
+    """A model that runs on the CPU.
 
     Args:
-        model: facts of the model to load.
+        model: metadata of the model to load.
         settings: how to run it.
 
     Raises:
@@ -53,16 +58,16 @@ class OnnxRuntimeEngine(Engine):
         threads = settings.threads or usable_cores()
         self.reason = f"ONNX Runtime {onnxruntime.__version__} on the CPU with {threads} thread{'s' * (threads > 1)}"
         self._settings = settings
-        with run_faults():
+        with runtime_errors():
             self._preprocess = Preprocessor(model, self.size)
         self._session: onnxruntime.InferenceSession | None = open_session(model.path, threads)
         self._check_outputs()
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Find the objects of each frame; see `Engine`."""
+        """Detect the objects of each frame; see `Engine`."""
         found: list[Detections] = []
         for start in range(0, len(frames), self.max_batch):
-            with run_faults():
+            with runtime_errors():
                 found += self._detect_batch(frames[start : start + self.max_batch])
         return found
 
@@ -80,7 +85,7 @@ class OnnxRuntimeEngine(Engine):
             in_cells = decode(heads, settings.score_threshold, settings.max_detections, model.raw_heads)
             return [
                 Detections(
-                    back_project(found.tlbr, geometry, model.stride, settings.box_mapping),
+                    map_boxes(found.tlbr, geometry, model.stride, settings.box_mapping),
                     found.scores,
                     found.class_ids,
                     found.embeddings,
@@ -95,12 +100,12 @@ class OnnxRuntimeEngine(Engine):
         return outputs
 
     def _check_outputs(self) -> None:
-        """Run the smallest input once, so that a wrong model is refused when it is opened and not later."""
+        """Run the smallest input once, so that an invalid model is refused when it is opened and not later."""
         side = self.model.size_multiple
         try:
             outputs = self._run(np.zeros((1, 3, side, side), np.float32))
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise open_failure(self.model.path, error) from error
+            raise _open_failure(self.model.path, error) from error
         by_name = dict(zip(self.model.output_names, outputs, strict=True))
         self.model.check_outputs((side, side), {name: output.shape for name, output in by_name.items()})
         for name, output in by_name.items():
@@ -148,7 +153,7 @@ def open_session(path: Path, threads: int, graph: onnx.ModelProto | None = None)
     # Waiting threads sleep. Spinning gains 3 % while the cores are free (117 against 121 ms a frame, 2 threads) but
     # takes them from decoding and drawing: on 2 cores with other work it costs about 30 % (300 against 230 ms).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # its errors come as exceptions too, its warnings nobody here can act on
+    options.log_severity_level = 4  # its errors come as exceptions too, its warnings call for no action
     providers = ["CPUExecutionProvider"]  # nothing to fall back to, so no fallback, which prints to standard output
     try:
         try:
@@ -158,7 +163,7 @@ def open_session(path: Path, threads: int, graph: onnx.ModelProto | None = None)
             if "DeformConv" not in str(error):
                 raise
         _log.info(
-            "ONNX Runtime %s has no DeformConv on the CPU, so GridSample stands in for it: the same results, "
+            "ONNX Runtime %s has no DeformConv on the CPU, so GridSample replaces it: the same results, "
             "slower than with Python 3.11 and a current onnxruntime",
             onnxruntime.__version__,
         )
@@ -169,4 +174,53 @@ def open_session(path: Path, threads: int, graph: onnx.ModelProto | None = None)
     except ModelError:
         raise
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise open_failure(path, error) from error
+        raise _open_failure(path, error) from error
+
+
+def _open_failure(path: Path, error: Exception) -> UserError:
+    """Return the user error for an exception that ONNX Runtime raised while it loaded or tried a model."""
+    if _ran_out_of_memory(error):
+        return _memory_error("opened the model")
+    return ModelError(
+        f"ONNX Runtime {onnxruntime.__version__} cannot run {path} ({_reason(error)}): "
+        "export the checkpoint again with `fairmot export`, or update onnxruntime."
+    )
+
+
+@contextmanager
+def runtime_errors() -> Iterator[None]:
+    """Turn errors of ONNX Runtime, OpenCV and the allocator inside the block into `EngineError`; others pass.
+
+    Raises:
+        EngineError: if memory ran out or the runtime failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _ran_out_of_memory(error):
+            raise _memory_error("ran the model") from error
+        if isinstance(error, cv2.error) or type(error).__module__.startswith(_RUNTIME):
+            library = "OpenCV" if isinstance(error, cv2.error) else f"ONNX Runtime {onnxruntime.__version__}"
+            raise EngineError(
+                f"{library} failed while the engine ran the model ({_reason(error)}): start again; if it happens "
+                "again, lower --size or --batch, or update the package."
+            ) from error
+        raise
+
+
+def _ran_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    is_foreign = isinstance(error, cv2.error) or type(error).__module__.startswith(_RUNTIME)
+    return is_foreign and OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def _memory_error(action: str) -> EngineError:
+    return EngineError(
+        f"Memory ran out while ONNX Runtime {onnxruntime.__version__} {action}: lower --size or --batch, close other "
+        "programs, or use a machine with more memory."
+    )
+
+
+def _reason(error: Exception) -> str:
+    return reason_of(error) or type(error).__name__

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fairmot.core.errors import ModelError
-from fairmot.engine.messages import one_line
+from fairmot.core.text import one_line
 from fairmot.engine.model import check_class_names
 from fairmot.export.finite import require_finite_weights
 from fairmot.export.networks import ARCHITECTURES, HeadSizes, Network, build_network

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +93,7 @@ def tied_peaks(
 
 
 def compare_outputs(
-    results: HeadOutputs, reference: HeadOutputs, tied: npt.NDArray[np.bool_]
+    results: HeadOutputs[FloatArray], reference: HeadOutputs[FloatArray], tied: npt.NDArray[np.bool_]
 ) -> list[OutputDifference]:
     """Compare every output.
 
@@ -103,9 +103,7 @@ def compare_outputs(
         tied: cells of the heatmap to leave out, see `tied_peaks`.
     """
     differences = []
-    for name, result, wanted in zip(HeadOutputs._fields, results, reference, strict=True):
-        if result is None or wanted is None:
-            continue
+    for (name, result), (_, wanted) in zip(results.named(), reference.named(), strict=True):
         error = result.astype(np.float64) - wanted
         ties = 0
         if name == "heatmap":
@@ -130,8 +128,8 @@ def _nearly_peaks(heat: FloatArray, tolerance: float) -> npt.NDArray[np.bool_]:
 
 
 def compare_detections(
-    results: HeadOutputs,
-    reference: HeadOutputs,
+    results: HeadOutputs[FloatArray],
+    reference: HeadOutputs[FloatArray],
     tied: npt.NDArray[np.bool_],
     stride: int,
     raw_heads: bool,
@@ -148,8 +146,8 @@ def compare_detections(
         threshold: detections score above it.
     """
     rest = [np.where(tied, np.float32(-np.inf), heads.heatmap) for heads in (reference, results)]
-    wanted = decode(reference._replace(heatmap=rest[0]), threshold, 500, raw_heads)
-    found = decode(results._replace(heatmap=rest[1]), threshold, 500, raw_heads)
+    wanted = decode(replace(reference, heatmap=rest[0]), threshold, 500, raw_heads)
+    found = decode(replace(results, heatmap=rest[1]), threshold, 500, raw_heads)
     peaks = np.maximum(reference.heatmap, results.heatmap)  # a tied cell is 0 in one of them
     return [
         _compare(wanted[image], found[image], peaks[image][tied[image] & (peaks[image] > threshold)], stride)

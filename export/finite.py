@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fairmot.core.errors import ModelError
-from fairmot.engine.messages import one_line
+from fairmot.core.text import one_line
 from fairmot.export.networks import Network
 
 

@@ -13,8 +13,7 @@ from fairmot.core.errors import ModelError
 from fairmot.core.records import ByteArray, FloatArray
 from fairmot.engine.letterbox import Letterbox, Preprocessor, letterbox
 from fairmot.engine.model import INPUT, ModelInfo
-from fairmot.engine.onnxruntime import open_session, usable_cores
-from fairmot.engine.onnxruntime_errors import run_faults
+from fairmot.engine.onnxruntime import open_session, runtime_errors, usable_cores
 from fairmot.export.compare import tied_peaks
 from fairmot.export.finite import require_finite_heads
 from fairmot.export.networks import Network
@@ -75,7 +74,7 @@ def verify(network: Network, path: Path, image: ByteArray) -> list[OutputDeviati
     model = ModelInfo.read(path)
     batch, _ = Preprocessor(model, model.size)([image, np.ascontiguousarray(image[:, ::-1])])
     session = open_session(path, usable_cores())
-    with run_faults():
+    with runtime_errors():
         results: list[FloatArray] = session.run(model.output_names, {INPUT: batch})
     reference = ExportedNetwork(network.eval(), model.raw_heads)
     heads = require_finite_heads(network, torch.from_numpy(batch), path)

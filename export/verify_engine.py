@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ LEAST_COSINE = 0.999
 _BATCHES = (1, 8)
 _BORDER = 0.01
 
-Reference = Callable[[FloatArray], tuple[HeadOutputs, "FloatArray | None"]]
+Reference = Callable[[FloatArray], tuple["HeadOutputs[FloatArray]", "FloatArray | None"]]
 """Maps images `(n, 3, h, w)` to the outputs, and to the heatmap before peaks were kept alone (None for raw heads)."""
 
 
@@ -81,8 +82,8 @@ def verify_engine(
 
 
 def judge(
-    results: Iterable[tuple[int, HeadOutputs]],
-    expected: HeadOutputs,
+    results: Iterable[tuple[int, HeadOutputs[FloatArray]]],
+    expected: HeadOutputs[FloatArray],
     heat: FloatArray | None,
     model: ModelInfo,
     tolerance: float,
@@ -106,7 +107,7 @@ def judge(
         SourceError: if the reference has no detection to compare.
     """
     good = True
-    first: tuple[int, HeadOutputs] | None = None
+    first: tuple[int, HeadOutputs[FloatArray]] | None = None
     _require_finite(expected, heat)
     for batch, found in results:
         strange = not_finite(found)
@@ -131,15 +132,14 @@ def judge(
     return good
 
 
-def not_finite(heads: HeadOutputs) -> list[str]:
+def not_finite(heads: HeadOutputs[FloatArray]) -> list[str]:
     """Return the names of the outputs with values that are not finite."""
-    named = zip(HeadOutputs._fields, heads, strict=True)
-    return [name for name, values in named if values is not None and not np.isfinite(values).all()]
+    return [name for name, values in heads.named() if not np.isfinite(values).all()]
 
 
-def _require_finite(expected: HeadOutputs, heat: FloatArray | None) -> None:
+def _require_finite(expected: HeadOutputs[FloatArray], heat: FloatArray | None) -> None:
     """Raise `ModelError` unless a reference is finite; its heatmap is looked at before peaks alone were kept."""
-    strange = not_finite(expected if heat is None else expected._replace(heatmap=heat))
+    strange = not_finite(expected if heat is None else replace(expected, heatmap=heat))
     if strange:
         raise ModelError(
             f"The outputs {', '.join(strange)} of the model itself are not finite: export another checkpoint with "
@@ -165,7 +165,7 @@ def onnx_reference(model: ModelInfo) -> Reference:
     names = [*model.output_names, *([heat] if heat else [])]
     session = open_session(model.path, usable_cores(), graph)
 
-    def run(images: FloatArray) -> tuple[HeadOutputs, FloatArray | None]:
+    def run(images: FloatArray) -> tuple[HeadOutputs[FloatArray], FloatArray | None]:
         results = session.run(names, {INPUT: images})
         return HeadOutputs(*results[: len(model.output_names)]), results[-1] if heat else None
 
@@ -201,7 +201,7 @@ def torch_reference(checkpoint: Path, model: ModelInfo) -> Reference:
     _, network = load_network(checkpoint, model.architecture)
     finished = ExportedNetwork(network.eval(), model.raw_heads)
 
-    def run(images: FloatArray) -> tuple[HeadOutputs, FloatArray | None]:
+    def run(images: FloatArray) -> tuple[HeadOutputs[FloatArray], FloatArray | None]:
         with torch.no_grad():
             results = finished(torch.from_numpy(images))
             heat = None if model.raw_heads else network(torch.from_numpy(images))["hm"].sigmoid().numpy()
@@ -210,7 +210,7 @@ def torch_reference(checkpoint: Path, model: ModelInfo) -> Reference:
     return run
 
 
-def _in_parts(images: FloatArray, reference: Reference) -> tuple[HeadOutputs, FloatArray | None]:
+def _in_parts(images: FloatArray, reference: Reference) -> tuple[HeadOutputs[FloatArray], FloatArray | None]:
     """Run the reference image by image, which takes the least memory."""
     results = [reference(images[number : number + 1]) for number in range(len(images))]
     heads = _joined_heads([heads for heads, _ in results])
@@ -222,27 +222,24 @@ def _joined(parts: Sequence[FloatArray | None]) -> FloatArray | None:
     return np.concatenate(present) if present else None
 
 
-def _run(network: TensorRTNetwork, images: FloatArray, batch: int) -> HeadOutputs:
+def _run(network: TensorRTNetwork, images: FloatArray, batch: int) -> HeadOutputs[FloatArray]:
     """Run a plan on all images, `batch` at a time; the last time some of the images may be old ones."""
     import torch
 
-    parts: list[HeadOutputs] = []
+    parts: list[HeadOutputs[FloatArray]] = []
     for start in range(0, len(images), batch):
         some = torch.from_numpy(images[start : start + batch])
         network.set_images(some.to(network.images.device))
         network.enqueue(batch)
         torch.cuda.synchronize()
         heads = network.heads(len(some))
-        embedding = None if heads.embedding is None else heads.embedding.cpu().numpy()
-        parts.append(
-            HeadOutputs(heads.heatmap.cpu().numpy(), heads.box.cpu().numpy(), heads.offset.cpu().numpy(), embedding)
-        )
+        parts.append(HeadOutputs(**{name: tensor.cpu().numpy() for name, tensor in heads.named()}))
     return _joined_heads(parts)
 
 
-def _joined_heads(parts: Sequence[HeadOutputs]) -> HeadOutputs:
-    joined = [_joined(each) for each in zip(*parts, strict=True)]
-    return HeadOutputs(*joined)  # type: ignore[arg-type] # only the embedding may be None
+def _joined_heads(parts: Sequence[HeadOutputs[FloatArray]]) -> HeadOutputs[FloatArray]:
+    named = [dict(part.named()) for part in parts]
+    return HeadOutputs(**{name: np.concatenate([part[name] for part in named]) for name in named[0]})
 
 
 def _report(

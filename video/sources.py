@@ -14,8 +14,9 @@ from pathlib import Path
 import av
 
 from fairmot.core import SourceError
-from fairmot.core.errors import shown, suggestion
+from fairmot.core.errors import suggestion
 from fairmot.core.limits import MAX_PIXELS
+from fairmot.core.text import one_line
 from fairmot.video.capture import CameraSource
 from fairmot.video.image_file import IMAGE_SUFFIXES, read_image_header
 from fairmot.video.image_header import ImageError
@@ -233,4 +234,4 @@ def _siblings(path: Path) -> list[str]:
 
 
 def _shown(text: str) -> str:
-    return shown(text, _SHOWN_CHARACTERS)
+    return one_line(text, _SHOWN_CHARACTERS)

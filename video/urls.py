@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from fairmot.core import SourceError
-from fairmot.core.errors import shown
+from fairmot.core.text import one_line, split_authority, without_credentials
 
 _HTTP = "http,https,httpproxy,tcp,tls,crypto,data"
 _RTSP = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https"
@@ -36,7 +36,6 @@ _ENCODING_ADVICE = (
     'write "/", "@", "?", "#" and ":" in a user name, password or path as %2F, %40, %3F, %23 and %3A where they are '
     "not separators"
 )
-_SECRET_IN_PATH = re.compile(r"/[^/]*(?:user|pass|pwd|token|secret)[^/=]*=.*", re.IGNORECASE | re.DOTALL)
 
 
 class _Parts(NamedTuple):
@@ -104,35 +103,14 @@ def local_path(url: str) -> str:
     return plain
 
 
-def without_credentials(url: str) -> str:
-    """Return a URL for messages and logs: without user name, password, query and whatever may be part of them.
-
-    Passwords are often written with "/", "@", "?" or "#" as they are. Where a URL can be read in two ways, what is
-    left out covers both.
-    """
-    scheme, authority, tail = _split(url)
-    address, path = authority.rpartition("@")[2], tail
-    _, colon, port = authority.rpartition(":")
-    if "@" in tail and not authority.startswith("["):
-        if "@" in authority or (not port.isdecimal() and colon):
-            address, path = _split_authority(tail.rpartition("@")[2])
-        elif colon:  # host and port, or user and the start of a password
-            address, path = authority.rpartition(":")[0], ""
-    elif colon and "@" not in authority and not authority.startswith("[") and not port.isdecimal():
-        address, path = authority.partition(":")[0], ""
-    path = _SECRET_IN_PATH.sub("/", re.split(r"[?#]", path)[0])
-    shown = f"{scheme}://{address}{path}"
-    return "".join(character if character.isprintable() else "?" for character in shown)
-
-
 def label_of(url: str) -> str:
     """Return a URL for a message: without credentials, and shortened if it is long."""
-    return shown(without_credentials(url), _LONGEST_LABEL)
+    return one_line(without_credentials(url), _LONGEST_LABEL)
 
 
 def name_of_url(url: str) -> str:
     """Return a name for a stream: the last part of the path without its ending, or the host."""
-    address, path = _split_authority(without_credentials(url).partition("://")[2])
+    address, path = split_authority(without_credentials(url).partition("://")[2])
     last = unquote(path.rstrip("/").rpartition("/")[2]).rpartition(".")
     return last[0] or last[2] or _host_of(address) or "stream"
 
@@ -151,14 +129,7 @@ def advice_for(url: str) -> str:
 
 def _split(url: str) -> _Parts:
     scheme, _, rest = url.partition("://")
-    return _Parts(scheme.lower(), *_split_authority(rest))
-
-
-def _split_authority(rest: str) -> tuple[str, str]:
-    """Split what follows `://` at the first "/", "?" or "#"."""
-    end = re.search(r"[/?#]|$", rest)
-    at = end.start() if end else len(rest)
-    return rest[:at], rest[at:]
+    return _Parts(scheme.lower(), *split_authority(rest))
 
 
 def _host_of(address: str) -> str | None:

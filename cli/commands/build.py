@@ -45,7 +45,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Run the command and return its exit code."""
-    from fairmot.engine.foreign import read_for_build
+    from fairmot.engine.model import read_for_build
     from fairmot.engine.trt.plan import BuildSettings
 
     log_to_stderr(logging.INFO)

@@ -48,7 +48,7 @@ def run(options: Options) -> int:
             known = ", ".join(map(str, batches))
             raise ConfigError(f"batch must be a number that the plan was built for ({known}), not {batch}.")
         require_tensorrt()
-        from fairmot.engine.trt.times import layer_times  # needs TensorRT
+        from fairmot.engine.trt.inspect import layer_times  # needs TensorRT
 
         times = layer_times(plan, batch, options.runs)
     print_plan(plan, times)

@@ -1,4 +1,4 @@
-"""Dialects of the deformable convolution: older exporters', the standard one, NVIDIA's."""
+"""Dialects of the deformable convolution: of older exporters, of the ONNX standard, of NVIDIA's plugin."""
 
 from __future__ import annotations
 
@@ -32,14 +32,21 @@ class DeformConvNode:
 
     @property
     def taps(self) -> int:
-        """Positions of the kernel."""
+        """Number of positions in the kernel."""
         return math.prod(self.kernel)
 
     @classmethod
     def read(cls, graph: Graph, node: onnx.NodeProto) -> DeformConvNode:
-        """Read a node of a graph whose shapes are known."""
+        """Read a node of a graph.
+
+        Raises:
+            ModelError: if the size of its kernel is neither an attribute nor known from the shape of its weight.
+        """
         settings = attributes(node)
         x, weight, offset, bias, mask = [*node.input, "", ""][:5]
+        kernel = list(settings.get("kernel_shape") or graph.shapes.get(weight, ())[2:])
+        if len(kernel) != 2 or min(kernel) < 1:
+            raise ModelError(f'The DeformConv that makes "{node.output[0]}" needs a 2-D kernel_shape: export it again.')
         return cls(
             node,
             x,
@@ -47,7 +54,7 @@ class DeformConvNode:
             offset,
             bias,
             mask,
-            list(settings.get("kernel_shape") or graph.shapes[weight][2:]),
+            kernel,
             list(settings.get("strides") or [1, 1]),
             list(settings.get("pads") or [0, 0, 0, 0]),
             list(settings.get("dilations") or [1, 1]),
@@ -57,7 +64,7 @@ class DeformConvNode:
 
 
 def deform_conv_nodes(graph: Graph) -> list[DeformConvNode]:
-    """All `DeformConv` nodes of a graph."""
+    """Return all `DeformConv` nodes of a graph."""
     return [DeformConvNode.read(graph, node) for node in graph.nodes if node.op_type == "DeformConv"]
 
 
@@ -84,7 +91,7 @@ def dcn_v2_to_deform_conv(graph: Graph) -> None:
 def complete_deform_convs(graph: Graph) -> None:
     """Give `DeformConv` nodes all attributes, and all optional inputs if one in the middle is absent.
 
-    The parser of TensorRT 8.6 hands a plugin every input that a node lists and cannot pass over an empty one.
+    The parser of TensorRT 8.6 passes a plugin every input that a node lists and cannot skip an empty one.
     """
     for conv in deform_conv_nodes(graph):
         bias = conv.bias

@@ -1,6 +1,6 @@
-"""Deformable convolutions fused with what stands around them, for our plugins in half precision.
+"""Deformable convolutions fused with the layers around them, for our plugins in half precision.
 
-What the plugins compute is described in `plugins/`.
+`plugins/` describes what the plugins compute.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from onnx import helper
 from fairmot.engine.graph.deform_conv import DeformConvNode, deform_conv_nodes
 from fairmot.engine.graph.graph import VECTOR, Constant, Graph, attributes
 
-_MOST_POSITIONS = 64  # taps times offset groups that the fused kernel keeps at hand
+_MOST_POSITIONS = 64  # taps times offset groups that the fused kernel keeps in shared memory
 _STAGE = 64  # values of k that one step of the fused kernels multiplies
 _BLOCK_PREDICTED = 32  # channels that the block predicts: 18 offsets, 9 mask logits, the rest to fill a tile
 _SAME = {"strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1], "group": 1, "auto_pad": b"NOTSET"}
@@ -24,7 +24,7 @@ _SAME = {"strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1], "group": 
 def fuse_deform_convs(graph: Graph) -> None:
     """Let plugins read the predicted offsets and mask logits as they are, or predict them themselves.
 
-    Fits where offsets and mask logits are cut out of one tensor of `3 * taps * offset_group` channels, the mask
+    Applies where offsets and mask logits are slices of one tensor of `3 * taps * offset_group` channels, the mask
     passes a Sigmoid, and channels fill whole vectors of kHWC8. A Relu behind it becomes an attribute.
 
     `DeformConvBlock(x, offset weight, offset bias, weight, bias)`, attribute relu: where that tensor comes from
@@ -100,7 +100,7 @@ def _parameters(graph: Graph, weight: str, bias: str, channels: int) -> list[str
 
 
 def _predicted(graph: Graph, conv: DeformConvNode) -> str | None:
-    """Name of the tensor that holds offsets and mask logits, if both are just channels of one."""
+    """Return the name of the tensor that holds offsets and mask logits, if both are just channels of one."""
     producers = graph.producers()
     sigmoid = producers.get(conv.mask)
     if sigmoid is None or sigmoid.op_type != "Sigmoid":
@@ -116,7 +116,7 @@ def _predicted(graph: Graph, conv: DeformConvNode) -> str | None:
 
 
 def _channels(graph: Graph, producers: dict[str, onnx.NodeProto], name: str) -> tuple[str, int, int] | None:
-    """Source, first and last channel of a tensor that is cut out of another; by Slice, by Split, or joined again."""
+    """Return source, first and last channel of a tensor that is a part of another by Slice, Split or their Concat."""
     node = producers.get(name)
     if node is None:
         return None
@@ -142,7 +142,7 @@ def _channels(graph: Graph, producers: dict[str, onnx.NodeProto], name: str) -> 
 
 
 def _offset_convolution(graph: Graph, conv: DeformConvNode, predicted: str) -> onnx.NodeProto | None:
-    """The convolution that predicts for this node alone, if `DeformConvBlock` can run both."""
+    """Return the convolution that predicts for this node alone, if `DeformConvBlock` can run both."""
     node = graph.producers().get(predicted)
     form = (conv.kernel, conv.strides, conv.pads, conv.dilations, conv.offset_group)
     if node is None or node.op_type != "Conv" or form != ([3, 3], [1, 1], [1, 1, 1, 1], [1, 1], 1):
@@ -156,7 +156,7 @@ def _offset_convolution(graph: Graph, conv: DeformConvNode, predicted: str) -> o
         return None
     consumers, outputs = graph.consumers(), graph.output_names()
     waiting = [predicted]
-    while waiting:  # through what cuts and the Sigmoid to the deformable convolution, and nowhere else
+    while waiting:  # through slices and the Sigmoid to the deformable convolution, and nowhere else
         name = waiting.pop()
         for reader in consumers.get(name, []):
             if reader is not conv.node:

@@ -1,4 +1,4 @@
-"""An ONNX graph that can be edited: nodes in order of execution, constants as arrays, known shapes."""
+"""An editable ONNX graph: nodes in order of execution, constants as arrays, known shapes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHAPE_CONSTANT = 64
 """Shape inference looks into constants of at most so many elements, and need not copy the others."""
 
 DEFORMABLE = {"DeformConv": 1, "DCNv2": 3}
-"""Deformable convolutions, which shape inference may not know, and where their weight stands among their inputs."""
+"""Deformable convolutions, which shape inference may not know, and the index of the weight among their inputs."""
 
 _LEAST_INPUTS = {"DeformConv": 3, "DCNv2": 4}
 
@@ -35,8 +35,8 @@ class Graph:
         constants: by name; what the file stores as initializers.
         inputs: of the network, constants excluded.
         outputs: of the network.
-        shapes: by tensor name, as far as `infer` could tell; every dimension is a number.
-        types: elements of the tensors, as ONNX numbers them, as far as `infer` could tell.
+        shapes: by tensor name, where `infer` found one; every dimension is a number.
+        types: of the tensors' elements, in ONNX's numbers, where `infer` found one.
         opset: version of the standard operators.
     """
 
@@ -54,7 +54,7 @@ class Graph:
         self._model = model
 
     def infer(self) -> None:
-        """Work out shapes and types again; those of operators that ONNX does not know stay as they were recorded."""
+        """Infer shapes and types again; those of operators that ONNX does not know stay as they were recorded."""
         recorded = {
             output: (self.shapes[output], self.types.get(output, onnx.TensorProto.FLOAT))
             for node in self.nodes
@@ -78,7 +78,7 @@ class Graph:
                 self.shapes[value.name] = tuple(dim.dim_value for dim in tensor.shape.dim)
 
     def knows(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is an operator of ONNX in the graph's version."""
+        """Return whether a node is an operator of ONNX in the graph's version."""
         standard = node.domain in ("", "ai.onnx")
         return standard and bool(onnx.defs.has(node.op_type, max_inclusive_version=self.opset))
 
@@ -107,11 +107,11 @@ class Graph:
         return model
 
     def producers(self) -> dict[str, onnx.NodeProto]:
-        """Node by the name of the tensor that it makes."""
+        """Return nodes by the name of the tensor that they make."""
         return {output: node for node in self.nodes for output in node.output if output}
 
     def consumers(self) -> dict[str, list[onnx.NodeProto]]:
-        """Nodes by the name of a tensor that they read."""
+        """Return nodes by the name of a tensor that they read."""
         readers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
             for name in dict.fromkeys(filter(None, node.input)):
@@ -119,14 +119,14 @@ class Graph:
         return readers
 
     def only_reader(self, name: str, operator: str) -> onnx.NodeProto | None:
-        """The one node that reads a tensor, if it is of that operator and the tensor is no output of the network."""
+        """Return the only reader of a tensor, if it has that operator and the tensor is no output of the network."""
         readers = self.consumers().get(name, [])
         if len(readers) == 1 and readers[0].op_type == operator and name not in self.output_names():
             return readers[0]
         return None
 
     def output_names(self) -> set[str]:
-        """Names of the network's outputs."""
+        """Return the names of the network's outputs."""
         return {value.name for value in self.outputs}
 
     def constant(self, name: str, values: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
@@ -143,7 +143,7 @@ class Graph:
         return candidate
 
     def replace(self, old: Iterable[onnx.NodeProto], new: Sequence[onnx.NodeProto]) -> None:
-        """Put nodes in the place of the last of the nodes that they stand for."""
+        """Replace nodes by others, which go to the position of the last of them."""
         gone = {id(node) for node in old}
         last = max(index for index, node in enumerate(self.nodes) if id(node) in gone)
         before = [node for node in self.nodes[: last + 1] if id(node) not in gone]
@@ -157,7 +157,7 @@ class Graph:
                     node.input[index] = new
 
     def prune(self) -> None:
-        """Drop nodes whose outputs nobody reads, and constants that no node reads."""
+        """Drop nodes and constants that no output depends on."""
         wanted = self.output_names()
         kept = []
         for node in reversed(self.nodes):
@@ -187,18 +187,18 @@ def _layer_of(weight: str) -> str:
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Attributes of a node by name, as Python values."""
+    """Return the attributes of a node by name, as Python values."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def pair(value: int | Sequence[int]) -> list[int]:
-    """Both values of an attribute that may be given as one."""
+    """Return both values of an attribute that may be given as one."""
     values = [value] if isinstance(value, int) else list(value)
     return values * 2 if len(values) == 1 else values
 
 
 def _as_convolution(node: onnx.NodeProto) -> onnx.NodeProto:
-    """A plain convolution whose result has the shape of a deformable one's."""
+    """Return a plain convolution whose result has the shape of a deformable one's."""
     if len(node.input) < _LEAST_INPUTS[node.op_type]:
         raise ModelError(
             f'The {node.op_type} that makes "{node.output[0]}" has {len(node.input)} of at least '

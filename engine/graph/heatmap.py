@@ -1,9 +1,9 @@
-"""Keeps the heatmap's peaks apart in half precision.
+"""Distinct peaks of the heatmap in half precision.
 
-A convolution sums in float32 but hands its result on in float16, where neighbouring cells of a peak often come out
-equal: each of them then counts as a peak and one person is found twice. Here the sum over the input channels
-is left in a few parts, each rounded on its own, and the parts are added in float32. With 8 parts of one class
-this costs nothing: the channels-last format holds 8 channels in any case.
+A convolution sums in float32 but returns float16, where neighboring cells of a peak often become equal: each of them
+then counts as a peak and one person is found twice. Here the sum over the input channels is split into a few parts,
+each rounded on its own, and the parts are added in float32. With 8 parts of one class this costs nothing: the
+channels-last format holds 8 channels in any case.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def split_heatmap_sums(graph: Graph) -> None:
 
 
 def _last_convolution(graph: Graph) -> onnx.NodeProto | None:
-    """The convolution that the heatmap comes from, if everything between them has no weights."""
+    """Return the convolution that the heatmap comes from, if everything between them has no weights."""
     producers = graph.producers()
     waiting, seen = [OUTPUTS[0]], set()
     found = []

@@ -1,7 +1,7 @@
 """Images in half precision without rounding: levels of 256ths, which float16 holds exactly.
 
-A level divided by 255 is not a float16. Rounded it is off by up to 0.06 levels, each level always by the same, so a
-whole picture changes its colours a little. In frame 41 of PETS-S3-MF1, where two cells of a person score 0.4874 and
+A level divided by 255 is not a float16. Rounded it is off by up to 0.06 levels, each level always by the same, so the
+colors of a whole image change a little. In frame 41 of PETS-S3-MF1, where two cells of a person score 0.4874 and
 0.4871, that alone made the other cell the peak; its box ends 16 px lower, and three identities changed.
 """
 
@@ -14,14 +14,14 @@ from onnx import helper
 from fairmot.engine.graph.graph import Constant, Graph
 
 IMAGE_SCALE = 255 / 256
-"""What half-precision images are multiplied by: levels / 255 become levels / 256."""
+"""Factor of half-precision images: levels / 255 become levels / 256."""
 
 
 def expect_scaled_images(graph: Graph) -> None:
     """Let a graph take images that were multiplied by `IMAGE_SCALE`; what it computes stays the same.
 
-    The layers that read the images get larger weights: no operation more. Where one of them is no convolution whose
-    weights can be changed, the images are multiplied back instead, with the rounding that this costs.
+    The layers that read the images get larger weights, which adds no operation. Where one of them is no convolution
+    whose weights can be changed, the images are multiplied back instead, with the rounding that this costs.
     """
     (images,) = (value.name for value in graph.inputs)
     readers = graph.consumers().get(images, [])
@@ -47,8 +47,8 @@ def _can_scale(graph: Graph, node: onnx.NodeProto, images: str) -> bool:
 def round_keeping_sums(weight: Constant) -> Constant:
     """Round a weight to values of float16 so that each kernel keeps its sum.
 
-    What one tap loses the next one gets, back and forth through the rows; the smallest takes what is left. An even
-    area then gets the answer that it had, and pictures are even for the most part.
+    The rounding error of one tap is added to the next, back and forth through the rows, and the last one to the
+    smallest tap. The result for a uniform area then stays as it was, and images are uniform for the most part.
 
     Args:
         weight: `(o, c, kernel height, kernel width)`.

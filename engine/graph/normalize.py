@@ -1,4 +1,4 @@
-"""Normalised embeddings in half precision: by a plugin, or with their sum of squares held to float32."""
+"""Normalized embeddings in half precision: by a plugin, or with their sum of squares in float32."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from onnx import helper
 from fairmot.engine.graph.graph import VECTOR, Graph, attributes
 
 
-def spell_out_normalisation(graph: Graph) -> None:
-    """Turn ReduceL2 into products, a sum and a root, so that each of them can be held to float32."""
+def expand_l2_norms(graph: Graph) -> None:
+    """Turn ReduceL2 into products, a sum and a root, so that each of them can be typed float32."""
     for node in [node for node in graph.nodes if node.op_type == "ReduceL2"]:
         settings = attributes(node)
         axes = settings.get("axes")
@@ -30,10 +30,10 @@ def spell_out_normalisation(graph: Graph) -> None:
         )
 
 
-def fuse_normalisation(graph: Graph) -> None:
+def fuse_normalization(graph: Graph) -> None:
     """Let `NormalizeEmbedding` divide half-precision embeddings by their length; its result is float32.
 
-    Fits `x / max(ReduceL2(x over channels), 1e-12)` (`torch.nn.functional.normalize`) with whole vectors of kHWC8.
+    Applies to `x / max(ReduceL2(x over channels), 1e-12)` (`torch.nn.functional.normalize`) of whole kHWC8 vectors.
     """
     producers = graph.producers()
     for division in [node for node in graph.nodes if node.op_type == "Div"]:

@@ -1,7 +1,7 @@
 """Half precision as types in the graph: float16 where the network computes, float32 where rounding would show.
 
 TensorRT from version 10 takes the precision of a layer from the types of its tensors (strongly typed
-networks); 8.6 needs the same types stated layer by layer, which `fairmot.engine.trt.builder` does from this graph.
+networks); 8.6 needs the same types stated layer by layer, which `fairmot.engine.trt.capabilities` does from this graph.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def to_half(graph: Graph, half_images: bool = True) -> None:
 
 
 def _full_precision(graph: Graph) -> set[int]:
-    """Nodes (by `id`) that compute in float32: the tails, and samplings with their coordinates and what follows them.
+    """Return the nodes (by `id`) that compute in float32: tails, and samplings with their coordinates and followers.
 
     A sampling stays in float32 up to the next product: where its results changed their type at once, TensorRT 8.6
     found no implementation.
@@ -124,7 +124,7 @@ def _cast(name: str, kind: int, nodes: list[onnx.NodeProto], kinds: dict[str, in
 
 
 def _float_outputs(graph: Graph, kinds: dict[str, int]) -> None:
-    for name in graph.output_names():
+    for name in (value.name for value in graph.outputs):  # in their order: the same graph in every process
         if kinds.get(name) != TensorProto.FLOAT16:
             continue
         half = f"{name}/half"

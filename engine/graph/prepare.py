@@ -1,8 +1,8 @@
-"""From the exported ONNX model to the graph that TensorRT builds an engine from.
+"""Rewriting of an exported ONNX model into the graph that TensorRT builds an engine from.
 
-The export is one file for every backend (`DeformConv` and friends in float32, any input size). TensorRT
-wants less freedom and more hints: a fixed size, no shape arithmetic, an opset that its parser knows, types
-that state the precision, and layers that it runs badly replaced. Everything here is plain ONNX and NumPy.
+The export is one file for every backend (`DeformConv` in float32, any input size). TensorRT needs a fixed size, no
+shape arithmetic, an opset that its parser knows, types that state the precision, and replacements for layers that it
+runs slowly. Everything here is plain ONNX and NumPy.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from fairmot.core.errors import ConfigError, ModelError
 from fairmot.engine.graph.deform_conv import complete_deform_convs, dcn_v2_to_deform_conv, deform_convs_to_nvidia
 from fairmot.engine.graph.fusion import fuse_deform_convs
 from fairmot.engine.graph.graph import DEFORMABLE, Graph
+from fairmot.engine.graph.grid_sample import deform_convs_to_native
 from fairmot.engine.graph.heatmap import split_heatmap_sums
 from fairmot.engine.graph.input_scale import expect_scaled_images
-from fairmot.engine.graph.native import deform_convs_to_native
-from fairmot.engine.graph.normalize import fuse_normalisation, spell_out_normalisation
+from fairmot.engine.graph.normalize import expand_l2_norms, fuse_normalization
 from fairmot.engine.graph.precision import to_half
 from fairmot.engine.graph.shapes import anchor_reshapes, fix_input, fold, lower_opset, raise_opset
 from fairmot.engine.graph.upsample import fuse_upsampling, upsample_by_phases
@@ -28,7 +28,7 @@ Precision = Literal["fp16", "fp32"]
 Dcn = Literal["plugin", "native", "nvidia"]
 
 VERSION = 4
-"""Raised whenever the same model gives another graph than before, so that cached plans are built again."""
+"""Raised whenever the graph of a model changes, so that cached plans are built again."""
 
 PLUGINS = {"DeformConv", "DeformConvBlock", "FusedDeformConv", "NormalizeEmbedding", "UpsampleAdd"}
 """Operators of our plugin library that `prepare` may leave in a graph."""
@@ -54,7 +54,7 @@ def prepare(
             `fairmot.engine.graph.input_scale.IMAGE_SCALE`; float32 otherwise.
 
     Returns:
-        The graph; the type of every tensor that TensorRT computes stands in `value_info`.
+        The graph; the type of every tensor that TensorRT computes is in `value_info`.
 
     Raises:
         ModelError: if the model uses what TensorRT cannot do, or does not allow several batches.
@@ -88,7 +88,7 @@ def _rewrite(
         if dcn == "plugin":
             fuse_deform_convs(graph)
         fuse_upsampling(graph)
-        fuse_normalisation(graph)
+        fuse_normalization(graph)
     if dcn == "native":
         deform_convs_to_native(graph)
     elif dcn == "nvidia":
@@ -100,7 +100,7 @@ def _rewrite(
         split_heatmap_sums(graph)
         if half_images:
             expect_scaled_images(graph)
-    spell_out_normalisation(graph)
+    expand_l2_norms(graph)
     lower_opset(graph)
     graph.infer()
     anchor_reshapes(graph)
@@ -115,7 +115,7 @@ def _rewrite(
 
 
 def _check_shapes(graph: Graph, size: tuple[int, int]) -> None:
-    """Refuse what leaves maps without a known shape, which the rewrites need; at outputs TensorRT's parser judges."""
+    """Refuse operators that leave maps without a known shape, which the rewrites need; outputs are left to TensorRT."""
     outputs = graph.output_names()
     for node in graph.nodes:
         inner = any(name not in graph.shapes and name not in outputs for name in node.output if name)

@@ -1,4 +1,4 @@
-"""Makes a graph static: input size fixed, shape arithmetic and weight casts folded into constants, older opset."""
+"""Static graphs: input size fixed, shape arithmetic and weight casts folded into constants, older opset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fairmot.core.errors import ModelError
 from fairmot.engine.graph.graph import Constant, Graph, attributes
 
 OPSET = 17
-"""What the ONNX parser of TensorRT 8.6 supports (onnx-tensorrt, release/8.6-EA, docs/operators.md)."""
+"""Opset of the ONNX parser of TensorRT 8.6 (onnx-tensorrt, release/8.6-EA, docs/operators.md)."""
 
 _ELSEWHERE = "elsewhere"
 
@@ -35,7 +35,7 @@ def fix_input(graph: Graph, batch: int, size: tuple[int, int]) -> None:
 
 
 def fold(graph: Graph) -> None:
-    """Replace everything that is known before the network runs by constants, and pass over what does nothing."""
+    """Replace everything that is known before the network runs by constants, and bypass nodes without effect."""
     while True:
         graph.infer()
         if not (_fold_constants(graph) | _drop_expands(graph) | _drop_identities(graph)):
@@ -58,7 +58,7 @@ def _fold_constants(graph: Graph) -> bool:
 
 
 def _value(graph: Graph, node: onnx.NodeProto) -> list[Constant] | None:
-    """What a node returns, if that is known."""
+    """Return the results of a node, if they are known."""
     settings = attributes(node)
     if node.op_type == "Shape" and node.input[0] in graph.shapes:
         shape = graph.shapes[node.input[0]]
@@ -87,7 +87,7 @@ def _evaluate(node: onnx.NodeProto, inputs: dict[str, Constant], opset: int) -> 
 
 
 def _drop_expands(graph: Graph) -> bool:
-    """Pass over Expands that only make the operands of element-wise operators equally large.
+    """Bypass Expands that only make the operands of element-wise operators equally large.
 
     `zeros_like` and `normalize` leave such Expands behind; TensorRT would fill whole maps with one number.
     """
@@ -173,7 +173,7 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 def lower_opset(graph: Graph) -> None:
     """Restate operators in the form that they have in opset 17.
 
-    Operators that ONNX did not have then (`DeformConv`) are left: plugins stand for them.
+    Operators that ONNX did not have then (`DeformConv`) are left: plugins implement them.
 
     Raises:
         ModelError: if an operator uses something that came later.

@@ -1,4 +1,4 @@
-"""Depthwise transposed convolutions, which enlarge maps, in forms that TensorRT runs fast: a plugin, or phases."""
+"""Upsampling by depthwise transposed convolutions in forms that TensorRT runs fast: a plugin, or phases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fairmot.engine.graph.graph import VECTOR, Constant, Graph, attributes
 def fuse_upsampling(graph: Graph) -> None:
     """Let `UpsampleAdd` upsample and add the skip connection in one pass over the map.
 
-    Fits a ConvTranspose without bias that enlarges every channel on its own by f = 2, 4 or 8 (kernel 2 f, stride
+    Applies to a ConvTranspose without bias that enlarges every channel on its own by f = 2, 4 or 8 (kernel 2 f, stride
     f, padding f / 2) and whose result is added to a map of the same shape.
 
     `UpsampleAdd(x, weight, skip)`: `weight` `(2 f, 2 f, c)`; attribute factor.
@@ -45,7 +45,7 @@ def fuse_upsampling(graph: Graph) -> None:
 
 
 def _upsampling_factor(graph: Graph, node: onnx.NodeProto) -> int | None:
-    """Factor by which a ConvTranspose enlarges each channel on its own, if it is one that the rewrites know."""
+    """Return the factor by which a ConvTranspose enlarges each channel on its own, if the rewrites know its form."""
     settings: dict[str, Any] = attributes(node)
     weight = graph.constants.get(node.input[1])
     if weight is None or weight.ndim != 4 or weight.shape[1] != 1 or settings.get("group", 1) != weight.shape[0]:
@@ -94,7 +94,7 @@ def upsample_by_phases(graph: Graph) -> None:
 
 
 def phase_kernels(weight: Constant, factor: int) -> list[Constant]:
-    """Kernels `(c, 1, 3, 3)` of the phases, row by row, of an upsampling weight `(c, 1, 2 f, 2 f)`.
+    """Return the kernels `(c, 1, 3, 3)` of the phases, row by row, of an upsampling weight `(c, 1, 2 f, 2 f)`.
 
     Row f i + p of the result is the sum over input rows j of the kernel's row f (i - j) + p + f / 2; tap t of a
     phase's kernel reads j = i + t - 1.

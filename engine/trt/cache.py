@@ -1,4 +1,4 @@
-"""Where built engines are kept: one file per model, settings and machine, built by one process at a time."""
+"""The cache of built engines: one file per model, settings and machine, built by one process at a time."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from fairmot.engine.trt.plan import BuildSettings, Host
 
 
 def file_sha256(path: Path) -> str:
-    """Checksum of a file."""
+    """Return the checksum of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def plan_path(model: ModelFile, model_sha256: str, settings: BuildSettings, host: Host) -> Path:
-    """Where the plan of this model, with these settings, for this machine is kept.
+    """Return the path of the plan of this model, with these settings, for this machine.
 
     Raises:
         ConfigError: if other users can change what the cache holds.
@@ -39,7 +39,7 @@ def plan_path(model: ModelFile, model_sha256: str, settings: BuildSettings, host
 
 
 def timing_cache_path(host: Host) -> Path:
-    """Where TensorRT's measurements of its own kernels are kept, for a machine and a version.
+    """Return the path of TensorRT's measurements of its own kernels, for a machine and a version.
 
     Raises:
         ConfigError: if other users can change what the cache holds.

@@ -1,4 +1,4 @@
-"""What runs the deformable convolutions of a TensorRT engine, by what can be had on this machine."""
+"""The choice of the layers for deformable convolutions, by the plugins that this machine has or can build."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ def choose_dcn(wanted: DeformableConvolution) -> Dcn:
     """Return what runs deformable convolutions; builds our plugins if they are wanted and not built yet.
 
     Raises:
-        ConfigError: if `plugin` is wanted expressly and cannot be had.
+        ConfigError: if `plugin` is wanted expressly and cannot be used.
     """
     if wanted in ("native", "nvidia"):
         return wanted
-    obstacle = library.unavailable_reason()
-    if obstacle is None:
+    if library.unavailable_reason() is None:
         return "plugin"
     try:
         _log.info("Building the TensorRT plugins, which is done once and takes about a minute.")

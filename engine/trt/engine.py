@@ -1,8 +1,8 @@
 """The GPU backend: TensorRT, with letterbox and decoding on the GPU too.
 
-Frames go in as decoded planes, a handful of detections comes out. Everything between is on one stream; after a
-format of frames has been seen once it is one CUDA graph: letterbox, network, decoding and the copy of the result to
-the host. The host waits once for each batch, and while it waits or associates the GPU may already compute others.
+The input are decoded planes, the output a few detections. Everything between runs on one CUDA stream; from the second
+batch of the same formats on it is one CUDA graph: letterbox, network, decoding and the copy of the result to the host.
+The host waits once for each batch, and while it waits or associates the GPU may already compute others.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ import torch
 from fairmot.core.records import ByteArray, Detections, Frame
 from fairmot.engine.base import Engine
 from fairmot.engine.cuda.gpu import Gpu
-from fairmot.engine.cuda.kernels import DecodeKernel, LetterboxKernel, Placement, TensorDetections, TensorHeads
+from fairmot.engine.cuda.kernels import DecodeKernel, LetterboxKernel, TensorDetections
+from fairmot.engine.decode import HeadOutputs
 from fairmot.engine.letterbox import Letterbox
 from fairmot.engine.lookahead import run_ahead
 from fairmot.engine.model import ModelInfo
 from fairmot.engine.settings import EngineSettings
-from fairmot.engine.trt.choice import open_network
+from fairmot.engine.trt.capabilities import warn_of_unrun_version
+from fairmot.engine.trt.errors import gpu_errors
 from fairmot.engine.trt.frames import FrameFormat, FrameSlot, pinned
-from fairmot.engine.trt.gpu_faults import gpu_faults
+from fairmot.engine.trt.network import open_network
 
 _SLOTS = 3  # one is filled while one is computed; the third hides frames that are slow to associate
 _GRAPHS_PER_SLOT = 4
@@ -43,11 +45,11 @@ class _Slot:
 
     Attributes:
         frames: on the GPU.
-        result: page-locked bytes for what the decoder found.
-        started: when the GPU began; measures with `finished` what the GPU needed.
+        result: page-locked bytes for the output of the decoder.
+        started: when the GPU began; together with `finished`, the time on the GPU.
         finished: when the result is there.
         is_busy: from the start of its work until the result is taken.
-        is_unwatched: work was started whose end the host has not waited for.
+        is_unwatched: the host has not waited for the end of the latest work.
     """
 
     def __init__(self, frames: FrameSlot, result: torch.Tensor) -> None:
@@ -57,12 +59,12 @@ class _Slot:
         self.finished = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         self.is_busy = False
         self.is_unwatched = False
-        # None stands for formats that were seen once: a graph pays when they come again.
+        # None for formats that were seen once: a graph pays off when they come again.
         self._graphs: OrderedDict[tuple[FrameFormat, ...], _Captured | None] = OrderedDict()
         self._generation = frames.generation
 
     def graph(self, capture: Callable[[], _Captured]) -> torch.cuda.CUDAGraph | None:
-        """Return the graph for what the slot holds now; none if that is new, or if the frames are of several formats.
+        """Return the CUDA graph for the frames in the slot; none if their formats are new, or are several.
 
         Args:
             capture: makes a graph, the second time that the same formats come.
@@ -84,21 +86,21 @@ class _Slot:
 
 
 class TensorRTEngine(Engine):
-    """Runs a model on an NVIDIA GPU; builds its plan first if the cache has none.
+    """A model that runs on an NVIDIA GPU; its plan is built first if the cache has none.
 
     Args:
-        model: facts of the model to load.
+        model: metadata of the model to load.
         settings: how to run it.
 
     Raises:
-        ConfigError: if the model does not take an input of `settings.size`, or the GPU cannot do what is asked.
+        ConfigError: if the model does not take an input of `settings.size`, or the GPU does not support the settings.
         EngineError: if memory ran out or CUDA failed.
         ModelError: if TensorRT cannot build or run the model.
     """
 
     name = "tensorrt"
     pixel_format = "yuv420p"
-    ahead = _SLOTS - 1
+    prefetch_batches = _SLOTS - 1
 
     def __init__(self, model: ModelInfo, settings: EngineSettings) -> None:
         self.model = model
@@ -107,7 +109,8 @@ class TensorRTEngine(Engine):
         self._settings = settings
         self._gpu = gpu = Gpu.open()
         self._closed = False
-        with gpu_faults("opening the model"):
+        warn_of_unrun_version(trt.__version__)
+        with gpu_errors("opening the model"):
             network, dcn = open_network(model, settings, gpu)
             self._network = network
             self.reason = f"TensorRT {trt.__version__} on {gpu.name}, {settings.precision}, {dcn}"
@@ -130,19 +133,24 @@ class TensorRTEngine(Engine):
             gpu.synchronize()
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Find the objects of each frame; see `Engine`."""
-        ((_, found),) = self.detect_stream([frames], self.ahead)
+        """Detect the objects of each frame; see `Engine`."""
+        ((_, found),) = self.detect_batches([frames], self.prefetch_batches)
         return found
 
-    def detect_stream(
-        self, batches: Iterable[Sequence[Frame]], ahead: int
+    def detect_batches(
+        self, batches: Iterable[Sequence[Frame]], prefetch_batches: int
     ) -> Generator[tuple[Sequence[Frame], list[Detections]], None, None]:
-        """Find the objects of one batch after the other while the caller uses earlier results; see `Engine`."""
+        """Detect the objects of batch after batch while the caller uses earlier results; see `Engine`."""
         return run_ahead(
-            batches, min(ahead, self.ahead), self.max_batch, self._submit, self._collect, abandon=self._abandon
+            batches,
+            min(prefetch_batches, self.prefetch_batches),
+            self.max_batch,
+            self._submit,
+            self._collect,
+            abandon=self._abandon,
         )
 
-    def heads(self, frames: Sequence[Frame]) -> TensorHeads:
+    def heads(self, frames: Sequence[Frame]) -> HeadOutputs[torch.Tensor]:
         """Run letterbox and network alone and leave the result on the GPU.
 
         Args:
@@ -156,7 +164,7 @@ class TensorRTEngine(Engine):
         return self._network.heads(len(frames))
 
     def detect_on_gpu(self, frames: Sequence[Frame]) -> TensorDetections:
-        """Find the objects of each frame and leave them on the GPU.
+        """Detect the objects of each frame and leave them on the GPU.
 
         Args:
             frames: at most `max_batch`.
@@ -176,7 +184,7 @@ class TensorRTEngine(Engine):
         )
 
     def allocate(self, shape: tuple[int, ...]) -> ByteArray:
-        """Return page-locked memory, from which frames are copied without the detour over the engine's own."""
+        """Return page-locked memory, from which frames are copied without an intermediate copy."""
         return pinned(shape, self._copies)
 
     def close(self) -> None:
@@ -184,7 +192,7 @@ class TensorRTEngine(Engine):
         if self._closed:
             return
         self._closed = True
-        with contextlib.suppress(Exception):  # after a fault of the GPU there is nothing to wait for
+        with contextlib.suppress(Exception):  # after an error of the GPU there is nothing to wait for
             self._gpu.synchronize()
         del self._slots, self._decode, self._letterbox, self._network
 
@@ -207,8 +215,8 @@ class TensorRTEngine(Engine):
         )
 
     def _submit(self, frames: Sequence[Frame]) -> _Slot:
-        """Start everything for some frames in the next slot."""
-        with self._settings.clock("upload"), gpu_faults("running the model"):
+        """Launch all work on some frames in the next slot."""
+        with self._settings.clock("upload"), gpu_errors("running the model"):
             slot = self._take_slot()
             self._fill(slot, frames)
             graph = slot.graph(lambda: self._capture(slot))
@@ -223,16 +231,16 @@ class TensorRTEngine(Engine):
             return slot
 
     def _capture(self, slot: _Slot) -> _Captured:
-        """Return a graph of the work on what a slot holds, which has been done once without."""
+        """Return a CUDA graph of the work on a slot, which has run once without one."""
         graph = torch.cuda.CUDAGraph()
-        tables = [self._letterbox.prepare(self._placement(form)) for form in slot.frames.formats]
+        tables = [self._letterbox.prepare(self._geometry(form)) for form in slot.frames.formats]
         # Other threads may ask for page-locked memory meanwhile, which a global capture would forbid them.
         with torch.cuda.graph(graph, stream=self._gpu.stream, capture_error_mode="thread_local"):
             self._launch(slot)
         return _Captured(graph, tables)
 
     def _launch(self, slot: _Slot) -> None:
-        """Queue the work on what a slot holds, up to the copy of the result to the host."""
+        """Queue the work on a slot, up to the copy of the result to the host."""
         self._launch_network(slot)
         packed = self._launch_decode(slot).packed
         slot.result[: packed.numel()].copy_(packed, non_blocking=True)
@@ -240,9 +248,8 @@ class TensorRTEngine(Engine):
     def _launch_network(self, slot: _Slot) -> None:
         frames, images = slot.frames, self._network.images
         for image, (pixels, form) in enumerate(zip(frames.frames, frames.formats, strict=True)):
-            placement = self._placement(form)
             self._letterbox.launch(
-                pixels, form.pixel_format, form.color_space, form.full_range, placement, images, image
+                pixels, form.pixel_format, form.color_space, form.full_range, self._geometry(form), images, image
             )
         self._network.enqueue(self._network.batch_for(len(frames.formats)))
 
@@ -252,12 +259,11 @@ class TensorRTEngine(Engine):
         kernel.launch(self._network.heads(count), slot.frames.transforms[:count])
         return kernel
 
-    def _placement(self, form: FrameFormat) -> Placement:
-        geometry = Letterbox.fit(form.size, self.size)
-        return Placement(geometry.source, geometry.resized, geometry.left, geometry.top)
+    def _geometry(self, form: FrameFormat) -> Letterbox:
+        return Letterbox.fit(form.size, self.size)
 
     def _fill(self, slot: _Slot, frames: Sequence[Frame]) -> None:
-        if self._lent_to is not None:  # somebody may still read our tensors there
+        if self._lent_to is not None:  # work there may still read our tensors
             self._gpu.stream.wait_stream(self._lent_to)
             self._lent_to = None
         slot.frames.fill(frames, self.size, self.model.stride, self._settings.box_mapping)
@@ -267,7 +273,7 @@ class TensorRTEngine(Engine):
         self._check_open()
         slot = self._slots[self._next_slot]
         if slot.is_busy:
-            raise RuntimeError("Results of this engine's detect_stream are outstanding: take them all, or close it")
+            raise RuntimeError("Results of this engine's detect_batches are outstanding: take them all, or close it")
         self._next_slot = (self._next_slot + 1) % len(self._slots)
         if slot.is_unwatched:
             slot.finished.synchronize()
@@ -278,7 +284,7 @@ class TensorRTEngine(Engine):
         """Wait for the result of a slot, the one time that the host waits for the GPU, and unpack it."""
         self._check_open()
         clock = self._settings.clock
-        with clock("wait"), gpu_faults("running the model"):
+        with clock("wait"), gpu_errors("running the model"):
             slot.is_busy = False
             slot.finished.synchronize()
             clock.add("gpu", slot.started.elapsed_time(slot.finished) / 1000)
@@ -286,16 +292,16 @@ class TensorRTEngine(Engine):
             return self._decode[self._network.batch_for(count)].unpack(slot.result.numpy(), count)
 
     def _abandon(self, slot: _Slot) -> None:
-        """Free a slot whose result nobody wants; its memory must be idle before it is used again."""
-        with contextlib.suppress(Exception):  # a fault has been told, or ends the next run
+        """Free a slot whose result is not needed; its memory must be idle before it is used again."""
+        with contextlib.suppress(Exception):  # an error has been raised, or ends the next run
             slot.finished.synchronize()
         slot.is_busy = False
 
     def _run_for_gpu(self, frames: Sequence[Frame], *, decode: bool) -> int:
-        """Run without a result on the host; return the batch size that took the frames."""
+        """Run without a result on the host; return the batch size that was run."""
         if not 1 <= len(frames) <= self.max_batch:
             raise ValueError(f"This engine takes 1 to {self.max_batch} frames at once, not {len(frames)}")
-        with gpu_faults("running the model"):
+        with gpu_errors("running the model"):
             slot = self._take_slot()
             slot.is_unwatched = True
             self._fill(slot, frames)

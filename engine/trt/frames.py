@@ -1,7 +1,7 @@
-"""How frames get onto the GPU: pinned memory, a second stream, and a ring of slots that take turns.
+"""Upload of frames to the GPU: pinned memory, a second CUDA stream, and slots that are filled in turn.
 
-While the GPU computes on one slot the next one is filled and copied, so copies cost no time of their own. Frames
-travel as they are: planes stay planes, 3.1 MB instead of 6.2 for a picture of 1920x1080.
+While the GPU computes on one slot the next one is filled and copied, so copies cost no time of their own. Frames are
+copied as they are: planes stay planes, 3.1 MB instead of 6.2 for an image of 1920x1080.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import torch
 
 from fairmot.core.records import ByteArray, Frame, PixelFormat
 from fairmot.engine.cuda.gpu import Gpu
-from fairmot.engine.decode import BackProjection, cell_transform
+from fairmot.engine.decode import cell_transform
 from fairmot.engine.letterbox import Letterbox
+from fairmot.engine.settings import BoxMapping
 
 _ALIGNMENT = 512  # of a frame within a slot, bytes; as generous as the allocator of CUDA
 
 
 class FrameFormat(NamedTuple):
-    """What a kernel must know of a frame besides its bytes; frames of one format can share a CUDA graph."""
+    """Everything that a kernel needs of a frame besides its bytes; frames of one format can share a CUDA graph."""
 
     size: tuple[int, int]
     pixel_format: PixelFormat
@@ -30,20 +31,20 @@ class FrameFormat(NamedTuple):
 
     @classmethod
     def of(cls, frame: Frame) -> FrameFormat:
-        """Return the format of a frame; the colours of BGR are always the same."""
+        """Return the format of a frame; the colors of BGR are always the same."""
         if frame.pixel_format == "bgr24":
             return cls(frame.size, "bgr24", "ITU601", True)
         return cls(frame.size, frame.pixel_format, frame.color_space, frame.full_range)
 
 
 def pinned(shape: tuple[int, ...], copies: torch.cuda.Stream) -> ByteArray:
-    """Return page-locked uint8 memory of any content, which copies to the GPU fastest; from any thread.
+    """Return uninitialized page-locked uint8 memory, which copies to the GPU fastest; from any thread.
 
-    PyTorch's allocator takes it back when the array is gone and no copy uses it any more, and hands it out again.
+    PyTorch's allocator takes it back when the array is gone and no copy uses it any more, and reuses it.
 
     Args:
         shape: of the array.
-        copies: stream that copies it. The allocator may ask the current stream whether it is being captured, which
+        copies: CUDA stream that copies it. The allocator may ask the current stream whether it is being captured, which
             for the default stream is an error while any other is.
     """
     with torch.cuda.stream(copies):
@@ -51,13 +52,13 @@ def pinned(shape: tuple[int, ...], copies: torch.cuda.Stream) -> ByteArray:
 
 
 class FrameSlot:
-    """Room on the GPU for the frames of one batch, and for what is needed to read them.
+    """Room on the GPU for the frames of one batch, and for the transforms of their boxes.
 
     The memory grows with the largest batch of frames it gets and is then reused.
 
     Args:
         gpu: where.
-        copies: stream of the copies to the GPU.
+        copies: CUDA stream of the copies to the GPU.
         batch: most frames.
 
     Attributes:
@@ -80,7 +81,7 @@ class FrameSlot:
         self._uploaded = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._held: Sequence[Frame] = ()  # until nothing reads them any more
 
-    def fill(self, frames: Sequence[Frame], target: tuple[int, int], stride: int, mode: BackProjection) -> None:
+    def fill(self, frames: Sequence[Frame], target: tuple[int, int], stride: int, mode: BoxMapping) -> None:
         """Start to copy frames to the GPU; the GPU's own stream waits for them.
 
         Nothing may still be reading what the slot held before.
@@ -89,7 +90,7 @@ class FrameSlot:
             frames: of any sizes and formats.
             target: input `(width, height)` of the network.
             stride: input pixels per cell.
-            mode: see `fairmot.engine.decode.back_project`.
+            mode: see `fairmot.engine.decode.map_boxes`.
         """
         self._held = frames
         formats = tuple(map(FrameFormat.of, frames))
@@ -107,7 +108,7 @@ class FrameSlot:
         formats: tuple[FrameFormat, ...],
         target: tuple[int, int],
         stride: int,
-        mode: BackProjection,
+        mode: BoxMapping,
     ) -> None:
         """Make room for frames of these formats."""
         sizes = [frame.pixels.size for frame in frames]

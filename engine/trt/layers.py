@@ -1,4 +1,4 @@
-"""What TensorRT made of a graph: its layers, their number formats, and whether they are what was asked for."""
+"""Layers of a built engine: their number formats, and the check that they are as the graph states them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import onnx
 
 from fairmot.engine.graph.prepare import PLUGINS, Precision
 
-# How TensorRT's inspector describes formats, and how people write them.
+# Formats as TensorRT's inspector describes them, and their usual names.
 _FORMATS = (
     ("channel % 8 == 0", "HWC8"),
     ("channel % 16 == 0", "HWC16"),
@@ -32,7 +32,7 @@ class Layer:
     """One layer of an engine.
 
     Attributes:
-        name: as TensorRT calls it; fused layers list the names of their parts.
+        name: TensorRT's name; fused layers list the names of their parts.
         kind: kind of layer, `CaskConvolution` for example.
         inputs: format of each input, `half HWC8` for example.
         outputs: format of each output.
@@ -45,7 +45,7 @@ class Layer:
 
     @property
     def is_convolution(self) -> bool:
-        """Whether the layer multiplies with weights as a (transposed) convolution does."""
+        """Return whether the layer multiplies with weights as a (transposed) convolution does."""
         return "convolution" in self.kind.lower()
 
 
@@ -77,29 +77,29 @@ def _format(tensor: dict[str, Any]) -> str:
     return " ".join(filter(None, (kind, layout))) if kind else text.strip()
 
 
-def faults(layers: Sequence[Layer], graph: onnx.ModelProto, precision: Precision) -> list[str]:
+def differences(layers: Sequence[Layer], graph: onnx.ModelProto, precision: Precision) -> list[str]:
     """Compare an engine's layers with the graph that it was built from.
 
     Returns:
-        What is not as it was asked for: plugins that are missing; convolutions or plugins in float32 in an FP16
-        engine, but for NVIDIA's, which has nothing else; half precision in an FP32 engine.
+        Descriptions of what is not as the graph states it: plugins that are missing; convolutions or plugins in
+        float32 in an FP16 engine, but for NVIDIA's, which has nothing else; half precision in an FP32 engine.
     """
     nodes = [node for node in graph.graph.node if node.op_type in PLUGINS | {_NVIDIAS}]
     plugins = {node.name: _layer_of(node.name, layers) for node in nodes}
     missing = [name for name, layer in plugins.items() if layer is None]
     if precision == "fp32":
         half = [layer.name for layer in layers if any(f.startswith("half") for f in (*layer.inputs, *layer.outputs))]
-        return [*_fault(missing, "plugin layers are missing"), *_fault(half, "layers run in half precision")]
+        return [*_difference(missing, "plugin layers are missing"), *_difference(half, "layers run in half precision")]
     single = [layer.name for layer in layers if layer.is_convolution and any(map(_is_single, layer.inputs))]
     for node in nodes:
         plugin = plugins[node.name]
         if plugin is not None and node.op_type != _NVIDIAS and any(map(_is_single, plugin.inputs[:1])):
             single.append(node.name)  # its bias, a later input, may be in float32
-    return [*_fault(missing, "plugin layers are missing"), *_fault(single, "layers run in float32")]
+    return [*_difference(missing, "plugin layers are missing"), *_difference(single, "layers run in float32")]
 
 
 def _layer_of(node: str, layers: Sequence[Layer]) -> Layer | None:
-    """The layer that a node became; layers that were fused, or belong to one profile, have longer names."""
+    """Return the layer that a node became; layers that were fused, or belong to one profile, have longer names."""
     name = re.compile(rf"(?<![\w.]){re.escape(node)}(?![\w.])")
     return next((layer for layer in layers if name.search(layer.name) and not layer.name.startswith("Reformat")), None)
 
@@ -108,5 +108,5 @@ def _is_single(tensor: str) -> bool:
     return tensor.startswith("float")
 
 
-def _fault(names: Sequence[str], what: str) -> list[str]:
+def _difference(names: Sequence[str], what: str) -> list[str]:
     return [f"{len(names)} {what} ({names[0]})"] if names else []

@@ -1,7 +1,8 @@
-"""A TensorRT plan ready to run, with every buffer in tensors of PyTorch."""
+"""A TensorRT plan ready to run, from the cache or built now, with every buffer in tensors of PyTorch."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import tensorrt as trt
@@ -9,12 +10,19 @@ import torch
 
 from fairmot.core.errors import ModelError
 from fairmot.engine.cuda.gpu import Gpu
-from fairmot.engine.cuda.kernels import Layout, TensorHeads, input_shape
+from fairmot.engine.cuda.kernels import Layout, input_shape
+from fairmot.engine.decode import HeadOutputs
 from fairmot.engine.graph.input_scale import IMAGE_SCALE
 from fairmot.engine.model import INPUT, ModelInfo
+from fairmot.engine.settings import EngineSettings
+from fairmot.engine.trt.builder import build_plan, cached_plan
+from fairmot.engine.trt.capabilities import create_context, scratch_size, set_scratch
+from fairmot.engine.trt.dcn_choice import choose_dcn
 from fairmot.engine.trt.errors import run_failure
-from fairmot.engine.trt.plan import Plan, load_engine
-from fairmot.engine.trt.runtime import TensorRTLogger
+from fairmot.engine.trt.plan import BuildSettings, Plan
+from fairmot.engine.trt.runtime import TensorRTLogger, load_engine
+
+_log = logging.getLogger(__name__)
 
 TORCH_TYPES = {trt.DataType.FLOAT: torch.float32, trt.DataType.HALF: torch.float16}
 _LAYOUTS: dict[Any, Layout] = {
@@ -24,10 +32,36 @@ _LAYOUTS: dict[Any, Layout] = {
 }
 
 
-class TensorRTNetwork:
-    """Maps `images` to heads, for each batch size of the plan; results stay in the same tensors.
+_DESCRIPTIONS = {
+    "plugin": "with this project's plugins",
+    "native": "with native layers for deformable convolutions",
+    "nvidia": "with NVIDIA's plugin for deformable convolutions",
+}
 
-    All batch sizes share one set of buffers, so only one may run at a time, which one stream sees to.
+
+def open_network(model: ModelInfo, settings: EngineSettings, gpu: Gpu) -> tuple[TensorRTNetwork, str]:
+    """Return a model ready to run, built if the cache has no plan for this machine, and a description of it.
+
+    Raises:
+        ConfigError: if the settings cannot be met on this machine.
+        ModelError: if TensorRT cannot build or load the model.
+    """
+    dcn = choose_dcn(settings.dcn)
+    batches = (1,) if settings.batch == 1 else (1, settings.batch)
+    building = BuildSettings(settings.size or model.size, batches, settings.precision, dcn)
+    path = cached_plan(model, building)
+    try:
+        network = TensorRTNetwork(Plan.read(path), gpu)
+    except ModelError as error:
+        _log.warning("The cached plan cannot be used and is built again: %s", error)
+        network = TensorRTNetwork(Plan.read(build_plan(model, building, path)), gpu)
+    return network, _DESCRIPTIONS[dcn]
+
+
+class TensorRTNetwork:
+    """A network that maps `images` to heads, for each batch size of the plan; results stay in the same tensors.
+
+    All batch sizes share one set of buffers, so only one may run at a time, which one stream ensures.
 
     Args:
         plan: built on this machine.
@@ -37,7 +71,7 @@ class TensorRTNetwork:
         batches: the batch sizes, rising.
         size: input `(width, height)`.
         layout: of `images`, see `fairmot.engine.cuda.kernels.Layout`.
-        image_scale: what normalised images are multiplied by before they go into `images`.
+        image_scale: factor of normalized images before they go into `images`.
         images: the input, for the largest batch; a smaller one takes the first.
 
     Raises:
@@ -71,20 +105,20 @@ class TensorRTNetwork:
             name: gpu.zeros((most, channels, rows // model.stride, columns // model.stride), torch.float32)
             for name, channels in model.output_channels.items()
         }
-        self._scratch = torch.empty(_scratch_size(engine), dtype=torch.uint8, device=gpu.device)
-        # In the order of the profiles, because the first context gets the first profile of itself.
+        self._scratch = torch.empty(scratch_size(engine), dtype=torch.uint8, device=gpu.device)
+        # In the order of the profiles, because the first context gets the first profile by default.
         self._contexts = {batch: self._context(batch, profile) for batch, profile in profiles.items()}
 
-    def heads(self, images: int) -> TensorHeads:
+    def heads(self, images: int) -> HeadOutputs[torch.Tensor]:
         """Return the tensors that `enqueue` writes, for the first `images` images."""
-        return TensorHeads(**{name: tensor[:images] for name, tensor in self._outputs.items()})
+        return HeadOutputs(**{name: tensor[:images] for name, tensor in self._outputs.items()})
 
     def batch_for(self, images: int) -> int:
         """Return the smallest batch size of the plan that takes so many images."""
         return next(batch for batch in self.batches if batch >= images)
 
     def set_images(self, images: torch.Tensor) -> None:
-        """Copy images `(n, 3, h, w)` float32, normalised, into the input."""
+        """Copy images `(n, 3, h, w)` float32, normalized, into the input."""
         with torch.cuda.stream(self._gpu.stream):
             if self.layout == "chw_float32":
                 self.images[: len(images)].copy_(images)
@@ -103,18 +137,12 @@ class TensorRTNetwork:
     def _context(self, batch: int, profile: int) -> Any:
         """Return an execution context for one batch size, with all addresses set for good."""
         engine = self._engine
-        if hasattr(engine, "device_memory_size_v2"):  # TensorRT 10.1 and later
-            context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-        else:
-            context = engine.create_execution_context_without_device_memory()
+        context = create_context(engine)
         if context is None:
             raise run_failure(trt.__version__, self._logger.errors)
         if engine.num_optimization_profiles > 1:
             context.set_optimization_profile_async(profile, self._gpu.handle)
-        if hasattr(engine, "device_memory_size_v2"):
-            context.set_device_memory(self._scratch.data_ptr(), self._scratch.numel())
-        else:
-            context.device_memory = self._scratch.data_ptr()
+        set_scratch(engine, context, self._scratch.data_ptr(), self._scratch.numel())
         if engine.get_tensor_shape(INPUT)[0] < 0:
             context.set_input_shape(INPUT, (batch, 3, *self.size[::-1]))
         context.set_tensor_address(INPUT, self.images.data_ptr())
@@ -138,9 +166,3 @@ def _profiles(engine: Any) -> dict[int, int]:
         engine.get_tensor_profile_shape(INPUT, profile)[1][0]: profile
         for profile in range(engine.num_optimization_profiles)
     }
-
-
-def _scratch_size(engine: Any) -> int:
-    """Return the bytes that any of the engine's profiles needs for activations."""
-    size = engine.device_memory_size_v2 if hasattr(engine, "device_memory_size_v2") else engine.device_memory_size
-    return max(int(size), 1)

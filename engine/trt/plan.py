@@ -1,8 +1,8 @@
-"""A TensorRT engine in a file, with what must be known before TensorRT may see it.
+"""TensorRT engines in files, with the metadata that must be checked before TensorRT reads one.
 
-TensorRT's own serialised engine says nothing that can be read without TensorRT, and deserialising one from
-another GPU or version fails with a page of errors. So a plan file is: a magic line, the SHA-256 of all that follows,
-the length of a header, the header as JSON, the serialised engine.
+TensorRT's own serialized engine holds nothing that can be read without TensorRT, and deserializing one from another
+GPU or version fails with a page of errors. So a plan file is: a magic line, the SHA-256 of all that follows, the length
+of a header, the header as JSON, the serialized engine. The header is untrusted: every value must have its type.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import types
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from fairmot.core.errors import ConfigError, ModelError
 from fairmot.core.files import write_whole
@@ -22,7 +23,8 @@ from fairmot.engine.graph.prepare import VERSION, Dcn, Precision
 from fairmot.engine.model import ModelFile, ModelInfo
 from fairmot.engine.settings import MAX_BATCH
 from fairmot.engine.trt.layers import Layer
-from fairmot.engine.trt.plan_header import read_record
+
+Record = TypeVar("Record")
 
 _MAGIC = b"FAIRMOT PLAN 2\n"
 _MAGIC_NAME = b"FAIRMOT PLAN "  # the part that all versions share
@@ -34,7 +36,7 @@ _MOST_AUX_STREAMS = 16  # far more than these networks have branches
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What an engine is built for.
+    """Settings of an engine build.
 
     Attributes:
         size: input `(width, height)` in pixels; the model's own if None.
@@ -42,7 +44,7 @@ class BuildSettings:
         precision: `fp16`, or `fp32` without TF32.
         dcn: deformable convolutions by our plugin, by native layers, or by NVIDIA's plugin.
         aux_streams: most auxiliary streams, on which TensorRT may run branches of the network beside its main stream.
-            Left to itself TensorRT 8.6 takes none; three made dla_34 at batch 1 6 % faster on an H200
+            By default TensorRT 8.6 takes none; three made dla_34 at batch 1 6 % faster on an H200
             (`benchmarks/gpu.md`). Its profiler sees no layer of an engine that has any: layer times need 0.
 
     Raises:
@@ -67,13 +69,13 @@ class BuildSettings:
 
     @property
     def uses_plugins(self) -> bool:
-        """Whether the engine needs our plugin library."""
+        """Return whether the engine needs our plugin library."""
         return self.dcn == "plugin" or (self.dcn == "nvidia" and self.precision == "fp16")
 
 
 @dataclass(frozen=True)
 class Host:
-    """Where engines are built and run: they work nowhere else.
+    """A machine on which engines are built and run: they work nowhere else.
 
     Attributes:
         gpu: name of the GPU.
@@ -90,16 +92,16 @@ class Host:
 
 @dataclass(frozen=True)
 class Plan:
-    """A built engine and how it came about.
+    """A built engine and its origin.
 
     Attributes:
-        model: facts of the model, fewer if it was made elsewhere; its path is where it was when the engine was built.
+        model: metadata of the model, less if it was made elsewhere; its path is that at the time of the build.
         model_sha256: of the ONNX file.
-        settings: what it was built for; `size` is set.
-        host: what it was built on.
+        settings: of the build; `size` is set.
+        host: of the build.
         graph_version: of the rewrites (`fairmot.engine.graph.prepare.VERSION`).
         layers: what TensorRT made of the graph.
-        engine: TensorRT's serialised engine.
+        engine: TensorRT's serialized engine.
     """
 
     model: ModelFile
@@ -116,7 +118,7 @@ class Plan:
         return self.settings.size or self.model.size
 
     def mismatch(self, host: Host) -> str | None:
-        """Say in words what differs between the plan and the machine that is to run it; None if nothing does."""
+        """Return the difference between the plan and the machine that is to run it; None if there is none."""
         own = self.host
         if (own.gpu, own.compute_capability) != (host.gpu, host.compute_capability):
             return f"it was built on a {_gpu(own)}, not on this {_gpu(host)}"
@@ -133,7 +135,7 @@ class Plan:
         """Read and check a plan file.
 
         Raises:
-            ConfigError: if other users can change it: TensorRT runs what it says.
+            ConfigError: if other users can change it: TensorRT runs what it contains.
             ModelError: if it is missing, is no plan, or is truncated or damaged.
         """
         try:
@@ -141,7 +143,7 @@ class Plan:
             with path.open("rb") as file:
                 start = file.read(len(_MAGIC))
                 _check_magic(start, path)
-                data = file.read(min(os.fstat(file.fileno()).st_size, _LARGEST))  # which allocates what it is told
+                data = file.read(min(os.fstat(file.fileno()).st_size, _LARGEST))  # it allocates all that
         except (OSError, MemoryError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not enough memory"
             raise ModelError(f"The plan {path} cannot be read: {reason}.") from error
@@ -151,7 +153,7 @@ class Plan:
         if not is_whole or len(data) == _LARGEST:
             raise ModelError(f"The plan {path} is truncated or damaged: build it again with `fairmot build`.")
         end = _LENGTH_BYTES + length
-        return cls(engine=bytes(rest[end:]), **_facts(bytes(rest[_LENGTH_BYTES:end]), path))
+        return cls(engine=bytes(rest[end:]), **_metadata(bytes(rest[_LENGTH_BYTES:end]), path))
 
     def write(self, path: Path) -> None:
         """Write the plan; the file appears whole or not at all.
@@ -168,22 +170,6 @@ class Plan:
         keep_private(path)
 
 
-def load_engine(plan: Plan, logger: Any = None) -> Any:
-    """Deserialise a plan into a `tensorrt.ICudaEngine`, its plugins loaded.
-
-    Args:
-        plan: built on this machine.
-        logger: a `tensorrt.ILogger`; one that passes TensorRT's messages to `logging` if not given.
-
-    Raises:
-        ConfigError: if there is no usable GPU, or the plugin library is missing or does not fit.
-        ModelError: if the plan was built elsewhere or TensorRT refuses it.
-    """
-    from fairmot.engine.trt.runtime import deserialise
-
-    return deserialise(plan, logger)
-
-
 def _check_magic(start: bytes, path: Path) -> None:
     """Raise `ModelError` unless a file that begins so may be a plan of this version, perhaps a truncated one."""
     if not start.startswith(_MAGIC_NAME[: len(start)]) or not start:
@@ -192,21 +178,21 @@ def _check_magic(start: bytes, path: Path) -> None:
         raise _other_version(path)
 
 
-def _facts(header: bytes, path: Path) -> dict[str, Any]:
-    """Attributes of a plan from its header, which is JSON."""
+def _metadata(header: bytes, path: Path) -> dict[str, Any]:
+    """Return the attributes of a plan from its header, which is JSON."""
     try:
         values = json.loads(header)
         model = values["model"]
-        settings = read_record(BuildSettings, values["settings"])
+        settings = _read_record(BuildSettings, values["settings"])
         if settings.size is None or type(values["graph_version"]) is not int or type(values["model_sha256"]) is not str:
             raise ValueError("no size, or a version of the wrong type")
         return {
-            "model": read_record(ModelInfo if "architecture" in model else ModelFile, model),
+            "model": _read_record(ModelInfo if "architecture" in model else ModelFile, model),
             "model_sha256": values["model_sha256"],
             "settings": settings,
-            "host": read_record(Host, values["host"]),
+            "host": _read_record(Host, values["host"]),
             "graph_version": values["graph_version"],
-            "layers": tuple(read_record(Layer, layer) for layer in values["layers"]),
+            "layers": tuple(_read_record(Layer, layer) for layer in values["layers"]),
         }
     except (LookupError, TypeError, ValueError, RecursionError, ConfigError) as error:
         raise _other_version(path) from error
@@ -225,3 +211,51 @@ def _gpu(host: Host) -> str:
 
 def _list(values: Sequence[int]) -> str:
     return ", ".join(map(str, values)) or "none"
+
+
+def _read_record(kind: type[Record], values: Any) -> Record:
+    """Return a dataclass from a JSON object.
+
+    Args:
+        kind: the dataclass; its fields are numbers, text, paths, literals, tuples of these, or other such dataclasses.
+        values: the object.
+
+    Raises:
+        ValueError: if a field is missing, unknown or of another type.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{kind.__name__} is not an object")
+    hints = get_type_hints(kind)
+    names = {each.name for each in fields(kind)}  # type: ignore[arg-type] # it is a dataclass
+    if names != set(values):
+        raise ValueError(f"{kind.__name__} has other fields")
+    return kind(**{name: _value(hints[name], values[name]) for name in names})
+
+
+def _value(kind: Any, value: Any) -> Any:
+    """Return a JSON value as `kind`."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        if value in inner:
+            return value
+    elif origin in (Union, types.UnionType):
+        if value is None and type(None) in inner:
+            return None
+        (other,) = (each for each in inner if each is not type(None))
+        return _value(other, value)
+    elif origin is tuple:
+        if isinstance(value, list):
+            wanted = [inner[0]] * len(value) if inner[1:] == (...,) else list(inner)
+            return tuple(_value(each, item) for each, item in zip(wanted, value, strict=True))
+    elif kind is Path:
+        if isinstance(value, str):
+            return Path(value)
+    elif kind is float:
+        if type(value) in (int, float):
+            return float(value)
+    elif kind in (int, str, bool):
+        if type(value) is kind:
+            return value
+    else:
+        return _read_record(kind, value)
+    raise ValueError(f"{value!r:.40} is not {kind}")

@@ -1,4 +1,4 @@
-"""TensorRT as the rest of `engine` sees it: imported once, its messages logged, plugins loaded, plans opened."""
+"""TensorRT's runtime: its messages logged, plugins loaded, plans deserialized."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ import tensorrt as trt
 
 from fairmot.core.errors import ModelError
 from fairmot.engine.cuda.gpu import Gpu
+from fairmot.engine.trt.errors import load_failure
 from fairmot.engine.trt.plan import BuildSettings, Host, Plan
 from fairmot.plugins import library
 
 _log = logging.getLogger(__name__)
 
-STRONGLY_TYPED = int(trt.__version__.split(".")[0]) >= 10
-"""Whether the types in a graph decide the precision; before, they are stated layer by layer (`trt_weak_types`)."""
-
-HALF_IMAGES = trt.TensorFormat.HWC8 if STRONGLY_TYPED else trt.TensorFormat.CHW4
-"""Format of float16 images. Four channels, which the first convolution reads, are for INT8 only from version 10 on."""
-
 
 class TensorRTLogger(trt.ILogger):  # type: ignore[misc] # untyped
-    """Passes TensorRT's messages to `logging` and keeps the errors, for messages to the user.
+    """A logger that passes TensorRT's messages to `logging` and keeps the errors for user errors.
 
     Attributes:
         errors: texts of the errors so far.
@@ -52,8 +47,17 @@ def this_host(settings: BuildSettings) -> Host:
     return Host(gpu.name, gpu.compute_capability, trt.__version__, plugins)
 
 
-def deserialise(plan: Plan, logger: Any = None) -> Any:
-    """Do what `fairmot.engine.trt.plan.load_engine` says."""
+def load_engine(plan: Plan, logger: TensorRTLogger | None = None) -> Any:
+    """Deserialize a plan into a `tensorrt.ICudaEngine`, its plugins loaded.
+
+    Args:
+        plan: built on this machine.
+        logger: gets TensorRT's messages; a new one if not given.
+
+    Raises:
+        ConfigError: if there is no usable GPU, or the plugin library is missing or does not fit.
+        ModelError: if the plan was built elsewhere or TensorRT refuses it.
+    """
     difference = plan.mismatch(this_host(plan.settings))
     if difference is not None:
         raise ModelError(f"The plan cannot run here: {difference}; build it again with `fairmot build`.")
@@ -62,9 +66,5 @@ def deserialise(plan: Plan, logger: Any = None) -> Any:
         trt.init_libnvinfer_plugins(logger, "")
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan.engine)
     if engine is None:
-        errors = getattr(logger, "errors", None) or ["see TensorRT's messages above"]
-        raise ModelError(
-            f"TensorRT {trt.__version__} refuses the plan ({errors[-1].rstrip('.')}): build it again with "
-            "`fairmot build`."
-        )
+        raise load_failure(trt.__version__, logger.errors)
     return engine

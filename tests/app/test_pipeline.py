@@ -56,7 +56,7 @@ class ListSink(Sink):
 class EarlyEngine(OnnxRuntimeEngine):
     """Computes up to three batches in a thread of its own, as a GPU does."""
 
-    ahead = 2
+    prefetch_batches = 2
 
     def __init__(self, weights: Path, clock: StageClock) -> None:
         super().__init__(ModelInfo.read(weights), EngineSettings(clock=clock))
@@ -64,8 +64,8 @@ class EarlyEngine(OnnxRuntimeEngine):
         self.most_in_flight = 0
         self._in_flight: list[Future[list[Detections]]] = []
 
-    def detect_stream(self, batches: Iterable[Sequence[Frame]], ahead: int) -> Any:
-        return run_ahead(batches, ahead, self.max_batch, self._submit, self._collect, abandon=self._collect)
+    def detect_batches(self, batches: Iterable[Sequence[Frame]], prefetch_batches: int) -> Any:
+        return run_ahead(batches, prefetch_batches, self.max_batch, self._submit, self._collect, abandon=self._collect)
 
     def _submit(self, frames: Sequence[Frame]) -> Future[list[Detections]]:
         self._in_flight.append(self._pool.submit(self.detect, frames))

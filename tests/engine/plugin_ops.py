@@ -1,4 +1,4 @@
-"""What our TensorRT plugins compute, in PyTorch on the CPU, so that rewritten graphs run without a GPU.
+"""The operators of our TensorRT plugins in PyTorch on the CPU, so that rewritten graphs run without a GPU.
 
 Written from the operators' definitions alone: each result is computed in float32 from the values that the
 plugin gets, and rounded to the type that it returns.
@@ -180,7 +180,7 @@ OPERATORS = [
 
 
 def as_input(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
-    """Normalised images as the input of a rewritten graph takes them."""
+    """Normalized images as the input of a rewritten graph takes them."""
     kind = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
     return (images * np.float32(IMAGE_SCALE if kind == np.float16 else 1)).astype(kind)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -90,9 +92,9 @@ def test_equal_scores_are_taken_by_cell_and_the_rest_dropped() -> None:
     heads = random_heads(2, (1, 1, 20, 30), None, 1, False)
     heads.heatmap[:] = 0.5
     (found,) = decode(heads, 0.4, 45)
-    centres = found.tlbr[:, :2] + heads.box[0, :2].reshape(2, -1).T[:45] - heads.offset[0].reshape(2, -1).T[:45]
+    centers = found.tlbr[:, :2] + heads.box[0, :2].reshape(2, -1).T[:45] - heads.offset[0].reshape(2, -1).T[:45]
     rows, columns = np.divmod(np.arange(45), 30)
-    np.testing.assert_allclose(centres, np.stack([columns, rows], axis=1), atol=1e-5)
+    np.testing.assert_allclose(centers, np.stack([columns, rows], axis=1), atol=1e-5)
 
 
 def test_not_a_number_is_no_detection() -> None:
@@ -116,3 +118,9 @@ def test_peaks_beside_the_border_and_plateaus(shape: tuple[int, int, int]) -> No
     padded = np.pad(heatmap, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
     greatest = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).max(axis=(3, 4))
     np.testing.assert_array_equal(peaks(heatmap), np.where(heatmap == greatest, heatmap, 0))
+
+
+def test_outputs_by_name() -> None:
+    heads = HeadOutputs("h", "b", "o")  # whatever they are
+    assert list(heads.named()) == [("heatmap", "h"), ("box", "b"), ("offset", "o")]
+    assert list(replace(heads, embedding="e").named())[3:] == [("embedding", "e")]

@@ -1,4 +1,4 @@
-"""From frames to boxes with a real network in ONNX Runtime."""
+"""Detection with a real network in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def check_squares(found, squares, scale=1.0, shift=(0.0, 0.0), tolerance=1e-3) -
     order = sorted(squares, key=lambda place: -blob_network.expected_score(squares[place]))
     boxes = np.array([blob_network.expected_box(*place) for place in order]) * scale + np.tile(shift, 2)
     np.testing.assert_allclose(found.tlbr, boxes, atol=tolerance)
-    colours = [squares[place] for place in order]
-    np.testing.assert_allclose(found.scores, [blob_network.expected_score(colour) for colour in colours], atol=1e-3)
+    colors = [squares[place] for place in order]
+    np.testing.assert_allclose(found.scores, [blob_network.expected_score(color) for color in colors], atol=1e-3)
     np.testing.assert_allclose(
-        found.embeddings, [blob_network.expected_embedding(colour) for colour in colours], atol=1e-4
+        found.embeddings, [blob_network.expected_embedding(color) for color in colors], atol=1e-4
     )
     assert found.class_ids.tolist() == [0] * len(order)
 
@@ -71,11 +71,11 @@ def test_frames_of_different_sizes_in_batches_and_more_than_fit_one(weights: Pat
 
 
 def test_planes_give_what_their_conversion_gives(weights: Path) -> None:
-    picture = np.full((64 * 3 // 2, 96), 128, np.uint8)
-    picture[:64] = 16
-    picture[20:24, 24:28] = 235
+    planes = np.full((64 * 3 // 2, 96), 128, np.uint8)
+    planes[:64] = 16
+    planes[20:24, 24:28] = 235
     with open_engine(EngineSettings(weights=weights)) as opened:
-        (found,) = opened.detect([Frame(1, 0.0, picture, "yuv420p")])
+        (found,) = opened.detect([Frame(1, 0.0, planes, "yuv420p")])
     check_squares(found, {(6, 5): (255, 255, 255)})
 
 
@@ -84,7 +84,7 @@ def test_another_size_threshold_and_limit(weights: Path) -> None:
     with open_engine(EngineSettings(weights=weights, size=(128, 96)), score_threshold=0.98) as opened:
         assert opened.size == (128, 96)
         (found,) = opened.detect([frame(image)])
-    brightest = {place: colour for place, colour in SQUARES.items() if blob_network.expected_score(colour) > 0.98}
+    brightest = {place: color for place, color in SQUARES.items() if blob_network.expected_score(color) > 0.98}
     assert 0 < len(brightest) < len(SQUARES)
     check_squares(found, brightest)
     with open_engine(EngineSettings(weights=weights, size=(128, 96), max_detections=1)) as opened:
@@ -92,9 +92,9 @@ def test_another_size_threshold_and_limit(weights: Path) -> None:
     check_squares(found, {(6, 5): (255, 255, 255)})
 
 
-def test_colour_order_mean_and_std_come_from_the_file(tmp_path: Path) -> None:
-    facts = blob_network.metadata(channel_order="bgr", mean="0.1,0.2,0.3", std="0.5,1,2", border="0")
-    weights = blob_network.save(tmp_path / "blobs.onnx", blob_network.build(facts))
+def test_color_order_mean_and_std_come_from_the_file(tmp_path: Path) -> None:
+    metadata = blob_network.metadata(channel_order="bgr", mean="0.1,0.2,0.3", std="0.5,1,2", border="0")
+    weights = blob_network.save(tmp_path / "blobs.onnx", blob_network.build(metadata))
     with open_engine(EngineSettings(weights=weights)) as opened:
         (found,) = opened.detect([frame(blob_network.picture(SIZE, {(6, 5): (255, 204, 255)}))])
     seen = (np.array([1.0, 0.8, 1.0]) - [0.1, 0.2, 0.3]) / [0.5, 1, 2]  # what the network gets, in B, G, R order
@@ -111,7 +111,7 @@ def test_a_model_without_embedding(tmp_path: Path) -> None:
     assert found.embeddings.shape == (3, 0)
 
 
-def test_the_reference_back_projection_ignores_the_rounded_padding(weights: Path) -> None:
+def test_the_reference_box_mapping_ignores_the_rounded_padding(weights: Path) -> None:
     image = np.zeros((100, 131, 3), np.uint8)
     image[40:60, 50:70] = 255
     found = {}
@@ -166,7 +166,7 @@ def test_auto_says_which_backend_and_why(weights: Path) -> None:
         assert "as asked for" in opened.reason
 
 
-def test_the_first_backend_without_an_obstacle_is_chosen() -> None:
+def test_the_first_backend_that_can_run_is_chosen() -> None:
     def never(model, settings):
         raise AssertionError("choosing must not open")
 

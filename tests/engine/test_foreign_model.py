@@ -17,9 +17,8 @@ from fairmot.cli.main import main
 from fairmot.core import ConfigError, ModelError
 from fairmot.engine import ModelInfo
 from fairmot.engine.cuda.gpu import gpu_unavailable_reason
-from fairmot.engine.foreign import read_for_build
 from fairmot.engine.graph.prepare import VERSION, prepare
-from fairmot.engine.model import ModelFile
+from fairmot.engine.model import ModelFile, read_for_build
 from fairmot.engine.trt.inspect import print_plan
 from fairmot.engine.trt.plan import BuildSettings, Host, Plan
 

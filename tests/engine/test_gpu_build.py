@@ -19,7 +19,7 @@ from fairmot.core import ModelError
 from fairmot.engine import ModelInfo
 from fairmot.engine.onnxruntime import open_session
 from fairmot.engine.trt.cache import plan_path
-from fairmot.engine.trt.plan import BuildSettings, Plan, load_engine
+from fairmot.engine.trt.plan import BuildSettings, Plan
 
 pytestmark = pytest.mark.gpu
 
@@ -28,7 +28,7 @@ FAST = {"progress": False, "optimization_level": 0}  # TensorRT takes the first 
 
 
 def without_cublas() -> bool:
-    """Whether cuBLAS is missing or a stand-in; NVIDIA's plugin and TensorRT call it."""
+    """Return whether cuBLAS is missing or a stand-in; NVIDIA's plugin and TensorRT call it."""
     try:
         cublas, handle, major = ctypes.CDLL("libcublas.so.12"), ctypes.c_void_p(), ctypes.c_int()
         return bool(cublas.cublasCreate_v2(ctypes.byref(handle)) or cublas.cublasGetProperty(0, ctypes.byref(major)))
@@ -148,6 +148,8 @@ def test_an_fp32_engine_is_one(plans):
 
 
 def test_inspect_shows_layers_and_times(plans, capsys):
+    from fairmot.engine.trt.runtime import load_engine
+
     path = plans(batches=(1, 4), aux_streams=0)
     assert load_engine(Plan.read(path)).num_aux_streams == 0
     assert main(["inspect", str(path), "--times", "--batch", "4", "--runs", "5"]) == 0
@@ -159,6 +161,8 @@ def test_inspect_shows_layers_and_times(plans, capsys):
 
 
 def test_times_of_a_plan_with_auxiliary_streams_are_refused(plans, capsys):
+    from fairmot.engine.trt.runtime import load_engine
+
     path = plans(batches=(1, 4))
     streams = load_engine(Plan.read(path)).num_aux_streams
     assert streams <= 3
@@ -198,6 +202,8 @@ def test_the_cache(model, plans):
 
 
 def test_plans_that_do_not_belong_here(plans):
+    from fairmot.engine.trt.runtime import load_engine
+
     plan = Plan.read(plans(batches=(1, 4)))
     for change, words in (({"gpu": "NVIDIA X1"}, "built on a NVIDIA X1"), ({"tensorrt": "7.0.0"}, "TensorRT 7.0.0")):
         with pytest.raises(ModelError, match=f"cannot run here: .*{words}.*build it again"):

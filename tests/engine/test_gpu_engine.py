@@ -39,17 +39,17 @@ def cpu() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     scene = Scene(people=14, size=(1280, 720), frames=200, seed=3)
     return [scene.render(number) for number in (1, 40, 80, 120)]
 
 
-def frames(pictures: Sequence[np.ndarray]) -> list[Frame]:
-    return [Frame(number, 0.0, picture) for number, picture in enumerate(pictures, 1)]
+def frames(images: Sequence[np.ndarray]) -> list[Frame]:
+    return [Frame(number, 0.0, image) for number, image in enumerate(images, 1)]
 
 
-def as_planes(picture: np.ndarray, pixel_format: Any = "yuv420p") -> Frame:
-    planes = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format=pixel_format).to_ndarray()
+def as_planes(image: np.ndarray, pixel_format: Any = "yuv420p") -> Frame:
+    planes = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format=pixel_format).to_ndarray()
     return Frame(1, 0.0, planes, pixel_format)
 
 
@@ -86,8 +86,8 @@ def check_equal(found: Detections, expected: Detections) -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
-def test_finds_what_the_cpu_finds(engine: Any, cpu: Any, pictures: list[np.ndarray]) -> None:
-    given = frames(pictures)
+def test_finds_what_the_cpu_finds(engine: Any, cpu: Any, images: list[np.ndarray]) -> None:
+    given = frames(images)
     for found, expected in zip(engine.detect(given), cpu.detect(given), strict=True):
         check_same_people(found, expected)
         assert (np.diff(found.scores) <= 0).all()
@@ -104,8 +104,8 @@ def test_the_backend_says_what_it_is(engine: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 9])
-def test_batches_give_what_single_frames_give(engine: Any, pictures: list[np.ndarray], count: int) -> None:
-    given = frames([pictures[number % 4] for number in range(count)])
+def test_batches_give_what_single_frames_give(engine: Any, images: list[np.ndarray], count: int) -> None:
+    given = frames([images[number % 4] for number in range(count)])
     together = engine.detect(given)
     assert len(together) == count
     for frame, found in zip(given, together, strict=True):
@@ -113,13 +113,13 @@ def test_batches_give_what_single_frames_give(engine: Any, pictures: list[np.nda
     assert engine.detect([]) == []
 
 
-def test_frames_of_mixed_sizes_and_formats_in_one_batch(engine: Any, cpu: Any, pictures: list[np.ndarray]) -> None:
+def test_frames_of_mixed_sizes_and_formats_in_one_batch(engine: Any, cpu: Any, images: list[np.ndarray]) -> None:
     scene = Scene(people=10, size=(640, 480), frames=100, seed=5)
     mixed = [
-        *frames([scene.render(50), pictures[0]]),
-        as_planes(pictures[1]),
-        as_planes(pictures[2], "nv12"),
-        *frames([pictures[3][:, 200:900]]),  # not contiguous
+        *frames([scene.render(50), images[0]]),
+        as_planes(images[1]),
+        as_planes(images[2], "nv12"),
+        *frames([images[3][:, 200:900]]),  # not contiguous
     ]
     for _ in range(3):  # the third time would be a graph, if they were of one format
         for frame, found in zip(mixed, engine.detect(mixed), strict=True):
@@ -129,53 +129,53 @@ def test_frames_of_mixed_sizes_and_formats_in_one_batch(engine: Any, cpu: Any, p
 
 
 @pytest.mark.parametrize("count", [1, BATCH])
-def test_a_graph_gives_what_single_launches_give(engine: Any, pictures: list[np.ndarray], count: int) -> None:
+def test_a_graph_gives_what_single_launches_give(engine: Any, images: list[np.ndarray], count: int) -> None:
     # A size of its own, so that nothing is captured yet: each of three slots launches, then captures, then replays.
-    given = frames([picture[:700] for picture in pictures[:count]])
+    given = frames([image[:700] for image in images[:count]])
     rounds = [engine.detect(given) for _ in range(10)]
     for later in rounds[1:]:
         for found, expected in zip(later, rounds[0], strict=True):
             check_equal(found, expected)
-    other = engine.detect(frames([picture[:700] for picture in pictures[::-1][:count]]))
+    other = engine.detect(frames([image[:700] for image in images[::-1][:count]]))
     assert not np.array_equal(other[0].tlbr, rounds[0][0].tlbr)  # a replay reads the new frames
 
 
-def test_sizes_that_alternate(engine: Any, pictures: list[np.ndarray]) -> None:
+def test_sizes_that_alternate(engine: Any, images: list[np.ndarray]) -> None:
     sizes = [(720, 1280), (600, 1280), (720, 1000), (500, 500), (720, 640), (400, 1280), (250, 360)]
-    expected = [engine.detect(frames([pictures[0][:rows, :columns]]))[0] for rows, columns in sizes]
+    expected = [engine.detect(frames([images[0][:rows, :columns]]))[0] for rows, columns in sizes]
     for _ in range(4):
         for (rows, columns), wanted in zip(sizes, expected, strict=True):
-            check_equal(engine.detect(frames([pictures[0][:rows, :columns]]))[0], wanted)
+            check_equal(engine.detect(frames([images[0][:rows, :columns]]))[0], wanted)
 
 
-def test_memory_of_the_engine_is_read_without_a_copy(engine: Any, pictures: list[np.ndarray]) -> None:
-    room = engine.allocate(pictures[0].shape)
-    room[:] = pictures[0]
-    check_equal(engine.detect([Frame(1, 0.0, room)])[0], engine.detect(frames(pictures[:1]))[0])
+def test_memory_of_the_engine_is_read_without_a_copy(engine: Any, images: list[np.ndarray]) -> None:
+    room = engine.allocate(images[0].shape)
+    room[:] = images[0]
+    check_equal(engine.detect([Frame(1, 0.0, room)])[0], engine.detect(frames(images[:1]))[0])
 
 
-def test_nothing_is_allocated_per_frame(engine: Any, pictures: list[np.ndarray]) -> None:
+def test_nothing_is_allocated_per_frame(engine: Any, images: list[np.ndarray]) -> None:
     import torch
 
-    given = [[frame] for frame in frames(pictures)]
+    given = [[frame] for frame in frames(images)]
     for _ in range(3):
-        list(engine.detect_stream(given, 2))
+        list(engine.detect_batches(given, 2))
     before = torch.cuda.memory_stats()["allocation.all.allocated"]
     for _ in range(5):
-        list(engine.detect_stream(given, 2))
+        list(engine.detect_batches(given, 2))
     assert torch.cuda.memory_stats()["allocation.all.allocated"] == before
 
 
-def test_a_stream_in_order_and_what_came_before_a_fault(engine: Any, pictures: list[np.ndarray]) -> None:
-    single = [engine.detect([frame])[0] for frame in frames(pictures)]
+def test_batches_in_order_and_what_came_before_an_error(engine: Any, images: list[np.ndarray]) -> None:
+    single = [engine.detect([frame])[0] for frame in frames(images)]
 
     def broken() -> Iterator[list[Frame]]:
-        for frame in frames(pictures):
+        for frame in frames(images):
             yield [frame]
         raise SourceError("the cable is out")
 
-    for ahead in (0, 1, 2, 7):
-        stream = engine.detect_stream(broken(), ahead)
+    for prefetch_batches in (0, 1, 2, 7):
+        stream = engine.detect_batches(broken(), prefetch_batches)
         for number in range(4):
             (frame,), (found,) = next(stream)
             assert frame.index == number + 1
@@ -184,10 +184,10 @@ def test_a_stream_in_order_and_what_came_before_a_fault(engine: Any, pictures: l
             next(stream)
 
 
-def test_a_stream_that_is_left_frees_the_engine(engine: Any, pictures: list[np.ndarray]) -> None:
-    given = frames(pictures)
+def test_leaving_the_batches_frees_the_engine(engine: Any, images: list[np.ndarray]) -> None:
+    given = frames(images)
     expected = engine.detect(given[3:])[0]
-    stream = engine.detect_stream([[frame] for frame in given], 2)
+    stream = engine.detect_batches([[frame] for frame in given], 2)
     next(stream)
     engine.detect(given[3:])  # in the third slot
     with pytest.raises(RuntimeError, match="outstanding"):
@@ -197,8 +197,8 @@ def test_a_stream_that_is_left_frees_the_engine(engine: Any, pictures: list[np.n
         check_equal(engine.detect(given[3:])[0], expected)
 
 
-def test_results_stay_on_the_gpu(engine: Any, cpu: Any, pictures: list[np.ndarray]) -> None:
-    given = frames(pictures)
+def test_results_stay_on_the_gpu(engine: Any, cpu: Any, images: list[np.ndarray]) -> None:
+    given = frames(images)
     expected = engine.detect(given)
     for _ in range(5):
         found = engine.detect_on_gpu(given)
@@ -218,24 +218,24 @@ def test_results_stay_on_the_gpu(engine: Any, cpu: Any, pictures: list[np.ndarra
         engine.heads([])
 
 
-def test_a_closed_engine_says_so_and_another_opens(pictures: list[np.ndarray]) -> None:
+def test_a_closed_engine_says_so_and_another_opens(images: list[np.ndarray]) -> None:
     opened = open_engine(EngineSettings(backend="tensorrt", batch=BATCH))
     opened.close()
     opened.close()
     with pytest.raises(RuntimeError, match="closed"):
-        opened.detect(frames(pictures))
+        opened.detect(frames(images))
     with open_engine(EngineSettings(backend="tensorrt", batch=BATCH)) as again:
-        assert len(again.detect(frames(pictures))) == 4
+        assert len(again.detect(frames(images))) == 4
 
 
-def test_faults_of_the_gpu_are_told_in_a_sentence() -> None:
+def test_errors_of_the_gpu_become_user_errors() -> None:
     import torch
 
-    from fairmot.engine.trt.gpu_faults import gpu_faults
+    from fairmot.engine.trt.errors import gpu_errors
 
-    with pytest.raises(EngineError, match="out of memory while testing: lower --batch"), gpu_faults("testing"):
+    with pytest.raises(EngineError, match="out of memory while testing: lower --batch"), gpu_errors("testing"):
         torch.empty(1 << 50, device="cuda")
-    with pytest.raises(RuntimeError, match="else"), gpu_faults("testing"):
+    with pytest.raises(RuntimeError, match="else"), gpu_errors("testing"):
         raise RuntimeError("something else")
 
 
@@ -258,13 +258,13 @@ def test_the_command_takes_the_gpu_by_itself(tmp_path: Path) -> None:
     assert "MOTA" in result.stdout
 
 
-def test_verify_accepts_the_plan(tmp_path: Path, engine: Any, pictures: list[np.ndarray]) -> None:
+def test_verify_accepts_the_plan(tmp_path: Path, engine: Any, images: list[np.ndarray]) -> None:
     import cv2
 
     from fairmot.engine.trt.builder import cached_plan
     from fairmot.engine.trt.plan import BuildSettings
 
-    cv2.imwrite(str(tmp_path / "street.png"), pictures[0])
+    cv2.imwrite(str(tmp_path / "street.png"), images[0])
     plan = cached_plan(engine.model, BuildSettings(engine.model.size, (1, BATCH), "fp16", "plugin"))
     command = [sys.executable, "-m", "fairmot", "verify", engine.model.path, "--engine", plan]
     result = subprocess.run(

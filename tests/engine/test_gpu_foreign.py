@@ -11,8 +11,8 @@ from support import foreign_network
 
 from fairmot.cli.main import main
 from fairmot.core import ModelError
-from fairmot.engine.foreign import read_for_build
-from fairmot.engine.trt.plan import BuildSettings, Plan, load_engine
+from fairmot.engine.model import read_for_build
+from fairmot.engine.trt.plan import BuildSettings, Plan
 
 pytestmark = pytest.mark.gpu
 
@@ -44,6 +44,7 @@ def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     import torch
 
     from fairmot.engine.cuda.gpu import Gpu
+    from fairmot.engine.trt.runtime import load_engine
 
     gpu, plan = Gpu.open(), Plan.read(path)
     engine = load_engine(plan)

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import blob_network
 
-from fairmot.engine import ModelInfo
-from fairmot.engine.decode import back_project
-from fairmot.engine.letterbox import Letterbox, Preprocessor, letterbox
+from fairmot.engine import Letterbox, ModelInfo, letterbox, map_boxes
+from fairmot.engine.letterbox import Preprocessor
 
 SIZES = [(768, 576), (1920, 1080), (640, 480), (1088, 608), (320, 240), (480, 854), (3, 200), (1, 1), (1281, 719)]
 
@@ -64,7 +63,7 @@ def test_an_image_of_another_size_is_refused() -> None:
     target=st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda cells: (32 * cells[0], 32 * cells[1])),
 )
 @settings(max_examples=300)
-def test_the_frame_fits_and_exact_back_projection_inverts_it(source: tuple[int, int], target: tuple[int, int]) -> None:
+def test_the_frame_fits_and_exact_box_mapping_inverts_it(source: tuple[int, int], target: tuple[int, int]) -> None:
     box = Letterbox.fit(source, target)
     right = target[0] - box.left - box.resized[0]
     bottom = target[1] - box.top - box.resized[1]
@@ -72,7 +71,7 @@ def test_the_frame_fits_and_exact_back_projection_inverts_it(source: tuple[int, 
     assert 0 <= box.top <= bottom <= box.top + 1
     # The corners of the frame within the input go back to the corners of the frame.
     corners = np.float32([[box.left, box.top, box.left + box.resized[0], box.top + box.resized[1]]]) / 4
-    np.testing.assert_allclose(back_project(corners, box, 4), [[0, 0, *source]], atol=2e-3)
+    np.testing.assert_allclose(map_boxes(corners, box, 4), [[0, 0, *source]], atol=2e-3)
 
 
 @given(
@@ -97,7 +96,7 @@ def test_the_reference_mode_is_the_affine_of_fairmot(
 
     affine = cv2.getAffineTransform(three(cells), three(ours))
     expected = [affine @ [*tlbr[:2], 1], affine @ [*tlbr[2:], 1]]
-    found = back_project(np.float32([tlbr]), Letterbox.fit(source, target), 4, "reference")
+    found = map_boxes(np.float32([tlbr]), Letterbox.fit(source, target), 4, "reference")
     np.testing.assert_allclose(found[0], np.ravel(expected), rtol=1e-5, atol=1e-5 * max(source) + 1e-3)
 
 
@@ -105,14 +104,14 @@ def test_the_reference_mode_at_1088x608() -> None:
     """The formula of the design notes, with its numbers."""
     scale = max(1088 / 608 * 1080, 1920)
     expected = [(10 - 136) * scale / 272 + 960, (20 - 76) * scale / 272 + 540]
-    found = back_project(np.float32([[10, 20, 10, 20]]), Letterbox.fit((1920, 1080), (1088, 608)), 4, "reference")
+    found = map_boxes(np.float32([[10, 20, 10, 20]]), Letterbox.fit((1920, 1080), (1088, 608)), 4, "reference")
     np.testing.assert_allclose(found, [expected * 2], rtol=1e-6)
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
-def test_the_tensor_is_normalised_in_float32(tmp_path: Path, order: str) -> None:
-    facts = blob_network.metadata(channel_order=order, mean="0.408,0.447,0.47", std="0.289,0.274,0.278", border="7")
-    info = ModelInfo.read(blob_network.save(tmp_path / "model.onnx", blob_network.build(facts)))
+def test_the_tensor_is_normalized_in_float32(tmp_path: Path, order: str) -> None:
+    metadata = blob_network.metadata(channel_order=order, mean="0.408,0.447,0.47", std="0.289,0.274,0.278", border="7")
+    info = ModelInfo.read(blob_network.save(tmp_path / "model.onnx", blob_network.build(metadata)))
     preprocess = Preprocessor(info, (96, 64))
     random = np.random.default_rng(3)
     images = [random.integers(0, 256, (height, width, 3), np.uint8) for height, width in [(64, 96), (200, 70), (9, 30)]]

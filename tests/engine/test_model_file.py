@@ -71,8 +71,8 @@ def test_a_wrong_stride(tmp_path: Path) -> None:
 
 
 def test_a_wrong_number_of_classes(tmp_path: Path) -> None:
-    facts = blob_network.metadata(class_names='["a", "b"]')
-    message = refused(blob_network.save(tmp_path / "model.onnx", blob_network.build(facts)))
+    metadata = blob_network.metadata(class_names='["a", "b"]')
+    message = refused(blob_network.save(tmp_path / "model.onnx", blob_network.build(metadata)))
     assert "1x8x8" in message
     assert "2x8x8" in message
 

@@ -1,4 +1,4 @@
-"""Plan files: whole or refused, read back as written; plans of other machines are told apart."""
+"""Plan files: whole or refused, read back as written; plans of other machines are refused."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from support import tiny_network
 from fairmot.core import ConfigError, ModelError, OutputError
 from fairmot.engine import ModelInfo
 from fairmot.engine.graph.prepare import VERSION, prepare
+from fairmot.engine.model import ModelFile
 from fairmot.engine.trt.cache import file_sha256, locked, plan_path, timing_cache_path
 from fairmot.engine.trt.errors import build_failure, parse_failure
-from fairmot.engine.trt.layers import Layer, faults, read_layers
+from fairmot.engine.trt.layers import Layer, differences, read_layers
 from fairmot.engine.trt.plan import BuildSettings, Host, Plan
 
 HOST = Host("NVIDIA H200", (9, 0), "8.6.0", "abc123")
@@ -46,6 +47,87 @@ def test_read_back_as_written(plan: Plan, tmp_path: Path) -> None:
     assert Plan.read(path) == plan
     assert [file.name for file in path.parent.iterdir()] == ["a.plan"]
     assert plan.size == (96, 64)
+
+
+HEADER_OF_VERSION_2 = (
+    b'{"model":{"path":"weights/dla.onnx","size":[576,320],"architecture":"dla_34_lite","stride":4,"size_multiple":32,'
+    b'"channel_order":"rgb","mean":[0.0,0.0,0.0],"std":[1.0,1.0,1.0],"border":128,"class_names":["person"],'
+    b'"raw_heads":false,"embedding_size":64},'
+    b'"model_sha256":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",'
+    b'"settings":{"size":[576,320],"batches":[1,4],"precision":"fp16","dcn":"plugin","aux_streams":3},'
+    b'"host":{"gpu":"NVIDIA H200","compute_capability":[9,0],"tensorrt":"8.6.0","plugins":"abc123"},'
+    b'"graph_version":4,'
+    b'"layers":[{"name":"stem + relu","kind":"CaskConvolution","inputs":["half HWC8"],"outputs":["half HWC8"]}]}'
+)
+WRITTEN_MODEL = ModelInfo(
+    path=Path("weights/dla.onnx"),
+    size=(576, 320),
+    architecture="dla_34_lite",
+    stride=4,
+    size_multiple=32,
+    channel_order="rgb",
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+    border=128,
+    class_names=("person",),
+    raw_heads=False,
+    embedding_size=64,
+)
+WRITTEN_SHA256 = "0123456789abcdef" * 4
+WRITTEN = Plan(WRITTEN_MODEL, WRITTEN_SHA256, BuildSettings((576, 320), (1, 4)), HOST, 4, LAYERS[:1], b"engine")
+
+
+def test_plans_in_caches_stay_valid(tmp_path: Path) -> None:
+    """A change of this file's bytes, or of what they are read as, has all users build their engines again."""
+    rest = len(HEADER_OF_VERSION_2).to_bytes(4, "little") + HEADER_OF_VERSION_2 + b"engine"
+    content = b"FAIRMOT PLAN 2\n" + hashlib.sha256(rest).digest() + rest
+    (tmp_path / "cached.plan").write_bytes(content)
+    (tmp_path / "cached.plan").chmod(0o600)
+    read = Plan.read(tmp_path / "cached.plan")
+    assert read == WRITTEN
+    assert read.mismatch(HOST) is None
+    WRITTEN.write(tmp_path / "new.plan")
+    assert (tmp_path / "new.plan").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "host", "plan_name", "timing_name"),
+    [
+        (
+            WRITTEN_MODEL,
+            WRITTEN.settings,
+            HOST,
+            "dla-fp16-plugin-576x320-b1-4-a243bbadfaae5f96.plan",
+            "NVIDIA-H200-8.6.0.cache",
+        ),
+        (
+            WRITTEN_MODEL,
+            BuildSettings(None, (1,), "fp32", "native", 0),
+            Host("NVIDIA H200", (9, 0), "10.9.0.34", None),
+            "dla-fp32-native-576x320-b1-ee6e12bec9c648f9.plan",
+            "NVIDIA-H200-10.9.0.34.cache",
+        ),
+        (
+            ModelFile(Path("a/b.onnx"), (64, 32)),
+            BuildSettings((96, 64), (8,), "fp16", "nvidia"),
+            HOST,
+            "b-fp16-nvidia-96x64-b8-c2de2ac1bd8bf2b0.plan",
+            "NVIDIA-H200-8.6.0.cache",
+        ),
+    ],
+)
+def test_names_in_caches_stay(
+    model: ModelFile,
+    settings: BuildSettings,
+    host: Host,
+    plan_name: str,
+    timing_name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path / "cache"))
+    assert plan_path(model, WRITTEN_SHA256, settings, host).name == plan_name
+    assert timing_cache_path(host).name == timing_name
 
 
 def test_a_truncated_file_at_every_length(plan: Plan, tmp_path: Path) -> None:
@@ -136,7 +218,7 @@ def test_native_plans_do_not_depend_on_the_plugins(plan: Plan) -> None:
     assert "graph version" in (older.mismatch(HOST) or "")
 
 
-def test_the_cache_tells_everything_apart(model: ModelInfo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_distinguishes_everything(model: ModelInfo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FAIRMOT_CACHE", str(tmp_path))
     paths = {
         plan_path(model, checksum, settings, host)
@@ -264,21 +346,21 @@ def test_an_engine_that_is_not_as_asked_for() -> None:
         for node in graph.graph.node
         if not onnx.defs.has(node.op_type, max_inclusive_version=17)
     ]
-    assert faults(whole, graph, "fp16") == []
+    assert differences(whole, graph, "fp16") == []
     assert len(plugins) == 3
-    found = faults(whole[1:], graph, "fp16")
+    found = differences(whole[1:], graph, "fp16")
     assert found == [f"1 plugin layers are missing ({plugins[0]})"]
     longer = [replace(layer, name=layer.name.replace(plugins[0], f"{plugins[0]}_2")) for layer in whole]
-    assert faults(longer, graph, "fp16") == found  # another layer, whose name holds the missing one's
+    assert differences(longer, graph, "fp16") == found  # another layer, whose name holds the missing one's
     conversion = Layer(f"Reformatting CopyNode for Input Tensor 0 to {plugins[0]}", "Reformat", (), ())
-    assert faults([*whole[1:], conversion], graph, "fp16") == found
+    assert differences([*whole[1:], conversion], graph, "fp16") == found
     slow = Layer("box.0", "CaskConvolution", ("float linear",), ("half linear",))
-    assert faults([*whole, slow], graph, "fp16") == ["1 layers run in float32 (box.0)"]
+    assert differences([*whole, slow], graph, "fp16") == ["1 layers run in float32 (box.0)"]
     single = replace(whole[0], inputs=("float linear", "half linear"))
-    assert faults([single, *whole[1:]], graph, "fp16") == [f"1 layers run in float32 ({plugins[0]})"]
+    assert differences([single, *whole[1:]], graph, "fp16") == [f"1 layers run in float32 ({plugins[0]})"]
     bias = replace(whole[0], inputs=("half HWC8", "float linear"))
-    assert faults([bias, *whole[1:]], graph, "fp16") == []
-    assert faults([slow], prepare(tiny_network.build(), tiny_network.SIZE, (1,), "fp32", "native"), "fp32") == [
+    assert differences([bias, *whole[1:]], graph, "fp16") == []
+    assert differences([slow], prepare(tiny_network.build(), tiny_network.SIZE, (1,), "fp32", "native"), "fp32") == [
         "1 layers run in half precision (box.0)"
     ]
 
@@ -306,7 +388,7 @@ def test_what_the_parser_cannot_read(operator: str | None, detail: str, message:
 @pytest.mark.parametrize(
     ("errors", "message"),
     [
-        (["2: [x.cpp] Error Code 2: OutOfMemory (no further information)", "other"], "lower --size or the largest"),
+        (["2: [x.cpp] Error Code 2: OutOfMemory (no further information)", "other"], "lower --batch or --size"),
         (["Requested amount of GPU memory (99 bytes) could not be allocated. There may not be enough free"], "lower"),
         (["Skipping tactic due to insufficient memory on requested size of 1 detected"], "lower"),
         (["first", "10: Could not find any implementation\n for node x."], r"m\.onnx \(10: .* for node x\): try"),

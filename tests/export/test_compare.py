@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,13 +61,13 @@ def test_errors_are_measured(outputs: tuple[HeadOutputs, np.ndarray], no_ties: n
     box = heads.box.copy()
     box[0, 1] += 0.25
     heatmap = heads.heatmap * np.float32(0.99)
-    found = {each.name: each for each in compare_outputs(heads._replace(box=box, heatmap=heatmap), heads, no_ties)}
+    found = {each.name: each for each in compare_outputs(replace(heads, box=box, heatmap=heatmap), heads, no_ties)}
     assert found["heatmap"].relative == pytest.approx(0.01, rel=1e-3)
     assert found["box"].maximum == pytest.approx(0.25)
     cells = box[0, 1].size
     assert found["box"].relative == pytest.approx(0.25 * cells**0.5 / np.linalg.norm(heads.box), rel=1e-5)
     assert found["offset"].relative == 0
-    first, second = compare_detections(heads._replace(box=box, heatmap=heatmap), heads, no_ties, 4, raw_heads=False)
+    first, second = compare_detections(replace(heads, box=box, heatmap=heatmap), heads, no_ties, 4, raw_heads=False)
     assert (first.matched, second.matched) == (3, 3)
     assert (first.edge, second.edge) == (1.0, 0.0)
     assert 0.005 < second.score < 0.011
@@ -77,7 +78,7 @@ def test_a_turned_embedding_lowers_the_cosine(outputs: tuple[HeadOutputs, np.nda
     assert heads.embedding is not None
     turned = heads.embedding.copy()
     turned[0] = -turned[0]
-    first, second = compare_detections(heads._replace(embedding=turned), heads, no_ties, 4, raw_heads=False)
+    first, second = compare_detections(replace(heads, embedding=turned), heads, no_ties, 4, raw_heads=False)
     np.testing.assert_allclose(first.cosines, -1, atol=1e-6)
     np.testing.assert_allclose(second.cosines, 1, atol=1e-6)
 
@@ -88,11 +89,11 @@ def test_missing_and_additional_people_are_told(outputs: tuple[HeadOutputs, np.n
     cell = np.unravel_index(heatmap[0].argmax(), heatmap[0].shape)
     heatmap[0][cell] = 0
     heatmap[1, 0, 14, 2] = 0.875
-    first, second = compare_detections(heads._replace(heatmap=heatmap), heads, no_ties, 4, raw_heads=False)
+    first, second = compare_detections(replace(heads, heatmap=heatmap), heads, no_ties, 4, raw_heads=False)
     assert (first.expected, first.found, first.matched) == (3, 2, 2)
     assert first.unmatched == (pytest.approx(float(heads.heatmap[0][cell])),)
     assert (second.expected, second.found, second.matched, second.unmatched) == (3, 4, 3, (0.875,))
-    nothing = heads._replace(heatmap=np.zeros_like(heatmap))
+    nothing = replace(heads, heatmap=np.zeros_like(heatmap))
     for pair in ((nothing, heads), (heads, nothing)):
         for each in compare_detections(*pair, no_ties, 4, False):
             assert (each.matched, len(each.unmatched)) == (0, 3)
@@ -106,7 +107,7 @@ def tie(outputs: tuple[HeadOutputs, np.ndarray]) -> tuple[HeadOutputs, np.ndarra
     row, column = np.unravel_index(heads.heatmap[0, 0].argmax(), heat.shape[2:])
     near[0, 0, row, column + 1] = heat[0, 0, row, column] - 1e-5  # rounding may make this the peak
     heatmap[0, 0, row, column], heatmap[0, 0, row, column + 1] = 0, heat[0, 0, row, column]
-    return heads._replace(heatmap=heatmap), near
+    return replace(heads, heatmap=heatmap), near
 
 
 def test_a_tie_that_falls_the_other_way_is_left_out_and_counted(
@@ -135,7 +136,7 @@ def test_a_tied_peak_that_only_one_result_has_in_addition(
     outputs: tuple[HeadOutputs, np.ndarray], tie: tuple[HeadOutputs, np.ndarray]
 ) -> None:
     (heads, _), (moved, near) = outputs, tie
-    both = heads._replace(heatmap=np.maximum(heads.heatmap, moved.heatmap))  # half precision may make them equal
+    both = replace(heads, heatmap=np.maximum(heads.heatmap, moved.heatmap))  # half precision may make them equal
     first, _ = compare_detections(both, heads, tied_peaks(both.heatmap, heads.heatmap, near, 1e-4), 4, raw_heads=False)
     assert (first.expected, first.found, first.matched, first.unmatched) == (3, 3, 3, ())
     assert len(first.tied) == 1
@@ -176,7 +177,7 @@ def test_batch_sizes_must_agree_with_each_other(
 ) -> None:
     heads, heat = outputs
     assert heads.embedding is not None
-    one, other = (heads._replace(embedding=heads.embedding * np.float32(1 + part)) for part in (3e-3, -3e-3))
+    one, other = (replace(heads, embedding=heads.embedding * np.float32(1 + part)) for part in (3e-3, -3e-3))
     assert judge([(1, one)], heads, heat, model, 5e-3, 0.4)
     assert judge([(1, other)], heads, heat, model, 5e-3, 0.4)
     assert not judge([(1, one), (8, other)], heads, heat, model, 5e-3, 0.4)
@@ -185,7 +186,7 @@ def test_batch_sizes_must_agree_with_each_other(
 
 def test_a_frame_without_people_proves_nothing(model: ModelInfo, outputs: tuple[HeadOutputs, np.ndarray]) -> None:
     heads, heat = outputs
-    empty = heads._replace(heatmap=heads.heatmap * np.float32(0.1))
+    empty = replace(heads, heatmap=heads.heatmap * np.float32(0.1))
     with pytest.raises(SourceError, match=r"Nobody in the frame scores above 0\.4: give an image with people\."):
         judge([(1, empty)], empty, heat, model, 5e-3, 0.4)
 
@@ -201,9 +202,9 @@ def test_a_wrong_box_is_not_excused_by_a_tie_elsewhere(
     boxes[:, :, 0, 0] = 1e5  # beside it, what is wrong with one box is a small error of the output
     wrong = boxes.copy()
     wrong[1, 0][np.unravel_index(heads.heatmap[1, 0].argmax(), wrong.shape[2:])] += 2
-    expected = heads._replace(box=boxes)
-    assert judge([(1, moved._replace(box=boxes))], expected, near, model, 1e-4, 0.4)
-    assert not judge([(1, moved._replace(box=wrong))], expected, near, model, 1e-4, 0.4)
+    expected = replace(heads, box=boxes)
+    assert judge([(1, replace(moved, box=boxes))], expected, near, model, 1e-4, 0.4)
+    assert not judge([(1, replace(moved, box=wrong))], expected, near, model, 1e-4, 0.4)
     assert "image 2: 2 of 3 detections matched, 3 found" in capsys.readouterr().out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,6 @@ def test_no_reference_with_nan_judges(head: str, model: ModelInfo) -> None:
 
 
 def test_nobody_is_nothing_to_compare(model: ModelInfo) -> None:
-    nobody = heads()._replace(heatmap=np.zeros((1, 1, 8, 8), np.float32))
+    nobody = replace(heads(), heatmap=np.zeros((1, 1, 8, 8), np.float32))
     with pytest.raises(SourceError, match="Nobody"):
         judge([(1, nobody)], nobody, nobody.heatmap, model, 5e-3, 0.4)

@@ -10,8 +10,9 @@ import pytest
 from support import clip_files as clips
 
 from fairmot.core import SourceError
+from fairmot.core.text import without_credentials
 from fairmot.video import open_source
-from fairmot.video.urls import PROTOCOLS, checked_url, host_of_url, is_url, name_of_url, without_credentials
+from fairmot.video.urls import PROTOCOLS, checked_url, host_of_url, is_url, name_of_url
 from fairmot.video.video_source import VideoSource
 
 # What must never be shown is spelled with "w0rd" or "s3cret" in each.

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fairmot.core import Frame, SourceError
-from fairmot.core.errors import shown, suggestion
+from fairmot.core.errors import suggestion
+from fairmot.core.text import one_line
 from fairmot.video.source import Source
 from fairmot.video.synthetic.scene import Scene
 
@@ -88,7 +89,7 @@ def _parse(spec: str) -> dict[str, str]:
         key, separator, value = part.partition("=")
         if key not in options:
             known = ", ".join(_OPTIONS)
-            raise SourceError(f'The demo has no option "{shown(key)}"; it knows {known}.{suggestion(key, _OPTIONS)}')
+            raise SourceError(f'The demo has no option "{one_line(key)}"; it knows {known}.{suggestion(key, _OPTIONS)}')
         if not separator or not value:
             raise SourceError(f'The demo option "{key}" needs a value, as in {key}={_OPTIONS[key]}.')
         options[key] = value
@@ -98,7 +99,7 @@ def _parse(spec: str) -> dict[str, str]:
 def _integer(key: str, text: str) -> int:
     low, high = _LIMITS[key]
     if not _is_between(text, low, high):
-        raise SourceError(f'The demo option {key} must be a whole number from {low} to {high}, not "{shown(text)}".')
+        raise SourceError(f'The demo option {key} must be a whole number from {low} to {high}, not "{one_line(text)}".')
     return int(text)
 
 
@@ -108,7 +109,7 @@ def _size(text: str) -> tuple[int, int]:
     if not (_is_between(width, low, high) and _is_between(height, low, high)):
         raise SourceError(
             f"The demo option size must be WIDTHxHEIGHT with {low} to {high} pixels each, as in 1280x720, not "
-            f'"{shown(text)}".'
+            f'"{one_line(text)}".'
         )
     if int(width) * int(height) > _MOST_PIXELS:
         raise SourceError(
@@ -124,7 +125,7 @@ def _rate(text: str) -> float:
         rate = 0.0
     if not 0.1 <= rate <= 1000.0:
         raise SourceError(
-            f'The demo option rate must be a number of frames per second from 0.1 to 1000, not "{shown(text)}".'
+            f'The demo option rate must be a number of frames per second from 0.1 to 1000, not "{one_line(text)}".'
         )
     return rate
 

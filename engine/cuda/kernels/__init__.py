@@ -5,15 +5,13 @@ on shapes alone, so that a CUDA graph can hold them.
 """
 
 from fairmot.engine.cuda.kernels.decode import DecodeKernel
-from fairmot.engine.cuda.kernels.letterbox import Layout, LetterboxKernel, Placement, input_shape
-from fairmot.engine.cuda.kernels.tensors import TensorDetections, TensorHeads
+from fairmot.engine.cuda.kernels.letterbox import Layout, LetterboxKernel, input_shape
+from fairmot.engine.cuda.kernels.tensors import TensorDetections
 
 __all__ = [
     "DecodeKernel",
     "Layout",
     "LetterboxKernel",
-    "Placement",
     "TensorDetections",
-    "TensorHeads",
     "input_shape",
 ]

@@ -10,10 +10,12 @@ import numpy as np
 
 from fairmot.core.records import ByteArray, Detections
 from fairmot.engine.cuda.gpu import Gpu
-from fairmot.engine.cuda.kernels.tensors import TensorDetections, TensorHeads, check_tensor
+from fairmot.engine.cuda.kernels.tensors import TensorDetections, check_tensor
 
 if TYPE_CHECKING:
     import torch
+
+    from fairmot.engine.decode import HeadOutputs
 
 _SOURCE = Path(__file__).with_suffix(".cu")
 _SHARED_KEYS = 4096  # kSharedKeys of decode.cu
@@ -25,7 +27,7 @@ _RANK_THREADS = 1024  # kRankThreads of decode.cu
 class DecodeKernel:
     """Head tensors to a fixed number of detections per image; three launches per batch.
 
-    Equal to `fairmot.engine.decode.decode` and `back_project`, ties included, for any number of candidates. Beyond
+    Equal to `fairmot.engine.decode.decode` and `map_boxes`, ties included, for any number of candidates. Beyond
     4096 candidates in an image the heatmap is read a few times more.
 
     Args:
@@ -90,7 +92,7 @@ class DecodeKernel:
         ]
         self.detections = TensorDetections(*views)
 
-    def launch(self, heads: TensorHeads, transforms: torch.Tensor) -> None:
+    def launch(self, heads: HeadOutputs[torch.Tensor], transforms: torch.Tensor) -> None:
         """Fill `detections` for as many images as the heads have.
 
         Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +18,8 @@ from fairmot.engine.cuda.kernels.tensors import check_tensor
 if TYPE_CHECKING:
     import torch
 
+    from fairmot.engine.letterbox import Letterbox
+
 Layout = Literal["chw_float32", "hwc4_float16", "hwc8_float16"]
 """Of the network's input: planes in float32, or pixels in float16, filled up with zeros to 4 or 8 channels.
 
@@ -28,23 +29,6 @@ The latter two are TensorRT's formats kCHW4 and kHWC8 of 3 channels.
 _SOURCE = Path(__file__).with_suffix(".cu")
 _LUMA_SHARES = {"ITU601": (0.299, 0.114), "ITU709": (0.2126, 0.0722)}
 """Red's and blue's share of luma: ITU-R BT.601 and BT.709."""
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a frame lies in the network's input, in pixels; sizes as `(width, height)`.
-
-    Attributes:
-        source: size of the frame.
-        resized: size of the frame within the input.
-        left: first column of the frame within the input.
-        top: first row of the frame within the input.
-    """
-
-    source: tuple[int, int]
-    resized: tuple[int, int]
-    left: int
-    top: int
 
 
 class LetterboxKernel:
@@ -94,13 +78,13 @@ class LetterboxKernel:
         """Return the shape of the tensor that holds the network's input for `batch` frames."""
         return input_shape(self._layout, self._size, batch)
 
-    def prepare(self, placement: Placement) -> tuple[torch.Tensor, torch.Tensor]:
-        """Upload what a new placement needs; `launch` does so too, but cannot while a CUDA graph is captured.
+    def prepare(self, geometry: Letterbox) -> tuple[torch.Tensor, torch.Tensor]:
+        """Upload what a new geometry needs; `launch` does so too, but cannot while a CUDA graph is captured.
 
         Returns:
-            Tensors that must live as long as a CUDA graph which holds a launch of this placement.
+            Tensors that must live as long as a CUDA graph which holds a launch with this geometry.
         """
-        (columns, rows), (width, height) = placement.source, placement.resized
+        (columns, rows), (width, height) = geometry.source, geometry.resized
         return self._taps(columns, width), self._taps(rows, height)
 
     def launch(
@@ -109,7 +93,7 @@ class LetterboxKernel:
         pixel_format: PixelFormat,
         color_space: Literal["ITU601", "ITU709"],
         full_range: bool,
-        placement: Placement,
+        geometry: Letterbox,
         out: torch.Tensor,
         image: int,
     ) -> None:
@@ -120,14 +104,14 @@ class LetterboxKernel:
             pixel_format: of the frame.
             color_space: matrix of a YUV frame.
             full_range: whether a YUV frame uses 0 to 255 instead of 16 to 235.
-            placement: where the frame goes.
+            geometry: position and size of the frame in the input.
             out: of the shape `input_shape(batch)`, float32 or float16 after the layout.
             image: number within the batch.
 
         Raises:
             ValueError: if a tensor does not have the size, the type or the memory layout that it should.
         """
-        width, height = placement.source
+        width, height = geometry.source
         check_tensor(
             "source", source, "uint8", width * height * 3 if pixel_format == "bgr24" else width * height * 3 // 2
         )
@@ -136,7 +120,7 @@ class LetterboxKernel:
         check_tensor("out", out, kind, len(out) * image_values)
         if not 0 <= image < len(out) or tuple(out.shape) != self.input_shape(len(out)):
             raise ValueError(f"Image {image} of {self.input_shape(1)} does not fit into a tensor {tuple(out.shape)}")
-        columns, rows = self.prepare(placement)
+        columns, rows = self.prepare(geometry)
         grid = math.ceil(self._size[0] / 32), math.ceil(self._size[1] / 8)
         self._launch[pixel_format](
             grid,
@@ -146,10 +130,10 @@ class LetterboxKernel:
             rows.data_ptr(),
             self._values.data_ptr(),
             out.data_ptr() + image * image_values * out.element_size(),
-            *placement.source,
-            *placement.resized,
-            placement.left,
-            placement.top,
+            *geometry.source,
+            *geometry.resized,
+            geometry.left,
+            geometry.top,
             *self._size,
             *yuv_matrix(color_space, full_range),
             self._border,

@@ -1,4 +1,4 @@
-"""What the kernels take and return: records of torch tensors on the GPU."""
+"""Detections as torch tensors on the GPU, and the check of tensors that kernels take."""
 
 from __future__ import annotations
 
@@ -7,23 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True, eq=False)
-class TensorHeads:
-    """What the network returns for a batch, on the GPU; all float32 `(n, channels, rows, columns)`, contiguous.
-
-    Attributes:
-        heatmap: score per class; 0 where a cell is not a peak.
-        box: distances left, top, right, bottom from the centre, in cells.
-        offset: x and y of the centre within its cell, in cells.
-        embedding: appearance, length 1 over the channels; None for a model without.
-    """
-
-    heatmap: torch.Tensor
-    box: torch.Tensor
-    offset: torch.Tensor
-    embedding: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from fairmot.core.records import Frame
-from fairmot.engine.cuda.kernels import DecodeKernel, LetterboxKernel, Placement, TensorHeads
-from fairmot.engine.decode import BackProjection, HeadOutputs, back_project, decode
+from fairmot.engine.cuda.kernels import DecodeKernel, LetterboxKernel
+from fairmot.engine.decode import BoxMapping, HeadOutputs, decode, map_boxes
 from fairmot.engine.letterbox import Letterbox, Preprocessor
 from fairmot.engine.model import ModelInfo
 
@@ -37,11 +37,6 @@ def model_facts(channel_order: str = "rgb", border: int = 128, scaled: bool = Fa
     )
 
 
-def place(source: tuple[int, int], target: tuple[int, int]) -> Placement:
-    geometry = Letterbox.fit(source, target)
-    return Placement(geometry.source, geometry.resized, geometry.left, geometry.top)
-
-
 def letterbox_kernel(gpu: Any, size: tuple[int, int], model: ModelInfo, layout: str) -> LetterboxKernel:
     return LetterboxKernel(gpu, size, model.mean, model.std, model.channel_order, model.border, layout)  # type: ignore[arg-type]
 
@@ -58,7 +53,7 @@ def run_letterbox(gpu: Any, frames: list[Frame], size: tuple[int, int], model: M
             frame.pixel_format,
             frame.color_space,
             frame.full_range,
-            place(frame.size, size),
+            Letterbox.fit(frame.size, size),
             out,
             image,
         )
@@ -162,8 +157,8 @@ def random_heads(
     return HeadOutputs(heatmap, box, random.random((n, 2, rows, columns)).astype(np.float32), embedding)
 
 
-def cell_transforms(geometries: list[Letterbox], stride: int, mode: BackProjection) -> np.ndarray:
-    """`(n, 4)`: what `fairmot.engine.decode.back_project` multiplies by and adds."""
+def cell_transforms(geometries: list[Letterbox], stride: int, mode: BoxMapping) -> np.ndarray:
+    """`(n, 4)`: what `fairmot.engine.decode.map_boxes` multiplies by and adds."""
     rows = []
     for geometry in geometries:
         source, target, resized = (
@@ -196,8 +191,8 @@ def decode_kernel(
     )
 
 
-def tensor_heads(gpu: Any, heads: HeadOutputs) -> TensorHeads:
-    return TensorHeads(*(None if head is None else gpu.upload(head) for head in heads))  # type: ignore[arg-type]
+def tensor_heads(gpu: Any, heads: HeadOutputs) -> HeadOutputs:
+    return HeadOutputs(**{name: gpu.upload(head) for name, head in heads.named()})
 
 
 SOURCES = [(1920, 1080), (640, 480), (333, 777)]
@@ -210,7 +205,7 @@ def check_decode(
     limit: int,
     threshold: float,
     raw: bool,
-    mode: BackProjection = "exact",
+    mode: BoxMapping = "exact",
 ) -> None:
     """Two runs, as the kernels leave their counters ready for the next; then all arrays against `engine`."""
     n, _, rows, columns = heads.heatmap.shape
@@ -232,7 +227,7 @@ def check_decode(
             assert record.class_ids.dtype == np.int64
             assert not np.shares_memory(record.tlbr, host)
             np.testing.assert_array_equal(record.class_ids, wanted.class_ids)
-            np.testing.assert_array_equal(record.tlbr, back_project(wanted.tlbr, geometries[image], 4, mode))
+            np.testing.assert_array_equal(record.tlbr, map_boxes(wanted.tlbr, geometries[image], 4, mode))
             if raw:
                 np.testing.assert_allclose(record.scores, wanted.scores, rtol=1e-6)
                 np.testing.assert_allclose(record.embeddings, wanted.embeddings, rtol=1e-5, atol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from kernel_checks import cell_transforms, check_decode, decode_kernel, random_heads, tensor_heads
 
-from fairmot.engine.decode import HeadOutputs, decode
+from fairmot.engine.decode import decode
 from fairmot.engine.letterbox import Letterbox
 
 pytestmark = pytest.mark.gpu
@@ -76,11 +76,11 @@ def test_a_captured_launch_finds_what_is_new(gpu) -> None:
         kernel.launch(static, transforms)
     for heads in many:
         with torch.cuda.stream(gpu.stream):
-            for tensor, array in zip((static.heatmap, static.box, static.offset, static.embedding), heads, strict=True):
+            for (_, tensor), (_, array) in zip(static.named(), heads.named(), strict=True):
                 tensor.copy_(torch.from_numpy(array))
             graph.replay()
         gpu.synchronize()
         (found,) = kernel.unpack(kernel.packed.cpu().numpy(), 1)
-        (expected,) = decode(HeadOutputs(*heads), 0.4, 300)
+        (expected,) = decode(heads, 0.4, 300)
         for name in ("tlbr", "scores", "class_ids", "embeddings"):
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))

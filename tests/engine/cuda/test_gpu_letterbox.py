@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fairmot.core.records import Frame
+from fairmot.engine.letterbox import Letterbox
 
 pytestmark = pytest.mark.gpu
 
@@ -61,7 +62,7 @@ def test_a_captured_launch_reads_the_new_frame(gpu) -> None:
     kernel = kernel_checks.letterbox_kernel(gpu, (1088, 608), model, "chw_float32")
     source = gpu.upload(frames[0].pixels.reshape(-1))
     out = gpu.zeros(kernel.input_shape(1), torch.float32)
-    place = kernel_checks.place((1920, 1080), (1088, 608))
+    place = Letterbox.fit((1920, 1080), (1088, 608))
     kernel.launch(source, "yuv420p", "ITU601", False, place, out, 0)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=gpu.stream):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fairmot.core.records import Frame
 from fairmot.engine.cuda.kernels.letterbox import axis_taps, yuv_matrix
 from fairmot.engine.graph.input_scale import IMAGE_SCALE
-from fairmot.engine.letterbox import Preprocessor
+from fairmot.engine.letterbox import Letterbox, Preprocessor
 
 pytestmark = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="needs g++")
 
@@ -94,7 +94,7 @@ def test_nv12_and_yuv420p_are_the_same_planes(gpu: CudaOnCpu) -> None:
 
 def test_wrong_tensors_are_refused(gpu: CudaOnCpu) -> None:
     kernel = kernel_checks.letterbox_kernel(gpu, (96, 64), kernel_checks.model_facts(), "chw_float32")
-    place = kernel_checks.place((10, 8), (96, 64))
+    place = Letterbox.fit((10, 8), (96, 64))
     out = torch.zeros(kernel.input_shape(2))
     frame = torch.zeros(240, dtype=torch.uint8)
     kernel.launch(frame, "bgr24", "ITU601", False, place, out, 1)

@@ -29,7 +29,7 @@ def test_levels_are_exact_in_half_precision() -> None:
     np.testing.assert_array_equal(levels.astype(np.float64) * 256, np.arange(256))
 
 
-def test_the_first_layer_answers_even_areas_of_any_colour_as_in_float32() -> None:
+def test_the_first_layer_answers_even_areas_of_any_color_as_in_float32() -> None:
     """Rounded levels are off by up to 2.4e-4 of themselves, and rounded weights by as much."""
     model = onnx.load(BUNDLED_WEIGHTS)
     whole, half = (prepare(model, SIZE, (1,), precision) for precision in ("fp32", "fp16"))
@@ -39,9 +39,9 @@ def test_the_first_layer_answers_even_areas_of_any_colour_as_in_float32() -> Non
         assert first.op_type == "Conv"
         sums[name] = weights(graph)[first.input[1]].astype(np.float64).sum((2, 3))
     assert weights(half)[first.input[1]].dtype == np.float16
-    colours = np.random.default_rng(0).integers(0, 256, (500, 3))
-    wanted = LEVELS[colours].astype(np.float64) @ sums["fp32"].T
-    found = (LEVELS[colours] * np.float32(IMAGE_SCALE)).astype(np.float16).astype(np.float64) @ sums["fp16"].T
+    colors = np.random.default_rng(0).integers(0, 256, (500, 3))
+    wanted = LEVELS[colors].astype(np.float64) @ sums["fp32"].T
+    found = (LEVELS[colors] * np.float32(IMAGE_SCALE)).astype(np.float16).astype(np.float64) @ sums["fp16"].T
     assert np.abs(found - wanted).max() < 2e-5 * np.abs(wanted).max()
 
 

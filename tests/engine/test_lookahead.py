@@ -40,26 +40,26 @@ class Jobs:
     def abandon(self, numbers: list[int]) -> None:
         self.log.append("abandon " + " ".join(map(str, numbers)))
 
-    def run(self, batches, ahead: int, size: int = 2):
-        return run_ahead(batches, ahead, size, self.submit, self.collect, self.abandon)
+    def run(self, batches, prefetch_batches: int, size: int = 2):
+        return run_ahead(batches, prefetch_batches, size, self.submit, self.collect, self.abandon)
 
 
 def scores(found: Sequence[Detections]) -> list[float]:
     return [score for each in found for score in each.scores.tolist()]
 
 
-@pytest.mark.parametrize("ahead", [0, 1, 2, 5])
-def test_every_batch_comes_back_with_its_own_results(ahead: int) -> None:
+@pytest.mark.parametrize("prefetch_batches", [0, 1, 2, 5])
+def test_every_batch_comes_back_with_its_own_results(prefetch_batches: int) -> None:
     batches = [frames(1, 2), [], frames(3), frames(4, 5, 6, 7, 8), frames(9), []]
     jobs = Jobs()
-    result = list(jobs.run(batches, ahead))
+    result = list(jobs.run(batches, prefetch_batches))
     assert [batch for batch, _ in result] == batches
     assert [scores(found) for _, found in result] == [[1, 2], [], [3], [4, 5, 6, 7, 8], [9], []]
     in_flight = most = 0
     for line in jobs.log:
         in_flight += 1 if line.startswith("submit") else -1
         most = max(most, in_flight)
-    assert (in_flight, most) == (0, min(ahead + 1, 5))  # an empty batch takes a place too
+    assert (in_flight, most) == (0, min(prefetch_batches + 1, 5))  # an empty batch takes a place too
 
 
 def test_without_looking_ahead_a_result_comes_before_the_next_batch_is_taken() -> None:
@@ -75,15 +75,15 @@ def test_without_looking_ahead_a_result_comes_before_the_next_batch_is_taken() -
     assert taken == [1]
 
 
-@pytest.mark.parametrize("ahead", [0, 2, 5])
-def test_a_fault_of_the_source_comes_after_what_was_read_before_it(ahead: int) -> None:
+@pytest.mark.parametrize("prefetch_batches", [0, 2, 5])
+def test_a_fault_of_the_source_comes_after_what_was_read_before_it(prefetch_batches: int) -> None:
     def batches() -> Iterator[list[Frame]]:
         yield frames(1)
         yield frames(2, 3)
         raise SourceError("the cable is out")
 
     jobs = Jobs()
-    stream = jobs.run(batches(), ahead)
+    stream = jobs.run(batches(), prefetch_batches)
     assert [scores(next(stream)[1]) for _ in range(2)] == [[1], [2, 3]]
     with pytest.raises(SourceError, match="cable"):
         next(stream)

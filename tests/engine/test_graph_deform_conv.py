@@ -1,4 +1,4 @@
-"""Which deformable convolutions are fused with what, and that each form computes what the operator does."""
+"""Fusion of deformable convolutions: where it applies, and that each form computes what the operator does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceptions that nobody expected, from a library or from a bug of ours, as errors that a user can read."""
+"""Unexpected exceptions, of a library or from a bug of this project, as user errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from fairmot.core.errors import UserError
-from fairmot.core.text import printable, without_secrets
+from fairmot.core.text import reason_of, without_secrets
 
 _ROOT = Path(__file__).resolve().parents[1]
 # By path of the module that was running; the first that fits.
@@ -27,24 +27,30 @@ _PARTS = {
     "plugins": "the build of the plugins",
     "training": "training",
 }
-_MEMORY = re.compile(r"out ?of ?memory|insufficient memory|alloc\w* memory|bad[ _]alloc", re.IGNORECASE)
-_MOST_DETAIL = 300  # letters; ONNX Runtime's messages can fill a screen
-_MOST_TRACEBACK = 4000
+_LONGEST_LINE = 300  # characters, of a traceback
+_MOST_TRACEBACK = 4000  # characters
+
+OUT_OF_MEMORY = re.compile(
+    r"out ?of ?memory|(enough|insufficient) (free |device |gpu )?memory|memory .*could not be allocated|"
+    r"bad.?alloc|alloc(ate|ating|ation of)? memory|(failed to|can't|cannot|unable to) allocate|memoryerror",
+    re.IGNORECASE,
+)
+"""Messages of ONNX Runtime, OpenCV, NumPy, PyTorch, CUDA and TensorRT after an allocation failed."""
 
 
 def explained(error: Exception, subject: str = "", details: str = "") -> UserError:
-    """Return an exception as an error for users, in one sentence that says what failed and what to do.
+    """Return an exception as a user error, whose one sentence names what failed and the remedy.
 
     Args:
         error: anything; a `UserError` is returned as it is.
-        subject: what was worked on, such as the name of a source; may be left out.
+        subject: what was being processed, such as the name of a source; may be left out.
         details: the file with the traceback, if there is one.
     """
     if isinstance(error, UserError):
         return error
     part, detail = _part_of(error.__traceback__), _detail(error)
     trace = f"in {details}" if details else "that FAIRMOT_TRACEBACK=1 in the environment prints"
-    if isinstance(error, MemoryError) or _MEMORY.search(f"{type(error).__name__} {error}"):
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(f"{type(error).__name__} {error}"):
         sentence = (
             f"memory ran out in {part} ({detail}); free some, or take smaller frames, a smaller --size or --batch."
         )
@@ -61,12 +67,12 @@ def explained(error: Exception, subject: str = "", details: str = "") -> UserErr
 def traceback_of(error: BaseException) -> str:
     """Return the traceback of an exception and of its causes without secrets, the innermost calls if it is long."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    lines = (line[:_MOST_DETAIL] for line in without_secrets(text).splitlines())
+    lines = (line[:_LONGEST_LINE] for line in without_secrets(text).splitlines())
     return "\n".join(lines)[-_MOST_TRACEBACK:]
 
 
 def _part_of(trace: TracebackType | None) -> str:
-    """Return in words the part of the project in which the innermost call of a traceback is."""
+    """Return a description of the part of the project that made the innermost call of a traceback."""
     found = "the program"
     for frame, _ in traceback.walk_tb(trace):
         path = Path(frame.f_code.co_filename)
@@ -81,12 +87,11 @@ def _is_in(module: str, name: str) -> bool:
 
 
 def _is_foreign(error: Exception) -> bool:
-    """Tell whether a library other than Python's own defines an exception."""
+    """Return whether a library other than Python's own defines an exception."""
     return type(error).__module__.partition(".")[0] not in ("builtins", "__main__", "fairmot")
 
 
 def _detail(error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    line = printable(" ".join(without_secrets(reason).split())).rstrip(".")
-    line = line if len(line) <= _MOST_DETAIL else f"{line[:_MOST_DETAIL]}..."
+    line = reason_of(reason)
     return f"{type(error).__name__}: {line}" if line else type(error).__name__

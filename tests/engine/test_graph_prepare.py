@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from fairmot.engine.graph.prepare import PLUGINS, prepare
 from fairmot.engine.graph.shapes import fold, lower_opset
 from fairmot.engine.graph.upsample import phase_kernels, upsample_by_phases
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZE = (96, 64)
 TOLERANCE = {"fp16": 5e-3, "fp32": 2e-5}
 MODES = [(precision, dcn) for precision in ("fp16", "fp32") for dcn in ("plugin", "native", "nvidia")]
@@ -218,6 +222,29 @@ def test_the_model_is_left_alone(bundled):
     for precision, dcn in MODES:
         prepare(bundled, SIZE, (1,), precision, dcn)
     assert bundled.SerializeToString() == before
+
+
+def test_the_graph_is_the_same_in_every_process() -> None:
+    """Whatever Python hashes strings to: a plan stands for one graph."""
+    code = (
+        "import hashlib, onnx, sys\n"
+        "from fairmot.engine import BUNDLED_WEIGHTS\n"
+        "from fairmot.engine.graph.prepare import prepare\n"
+        f"graph = prepare(onnx.load(BUNDLED_WEIGHTS), {SIZE})\n"
+        "print(hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(1, 4)
+    }
+    assert len(digests) == 1
 
 
 def test_an_older_dialect_is_read_too(images):
@@ -418,7 +445,7 @@ def test_the_floor_of_the_benchmark(bundled, images):
 
 
 def ties(heatmap: np.ndarray) -> int:
-    """Neighbouring cells that are both peaks, so equal."""
+    """Neighboring cells that are both peaks, so equal."""
     peak = heatmap > 0
     return int((peak[..., 1:] & peak[..., :-1]).sum() + (peak[..., 1:, :] & peak[..., :-1, :]).sum())
 

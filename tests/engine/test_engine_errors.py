@@ -12,13 +12,12 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from support import blob_network
 
 import fairmot.engine.onnxruntime
-from fairmot.core import EngineError, Frame, UserError
+from fairmot.core import EngineError, Frame, ModelError, UserError
 from fairmot.engine import Engine, EngineSettings, open_engine
-from fairmot.engine.messages import one_line
-from fairmot.engine.trt.errors import run_failure
+from fairmot.engine.trt.errors import cuda_failure, load_failure, run_failure
 
 SQUARES = {(6, 5): (255, 255, 255)}
-PICTURE = blob_network.picture((96, 64), SQUARES)
+IMAGE = blob_network.picture((96, 64), SQUARES)
 
 
 @pytest.fixture(scope="module")
@@ -40,30 +39,30 @@ def opened(weights: Path) -> Engine:
         np.zeros((64, 96, 3), np.float32),
         np.zeros((64, 96, 3), np.uint16),
     ],
-    ids=["grey", "BGRA", "float32", "uint16"],
+    ids=["gray", "BGRA", "float32", "uint16"],
 )
 def test_other_arrays_never_show_the_frame_before(opened: Engine, pixels: np.ndarray) -> None:
     """Neither by the record, which refuses them, nor where something puts them past it."""
-    assert len(opened.detect([Frame(1, 0.0, PICTURE)])[0]) == 1
+    assert len(opened.detect([Frame(1, 0.0, IMAGE)])[0]) == 1
     with pytest.raises((TypeError, ValueError)):
         Frame(2, 0.0, pixels)
     with pytest.raises((TypeError, ValueError)):
         opened.detect([types.SimpleNamespace(bgr=pixels)])  # type: ignore[list-item]
-    assert len(opened.detect([Frame(3, 0.0, np.zeros_like(PICTURE))])[0]) == 0
+    assert len(opened.detect([Frame(3, 0.0, np.zeros_like(IMAGE))])[0]) == 0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 2)])
 def test_frames_as_small_as_can_be(opened: Engine, size: tuple[int, int]) -> None:
-    frames = [Frame(1, 0.0, PICTURE), Frame(2, 0.0, np.zeros((size[1], size[0], 3), np.uint8))]
+    frames = [Frame(1, 0.0, IMAGE), Frame(2, 0.0, np.zeros((size[1], size[0], 3), np.uint8))]
     assert [len(found) for found in opened.detect(frames)] == [1, 0]
 
 
 def test_views_are_found_as_copies_are(opened: Engine) -> None:
     big = np.zeros((200, 300, 3), np.uint8)
-    big[10:74, 20:116] = PICTURE
-    locked = PICTURE.copy()
+    big[10:74, 20:116] = IMAGE
+    locked = IMAGE.copy()
     locked.setflags(write=False)
-    views = [big[10:74, 20:116], PICTURE[::-1][::-1], np.asfortranarray(PICTURE), locked, PICTURE[::-1, ::-1]]
+    views = [big[10:74, 20:116], IMAGE[::-1][::-1], np.asfortranarray(IMAGE), locked, IMAGE[::-1, ::-1]]
     found = opened.detect([Frame(1, 0.0, view) for view in views])
     for each in found[:4]:
         np.testing.assert_array_equal(each.tlbr, found[0].tlbr)
@@ -75,7 +74,7 @@ ALLOCATION = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate me
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("error", "words"),
     [
         (runtime.Fail(ALLOCATION), "Memory ran out while ONNX Runtime .* ran the model: lower --size or --batch"),
         (runtime.RuntimeException("std::bad_alloc"), "Memory ran out"),
@@ -91,11 +90,11 @@ ALLOCATION = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate me
     ],
 )
 @pytest.mark.parametrize("place", ["network", "letterbox", "decode"])
-def test_faults_of_the_backend_are_one_line(
-    opened: Engine, fault: Exception, words: str, place: str, monkeypatch: pytest.MonkeyPatch
+def test_errors_of_the_backend_are_one_line(
+    opened: Engine, error: Exception, words: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise fault
+        raise error
 
     with monkeypatch.context() as patch:
         if place == "network":
@@ -105,11 +104,11 @@ def test_faults_of_the_backend_are_one_line(
         else:
             patch.setattr(fairmot.engine.onnxruntime, "decode", fail)
         with pytest.raises(EngineError, match=words) as caught:
-            opened.detect([Frame(1, 0.0, PICTURE)])
+            opened.detect([Frame(1, 0.0, IMAGE)])
     assert isinstance(caught.value, UserError)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
-    assert len(opened.detect([Frame(1, 0.0, PICTURE)])[0]) == 1  # it may be used again
+    assert len(opened.detect([Frame(1, 0.0, IMAGE)])[0]) == 1  # it may be used again
 
 
 @pytest.mark.parametrize("bug", [RuntimeError("a bug"), ValueError("out of memory? no"), KeyError("x")])
@@ -119,7 +118,7 @@ def test_bugs_keep_their_traceback(opened: Engine, bug: Exception, monkeypatch: 
 
     monkeypatch.setattr(fairmot.engine.onnxruntime, "decode", fail)
     with pytest.raises(type(bug)):
-        opened.detect([Frame(1, 0.0, PICTURE)])
+        opened.detect([Frame(1, 0.0, IMAGE)])
 
 
 def test_memory_that_ends_while_a_model_is_opened(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +138,7 @@ def test_memory_that_ends_while_a_model_is_opened(weights: Path, monkeypatch: py
         ([], "it gives no reason"),
     ],
 )
-def test_what_tensorrt_cannot_run(errors: list[str], words: str) -> None:
+def test_messages_of_what_tensorrt_cannot_run(errors: list[str], words: str) -> None:
     error = run_failure("10.16.1", errors)
     assert isinstance(error, EngineError)
     with pytest.raises(EngineError, match=words):
@@ -147,15 +146,24 @@ def test_what_tensorrt_cannot_run(errors: list[str], words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line"),
+    ("errors", "words"),
+    [(["first", "1: Serialization\n failed."], "1: Serialization failed"), ([], "gives no reason")],
+)
+def test_messages_of_plans_that_tensorrt_refuses(errors: list[str], words: str) -> None:
+    with pytest.raises(ModelError, match=rf"TensorRT 10\.16\.1 refuses the plan .*{words}.*: build it again with"):
+        raise load_failure("10.16.1", errors)
+
+
+@pytest.mark.parametrize(
+    "advice",
     [
-        (" a\n\tb. ", "a b"),
-        ("\x1b]0;x\x07", "\\x1b]0;x\\x07"),
-        ("Zürich 東京", "Zürich 東京"),
-        ("\u202e\ud800", "\\u202e\\ud800"),
-        (ValueError("x"), "x"),
-        ("y" * 1000, "y" * 297 + "..."),
+        "",
+        "\nSearch for `cudaErrorIllegalAddress' in https://docs.nvidia.com/x.html for more information.",
+        "\nCUDA kernel errors might be asynchronously reported at some other API call\nFor debugging pass ...",
     ],
 )
-def test_foreign_text_on_one_line(text: object, line: str) -> None:
-    assert one_line(text) == line
+def test_messages_of_cuda_lose_its_advice(advice: str) -> None:
+    error = cuda_failure("running the model", f"CUDA error: an illegal memory access was encountered{advice}")
+    assert str(error).startswith(
+        "The GPU failed while running the model (CUDA error: an illegal memory access was encountered): start again"
+    )

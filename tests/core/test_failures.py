@@ -1,4 +1,4 @@
-"""Exceptions that nobody expected, as users see them."""
+"""Unexpected exceptions as users see them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fairmot.core import ConfigError
-from fairmot.core.faults import explained, traceback_of
+from fairmot.core.failures import explained, traceback_of
 from fairmot.engine.letterbox import Letterbox
 from fairmot.tracker.kalman import KalmanFilter
 from fairmot.video import draw_tracks
