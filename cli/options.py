@@ -63,7 +63,8 @@ def read_options(command: Command[T], name: str, arguments: Sequence[str]) -> T:
     values = {key.name: _value(key, found, messages) for key in keys.values()}
     for warning in warnings:
         print_warning(warning)
-    return build(command.options, keys, values)
+    lacking = [key for key in keys.values() if key.default is MISSING and values[key.name] in (None, ())]
+    return build(command.options, keys, values, messages.missing(lacking[0]) if lacking else "")
 
 
 def with_underscores(argument: str) -> str:
@@ -140,7 +141,7 @@ def _content(path: str, config: ConfigFiles, messages: Messages, parser: Argumen
         found = parser.parse_string(text)
         for key in messages.keys.values():
             if not key.is_argument:
-                _value(key, found, messages, may_lack=True)
+                _value(key, found, messages)
     except ArgumentError as error:
         raise ConfigError(f"{path}: {messages.explain(error.message)}") from error
     except ConfigError as error:
@@ -158,17 +159,15 @@ def _flags(words: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield name.removeprefix("--"), value if equals else following
 
 
-def _value(key: Key, found: Namespace, messages: Messages, *, may_lack: bool = False) -> Any:
+def _value(key: Key, found: Namespace, messages: Messages) -> Any:
     """Return the value of a key as its field holds it.
 
     Raises:
-        ConfigError: if it must be given and is not, or is not written in its format.
+        ConfigError: if it is not written in its format.
     """
     value = found[key.name]
     if key.many:
         value = tuple(value or ())
-    if key.default is MISSING and value in (None, ()) and not may_lack:
-        raise ConfigError(messages.missing(key))
     if key.format is None or value is None or value == key.default:
         return value
     try:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
+from fairmot.core.errors import ConfigError
+
 T = TypeVar("T")
 
 _OPTION = "fairmot option"
@@ -181,16 +183,17 @@ def keys_of(options: type) -> dict[str, Key]:
     return {key.name: key for key in _walk(options, "", (), _Declared())}
 
 
-def build(options: type[T], keys: Mapping[str, Key], values: Mapping[str, Any]) -> T:
+def build(options: type[T], keys: Mapping[str, Key], values: Mapping[str, Any], missing: str = "") -> T:
     """Return an instance of a dataclass of options.
 
     Args:
         options: the dataclass.
         keys: of it.
         values: by name of the key.
+        missing: the error if a value that must be given is not; those of nested settings come first.
 
     Raises:
-        ConfigError: by the dataclass, if a value is out of range.
+        ConfigError: by the dataclass, if a value is out of range, or if one is missing.
     """
     tree: dict[str, Any] = {}
     for key in keys.values():
@@ -198,8 +201,11 @@ def build(options: type[T], keys: Mapping[str, Key], values: Mapping[str, Any]) 
         for part in key.path[:-1]:
             node = node.setdefault(part, {})
         node[key.path[-1]] = values[key.name]
-    instance: T = _instance(options, tree)
-    return instance
+    hints = get_type_hints(options)
+    content = {name: _instance(hints[name], value) for name, value in tree.items()}
+    if missing:
+        raise ConfigError(missing)
+    return options(**content)
 
 
 def values_of(options: Any) -> dict[str, Any]:
@@ -330,8 +336,9 @@ def _documented(kind: type) -> dict[str, str]:
     return {name: " ".join(lines).rstrip(".:") for name, lines in texts.items()}
 
 
-def _instance(kind: type, tree: Mapping[str, Any]) -> Any:
+def _instance(kind: Any, value: Any) -> Any:
+    """Return an instance of a dataclass with these values, nested ones by name; of another type the value itself."""
+    if not is_dataclass(kind):
+        return value
     hints = get_type_hints(kind)
-    return kind(
-        **{name: _instance(hints[name], value) if is_dataclass(hints[name]) else value for name, value in tree.items()}
-    )
+    return kind(**{name: _instance(hints[name], each) for name, each in value.items()})  # type: ignore[operator]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,8 +50,6 @@ def export(
         UserError: if an option or a file is invalid.
     """
     image = _frame(frame)
-    if not math.isfinite(score_shift):
-        raise ConfigError(f"score_shift must be a finite number, not {score_shift}.")
     check_writable(output)
     architecture, network = load_network(checkpoint, architecture)
     with torch.no_grad():

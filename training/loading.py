@@ -44,7 +44,7 @@ def load_samples(root: Path, settings: TrainSettings, rank: int = 0, count: int 
         SourceError: if images or labels of a set are missing or faulty.
     """
     if not settings.sets:
-        raise ConfigError("Name what to train on: --settings.sets '{\"my_folder\": 1.0}'; see configs/train_lite.yaml.")
+        raise ConfigError("Name what to train on: --settings.sets '{\"my_folder\": 1.0}'; see the preset train_lite.")
     names: set[str] = set()
 
     def keep(number: int, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class Options:
             raise ConfigError(
                 f"size must be WIDTHxHEIGHT in multiples of {SIZE_MULTIPLE}, as in 1088x608, not {width}x{height}."
             )
+        if not math.isfinite(self.score_shift):
+            raise ConfigError(f"score_shift must be a finite number, not {self.score_shift}.")
 
 
 def run(options: Options) -> int:

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.commands import options_of
 from support.commands import reproduce as reproduce_main
 from support.commands import train as main
 from trainee import make_trainer, write_folder
 
 from fairmot.core.errors import ConfigError, OutputError
-from fairmot.training.command import DEFAULT_OUTPUT, parse
 from fairmot.training.progress import EpochLog, read_log
 from fairmot.training.reproduction import steps_done
+from fairmot.training.settings import DEFAULT_OUTPUT
 from fairmot.training.trainer import DivergedError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +69,7 @@ def test_faulty_files(tmp_path, capfd, text, wanted):
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        ([], "Name the folder of your pictures: --data DIR"),
+        ([], "Name the folder of your images: --data DIR"),
         (["--settings.size", "64,64"], 'settings.size must be 2 values in brackets, as in [64, 64], not "64,64".'),
         (["--settings.size", "[100, 60]"], "settings.size must be width and height, multiples of 32"),
         (["--settings.augment.photometric.jpeg", "2"], "settings.augment.photometric.jpeg must be between 0 and 1"),
@@ -76,7 +77,7 @@ def test_faulty_files(tmp_path, capfd, text, wanted):
         (["--settings.held-out", "a"], "settings.held_out must be values in brackets, as in [name, name]"),
         (["--jpge", "1"], 'The option "jpge" is unknown. Did you mean "settings.augment.photometric.jpeg"?'),
         (["--settings", "x"], 'settings must be a group of keys with values, not "x".'),
-        (["--settings.steps"], "expected one argument; see --help."),
+        (["--settings.steps"], "expected one argument; see fairmot train --help."),
     ],
 )
 def test_faulty_options(capfd, arguments, wanted):
@@ -98,9 +99,9 @@ def test_faulty_options_of_reproduce(capfd, arguments, wanted):
 
 
 def test_output_has_a_default():
-    options = parse(["--data", "d", "--config", str(ROOT / "configs" / "train_lite.yaml")])
-    assert options["output"] == DEFAULT_OUTPUT
-    assert options["settings"].steps == 4500
+    options = options_of("train", ["--data", "d", "--config", str(ROOT / "configs" / "train_lite.yaml")])
+    assert options.output == DEFAULT_OUTPUT
+    assert options.settings.steps == 4500
 
 
 def test_help(capsys):
@@ -355,7 +356,8 @@ time.sleep(0.5)
 def test_reproduce_passes_signals_on(tmp_path):
     """A command that it runs gets Ctrl-C once, although a terminal sends it to all, and ends in its own way."""
     (tmp_path / "child.py").write_text(_CHILD)
-    text = f"from training.reproduction import _run\n_run({str(tmp_path / 'child.py')!r}, {str(tmp_path / 'marks')!r})"
+    arguments = f"{str(tmp_path / 'child.py')!r}, {str(tmp_path / 'marks')!r}"
+    text = f"from fairmot.training.reproduction import _run\n_run({arguments})"
     line, environment = script(tmp_path / "parent.py", text)
     with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout.readline() == "ready\n"
