@@ -1,7 +1,7 @@
 """Make the detections and the ground truth of the golden set again.
 
-    python -m tests.golden.make             # the synthetic walks: the same bytes everywhere
-    python -m tests.golden.make rendered    # what the bundled model detects in a rendered scene, too
+    PYTHONPATH=.:tests python -m golden.make             # the synthetic walks: the same bytes everywhere
+    PYTHONPATH=.:tests python -m golden.make rendered    # what the bundled model detects in a rendered scene, too
 
 The second differs in the last digits between machines and versions of ONNX Runtime, so it is made anew only when the
 bundled model changes.
@@ -19,8 +19,8 @@ import numpy.typing as npt
 from fairmot.core.records import Frame
 from fairmot.engine.factory import open_engine
 from fairmot.video.synthetic.scene import Scene
-from tests.golden import FOLDER, RENDERED
-from tests.golden.walks import Recording, Walk
+from golden import FOLDER, RENDERED
+from golden.walks import Recording, Walk
 
 WALKS = {
     # People meet in the middle of the image, hide each other and go on.
@@ -67,15 +67,15 @@ def rendered_truth(frames: range) -> str:
     return "".join(row for frame in frames for row in scene.ground_truth_rows(frame))
 
 
-def detect(frames: range) -> dict[str, npt.NDArray[np.generic]]:
+def detect(frames: range) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of a detection file: what the bundled model detects in frames of the rendered scene."""
     scene = Scene(**SCENE)
     engine = open_engine(score_threshold=LOW_SCORE)
     rows = []
     try:
-        for frame in frames:
-            (found,) = engine.detect([Frame(frame, (frame - 1) / scene.frame_rate, scene.render(frame))])
-            rows.append((np.full(len(found), frame, np.int32), found.tlbr, found.scores, found.embeddings))
+        for number in frames:
+            (found,) = engine.detect([Frame(number, (number - 1) / scene.frame_rate, scene.render(number))])
+            rows.append((np.full(len(found), number, np.int32), found.tlbr, found.scores, found.embeddings))
     finally:
         engine.close()
     frame, tlbr, score, embedding = (np.concatenate(column) for column in zip(*rows, strict=True))
@@ -102,7 +102,7 @@ def main() -> None:
         _write(name, "".join(recording.truth), recording.archive())
 
 
-def _write(name: str, truth: str, detections: dict[str, npt.NDArray[np.generic]]) -> None:
+def _write(name: str, truth: str, detections: dict[str, npt.NDArray[Any]]) -> None:
     truth_path(name).parent.mkdir(parents=True, exist_ok=True)
     truth_path(name).write_text(truth)
     (truth_path(name).parents[1] / "seqinfo.ini").write_text(

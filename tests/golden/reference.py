@@ -1,6 +1,6 @@
 """Ask the reference trackers for the identities of the golden detections, and write their answers.
 
-    python -m tests.golden.reference FAIRMOT BYTETRACK
+    PYTHONPATH=.:tests python -m golden.reference FAIRMOT BYTETRACK
 
 FAIRMOT and BYTETRACK are checkouts of https://github.com/ifzhang/FairMOT and https://github.com/ifzhang/ByteTrack.
 Needs PyTorch, cython_bbox and lap. Their association runs unchanged; what it imports besides, the network and its
@@ -26,8 +26,8 @@ import torch
 
 from fairmot.core.records import Detections
 from fairmot.tracker.detection_file import read_detection_file
-from tests.golden import FOLDER, WALKS
-from tests.golden.make import detections_path
+from golden import FOLDER, WALKS
+from golden.make import detections_path
 
 CHECKOUT = FOLDER.parents[1]
 # Name of the answers: which tracker, its `conf_thres` and its `match_thres`.
@@ -69,8 +69,9 @@ class Network:
 def install(network: Network, fairmot: Path, byte_track: Path) -> None:
     """Make the reference's modules importable, and put the network in the place of what they import."""
     np.float = float  # type: ignore[attr-defined]  # which NumPy 1.24 removed
-    # In the place of the checkout, which has a folder `tracker` too.
-    sys.path[:] = [str(fairmot / "src" / "lib"), *(path for path in sys.path if Path(path).resolve() != CHECKOUT)]
+    # In the place of the checkout and its tests, which have folders `tracker` too.
+    others = [path for path in sys.path if Path(path).resolve() not in (CHECKOUT, CHECKOUT / "tests")]
+    sys.path[:] = [str(fairmot / "src" / "lib"), *others]
 
     def provide(name: str, **members: Callable[..., Any]) -> None:
         module = ModuleType(name)
@@ -96,8 +97,8 @@ def install(network: Network, fairmot: Path, byte_track: Path) -> None:
 
 def answers(variant: str, name: str, network: Network) -> Iterator[str]:
     """Yield lines of frame, id, left, top, width, height, score: every track that the reference returns."""
-    place, confidence, limit = VARIANTS[variant]
-    module, tracker_class = place.split(".")
+    tracker_name, confidence, limit = VARIANTS[variant]
+    module, tracker_class = tracker_name.split(".")
     importlib.import_module("tracker.basetrack").BaseTrack._count = 0
     detections = read_detection_file(detections_path(name))
     options = SimpleNamespace(

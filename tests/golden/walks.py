@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +90,7 @@ class Recording:
         for frame in range(1, walk.frames + 1):
             self._record(frame)
 
-    def archive(self) -> dict[str, npt.NDArray[np.generic]]:
+    def archive(self) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays of a detection file."""
         frames, boxes, scores, embeddings = zip(*self._rows, strict=True)
         tlbr = [(left, top, left + width, top + height) for left, top, width, height in boxes]
@@ -113,7 +114,7 @@ class Recording:
             if not any(number == who and first <= frame <= last for who, first, last in self._walk.absences)
         ]
         present.sort(key=lambda each: -each[2][1] - each[2][3])  # the nearest first
-        rows = []
+        rows: list[tuple[Box, float, list[float]]] = []
         for index, (number, person, box) in enumerate(present):
             visible = _visible(box, [nearer for _, _, nearer in present[:index]])
             if not visible:
@@ -185,7 +186,7 @@ class Recording:
 
 def _visible(box: Box, nearer: Sequence[Box]) -> float:
     """Return the share of a box that is in the image and not behind the one that hides most of it."""
-    inside = _common(box, (0.0, 0.0, *map(float, SIZE)))
+    inside = _common(box, (0.0, 0.0, float(SIZE[0]), float(SIZE[1])))
     hidden = max((_common(box, other) for other in nearer), default=0.0)
     return max(inside - hidden, 0.0) / (box[2] * box[3])
 
