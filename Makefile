@@ -7,7 +7,7 @@ MATRIX := tests-3.10 tests-3.12 tests-3.13 lowest
 
 PACKAGES := app cli configs core engine export plugins tracker training video weights
 
-.PHONY: demo test lint matrix $(MATRIX) clean
+.PHONY: demo test lint docs matrix $(MATRIX) clean
 
 demo: .venv/core
 	$(BIN)/python run_track.py demo --eval
@@ -21,6 +21,10 @@ lint: .venv/dev .typing
 	$(BIN)/mypy
 	$(BIN)/mypy run_track.py noxfile.py
 
+# The documentation, into site/.
+docs: .venv/docs .typing
+	$(BIN)/mkdocs build --strict
+
 # The tests on other Pythons and with the lowest versions of all dependencies, `make test` has covered its own Python;
 # `make --jobs=2 matrix` runs two at a time.
 matrix: $(MATRIX)
@@ -29,7 +33,7 @@ $(MATRIX): .venv/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nox --session $@
 
 clean:
-	rm -rf .typing .venv .nox output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .typing .venv .nox output site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/core: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -39,6 +43,11 @@ clean:
 .venv/dev: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@ .venv/core
+
+.venv/docs: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[docs]'
 	touch $@ .venv/core
 
 # What `__path__` of fairmot/__init__.py does in Python, for tools that read it: links to each package and module.
