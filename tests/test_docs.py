@@ -91,6 +91,15 @@ def test_every_relative_link_and_every_included_file_exists(page: Path) -> None:
     assert not missing
 
 
+def test_files_of_the_project_that_the_text_names_exist() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = set(re.findall(r"`((?:[a-z]\w*/)+\w+\.(?:py|md|yaml))`", text))
+    drawing = (DOCS / "assets" / "architecture.svg").read_text(encoding="utf-8")
+    named |= set(re.findall(r">([a-z]\w*/(?:\w+/)*(?:\w+\.py)?)<", drawing))
+    assert len(named) > 15
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the values of nested keys by their full name."""
     found: dict[str, Any] = {}
