@@ -7,7 +7,7 @@ MATRIX := tests-3.10 tests-3.12 tests-3.13 lowest wheel
 
 PACKAGES := app cli configs core engine export plugins tracker training video weights
 
-.PHONY: demo test lint matrix $(MATRIX) clean
+.PHONY: demo test lint docs matrix $(MATRIX) clean
 
 demo: .venv/core
 	$(BIN)/python run_track.py demo --eval
@@ -23,6 +23,10 @@ lint: .venv/dev .typing
 	cd .typing && ../$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/clang-format --dry-run -Werror $$(git ls-files '*.cu' '*.cuh' '*.h' '*.cpp')
 
+# The documentation, into site/.
+docs: .venv/docs .typing
+	$(BIN)/mkdocs build --strict
+
 # The tests on other Pythons and with the lowest versions of all dependencies, `make test` has covered its own Python;
 # and the wheel, installed elsewhere. `make --jobs=2 matrix` runs two at a time.
 matrix: $(MATRIX)
@@ -31,7 +35,7 @@ $(MATRIX): .venv/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nox --session $@
 
 clean:
-	rm -rf .typing .venv .nox output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .typing .venv .nox output site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/core: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -41,6 +45,11 @@ clean:
 .venv/dev: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@ .venv/core
+
+.venv/docs: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[docs]'
 	touch $@ .venv/core
 
 # What `__path__` of fairmot/__init__.py does in Python, for tools that read it: links to each package and module.
