@@ -113,8 +113,8 @@ def _arguments_last(words: Sequence[str], keys: Mapping[str, Key]) -> list[str]:
             arguments.append(word)
             continue
         flags.append(word)
-        key = by_flag.get(word)
-        takes_value = word == "--config" or (key is not None and not is_switch(key))
+        key = by_flag.get(word.replace("--no-", "--", 1))
+        takes_value = "=" not in word and (key is None or not is_switch(key))  # of an unknown one it is not known
         while takes_value and rest and not _is_flag(rest[0]):
             flags.append(rest.popleft())
             takes_value = key is not None and key.many
