@@ -11,7 +11,8 @@ from pathlib import Path
 import blob_network
 import material
 import pytest
-from support.commands import track as main
+
+from run_track import main
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import material
 import pytest
-from support.commands import track as main
 
 from fairmot.tracker.detection_file import read_stream
+from run_track import main
 
 
 @contextmanager

@@ -14,9 +14,9 @@ import material
 import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
-from support.commands import track as main
 
 from fairmot.core import OutputError
+from run_track import main
 
 Fault = Callable[[], BaseException]
 

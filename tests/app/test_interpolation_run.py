@@ -7,9 +7,9 @@ from pathlib import Path
 
 import material
 import pytest
-from support.commands import track as main
 
 from fairmot.tracker.motchallenge import read_results
+from run_track import main
 
 A, B = (6, 5), (15, 9)
 HIDDEN = range(7, 12)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import material
 import pytest
-from support.commands import track as main
 
 from fairmot.app.folders import ResultFolders
 from fairmot.app.report import RUN, write_json
 from fairmot.core import OutputError
 from fairmot.core.locks import Lock
+from run_track import main
 
 
 @contextmanager

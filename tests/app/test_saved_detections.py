@@ -11,9 +11,9 @@ import material
 import numpy as np
 import pytest
 from support.commands import associate
-from support.commands import track as main
 
 from fairmot.tracker.detection_file import read_stream
+from run_track import main
 
 HIDDEN = range(9, 13)  # frames without the second person
 
