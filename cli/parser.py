@@ -91,7 +91,7 @@ def _with_default(key: Key, default: Any) -> str:
     if default is None or default == ():
         return key.help
     text = key.format.write(default) if key.format is not None else default
-    shown = {True: "yes", False: "no"}.get(default, text) if isinstance(default, bool) else text
+    shown = str(default).lower() if isinstance(default, bool) else text
     return key.help if isinstance(default, dict) or shown == "" else f"{key.help} (default: {shown})"
 
 

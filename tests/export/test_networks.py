@@ -1,11 +1,13 @@
 """Architectures against the key lists of the official checkpoints."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from fairmot.core.errors import ConfigError
+from fairmot.export.architectures import Architecture
 from fairmot.export.checkpoint import matching_architectures
 from fairmot.export.networks import ARCHITECTURES, HeadSizes, build_network
 
@@ -43,6 +45,10 @@ def test_official_keys(name):
     lines = {line for line in path.read_text().splitlines() if line and not line.startswith("base.fc.")}
     state = build_meta(name).state_dict()
     assert {f"{key} {tuple(value.shape)}" for key, value in state.items()} == lines
+
+
+def test_names_are_stated_without_pytorch_too():
+    assert get_args(Architecture) == tuple(ARCHITECTURES)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -50,7 +50,7 @@ from fairmot.training.settings import TrainSettings
         (PhotometricSettings, "jpeg", 2.0, "settings.augment.photometric.jpeg must be between 0 and 1, not 2.0"),
         (PhotometricSettings, "jpeg_quality", (0.0, 50.0), "settings.augment.photometric.jpeg_quality must be"),
         (CrowdSettings, "soft_edge", (2.0, 1.0), "settings.crowd.soft_edge must begin"),
-        (CrowdSettings, "colour_match", 2.0, "settings.crowd.colour_match must be"),
+        (CrowdSettings, "color_match", 2.0, "settings.crowd.color_match must be"),
         (CrowdSettings, "rotation", -1.0, "settings.crowd.rotation must be"),
         (CrowdSettings, "perspective", 0.6, "settings.crowd.perspective must be"),
         (CrowdSettings, "appearance", -1.0, "settings.crowd.appearance must be"),
