@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-from fairmot.__main__ import run
+from fairmot.cli.main import leave
+from fairmot.cli.main import main as run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `fairmot track` and return its exit code.
+
+    Args:
+        arguments: command line without the program's name; this process's if not given.
+    """
+    return run(["track", *(sys.argv[1:] if arguments is None else arguments)])
+
 
 if __name__ == "__main__":
-    run(["track", *sys.argv[1:]])
+    leave(main())

@@ -75,6 +75,10 @@ class Messages:
             return self.wrong(unknown[2], value[1] if value else "")
         if unknown:
             return str(self._unknown(unknown[2], "The option"))
+        switch = re.match(r"argument --([\w.]+)/.*: ignored explicit argument", message)
+        if switch:
+            flag = switch[1].replace("_", "-")
+            return f"{switch[1]} takes no value: write --{flag} or --no-{flag}."
         surplus = re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE | re.DOTALL)
         if surplus:
             return f'The argument "{one_line(surplus[1])}" is one too many; see {self.command} --help.'

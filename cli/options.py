@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from argparse import ArgumentError
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any, TypeVar
@@ -13,7 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from fairmot.cli.command import Command, ConfigFiles
 from fairmot.cli.config_files import config_values, find_file, read_config
 from fairmot.cli.messages import Messages
-from fairmot.cli.parser import make_parser
+from fairmot.cli.parser import is_switch, make_parser
 from fairmot.core.console import print_warning
 from fairmot.core.errors import ConfigError
 from fairmot.core.options import Key, build, keys_of
@@ -39,7 +41,7 @@ def read_options(command: Command[T], name: str, arguments: Sequence[str]) -> T:
     """
     keys = keys_of(command.options)
     renames = Renames()
-    words = list(_present_names(arguments, keys, renames))
+    words = _arguments_last(list(_present_names(arguments, keys, renames)), keys)
     warnings = _warnings(renames)
     messages = Messages(keys, f"fairmot {name}", command.config.section if command.config else "")
     defaults = _chosen_defaults(keys, words)
@@ -94,6 +96,33 @@ def _present_names(arguments: Sequence[str], keys: Mapping[str, Key], renames: R
             key = renames.key(key)
         yield f"{prefix}{key}{equals}{renames.value(key, value) if equals else ''}"
         key = "" if equals else key
+
+
+def _arguments_last(words: Sequence[str], keys: Mapping[str, Key]) -> list[str]:
+    """Return the words with all positional arguments behind all flags, which argparse wants beside each other."""
+    by_flag = {f"--{key.name}": key for key in keys.values()} | {f"-{key.short}": key for key in keys.values()}
+    flags: list[str] = []
+    arguments: list[str] = []
+    rest = deque(words)
+    while rest:
+        word = rest.popleft()
+        if word == "--":
+            arguments += rest
+            break
+        if not _is_flag(word):
+            arguments.append(word)
+            continue
+        flags.append(word)
+        key = by_flag.get(word.replace("--no-", "--", 1))
+        takes_value = "=" not in word and (key is None or not is_switch(key))  # of an unknown one it is not known
+        while takes_value and rest and not _is_flag(rest[0]):
+            flags.append(rest.popleft())
+            takes_value = key is not None and key.many
+    return [*flags, "--", *arguments] if arguments else flags
+
+
+def _is_flag(word: str) -> bool:
+    return bool(re.match(r"-(?!\d|\.\d|$)", word))
 
 
 def _present(key: str, keys: Mapping[str, Key]) -> bool:

@@ -52,6 +52,11 @@ def make_parser(
     return parser
 
 
+def is_switch(key: Key) -> bool:
+    """Tell whether a flag stands alone, as `--video` and `--no-video`; those of nested settings take true or false."""
+    return key.kind is bool and len(key.path) == 1
+
+
 def _add(group: Any, key: Key, default: Any) -> None:
     required = default is MISSING
     text = key.help if required else _with_default(key, default)
@@ -66,7 +71,7 @@ def _add(group: Any, key: Key, default: Any) -> None:
         default = default if required or default is None else key.format.write(default)
     elif key.many:
         kind = get_args(kind)[0]
-    if key.kind is bool and len(key.path) == 1:
+    if is_switch(key):
         named["action"] = ActionYesNo(yes_prefix="", no_prefix="no-")
     else:
         named["type"] = kind
@@ -86,7 +91,7 @@ def _with_default(key: Key, default: Any) -> str:
     if default is None or default == ():
         return key.help
     text = key.format.write(default) if key.format is not None else default
-    shown = {True: "yes", False: "no"}.get(default, text) if isinstance(default, bool) else text
+    shown = str(default).lower() if isinstance(default, bool) else text
     return key.help if isinstance(default, dict) or shown == "" else f"{key.help} (default: {shown})"
 
 

@@ -58,7 +58,7 @@ class TrackerSettings:
             `fairmot.tracker.gmc.shift`).
         predict_unconfirmed: move tracks seen once like the others; FairMOT leaves them where they were.
         max_aspect_ratio: boxes with a larger width / height are not reported (FairMOT's `track.py`, 1.6, because
-            people stand upright); `inf` reports all, for other classes.
+            people stand upright); `inf`, written .inf in options, reports all, for other classes.
         min_box_area: boxes with this area in square pixels or less are not reported (FairMOT, `min_box_area` 100).
         reference_quirks: repeat what the reference does but hardly meant, for results equal to it; mended otherwise:
 

@@ -17,6 +17,7 @@ from support import material
 from support.commands import track as main
 
 from fairmot.core import OutputError
+from run_track import main
 
 Fault = Callable[[], BaseException]
 

@@ -13,11 +13,11 @@ import pytest
 from rich.console import Console
 from support import blob_network, material
 from support.commands import evaluate as evaluate_command
-from support.commands import track as main
 
 from fairmot.app.json_files import write_json
 from fairmot.app.scoring import Scored, table_of
 from fairmot.tracker.evaluation import evaluate
+from run_track import main
 
 A, B = (6, 5), (15, 9)
 

@@ -21,6 +21,7 @@ from fairmot.app.json_files import write_json
 from fairmot.app.run_folder import RUN
 from fairmot.core import OutputError
 from fairmot.core.locks import Lock
+from run_track import main
 
 
 @contextmanager

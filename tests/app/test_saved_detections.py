@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from support import material
 from support.commands import associate
-from support.commands import track as main
 
 from fairmot.tracker.detection_file import read_detection_file
 

@@ -2,11 +2,13 @@
 
 import hashlib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from fairmot.core.errors import ConfigError
+from fairmot.export.architectures import Architecture
 from fairmot.export.checkpoint import matching_architectures
 from fairmot.export.networks import ARCHITECTURES, HeadSizes, build_network
 
@@ -63,6 +65,10 @@ def test_official_keys(name):
         pytest.skip(f"no key list {path.name} beside the checkout")
     lines = {line for line in path.read_text().splitlines() if line and not line.startswith("base.fc.")}
     assert entries(name) == lines
+
+
+def test_names_are_stated_without_pytorch_too():
+    assert get_args(Architecture) == tuple(ARCHITECTURES)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
