@@ -1,4 +1,4 @@
-"""Limits on what is accepted from untrusted files."""
+"""Limits on what is accepted from files that nobody vouches for."""
 
 from __future__ import annotations
 

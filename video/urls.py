@@ -111,18 +111,18 @@ def without_credentials(url: str) -> str:
     left out covers both.
     """
     scheme, authority, tail = _split(url)
-    address, path = authority.rpartition("@")[2], tail
+    place, path = authority.rpartition("@")[2], tail
     _, colon, port = authority.rpartition(":")
     if "@" in tail and not authority.startswith("["):
         if "@" in authority or (not port.isdecimal() and colon):
-            address, path = _split_authority(tail.rpartition("@")[2])
+            place, path = _split_authority(tail.rpartition("@")[2])
         elif colon:  # host and port, or user and the start of a password
-            address, path = authority.rpartition(":")[0], ""
+            place, path = authority.rpartition(":")[0], ""
     elif colon and "@" not in authority and not authority.startswith("[") and not port.isdecimal():
-        address, path = authority.partition(":")[0], ""
+        place, path = authority.partition(":")[0], ""
     path = _SECRET_IN_PATH.sub("/", re.split(r"[?#]", path)[0])
-    shown = f"{scheme}://{address}{path}"
-    return "".join(character if character.isprintable() else "?" for character in shown)
+    shown = f"{scheme}://{place}{path}"
+    return "".join(letter if letter.isprintable() else "?" for letter in shown)
 
 
 def label_of(url: str) -> str:
@@ -132,9 +132,9 @@ def label_of(url: str) -> str:
 
 def name_of_url(url: str) -> str:
     """Return a name for a stream: the last part of the path without its ending, or the host."""
-    address, path = _split_authority(without_credentials(url).partition("://")[2])
+    place, path = _split_authority(without_credentials(url).partition("://")[2])
     last = unquote(path.rstrip("/").rpartition("/")[2]).rpartition(".")
-    return last[0] or last[2] or _host_of(address) or "stream"
+    return last[0] or last[2] or _host_of(place) or "stream"
 
 
 def host_of_url(url: str) -> str | None:
