@@ -35,7 +35,7 @@ def associate(
         inputs: detection files, sequences, or folders of them.
         output: see `output_paths`.
         settings: of the tracker.
-        say: takes each line of the report.
+        say: called with each line of the report.
         frame_rate: frames per second, all equally long; that of the file, and its timestamps, if None.
         longest_gap: interpolate gaps of up to so many frames, all with `EVERY_GAP`, none if None.
 

@@ -15,7 +15,7 @@ _FOREVER = 1e15  # frames; infinity has no whole number
 class TrackerSettings:
     """Settings of `FairMOTTracker`.
 
-    The defaults are the best that we know for people (`benchmarks/association.md` shows what each adds);
+    The defaults are the best known for people (`benchmarks/association.md` shows what each adds);
     `fairmot.tracker.presets` has those of FairMOT and BYTE.
 
     Limits are costs: a pair that costs more is never matched. Sources: "FairMOT" is `multitracker.py` and `matching.py`
@@ -24,21 +24,21 @@ class TrackerSettings:
 
     Attributes:
         confidence_threshold: detections scored above it take part in every stage (FairMOT, `conf_thres` 0.4).
-        low_score_stage: match what is left of the tracks with low-score detections (BYTE's second association).
+        low_score_stage: match the remaining tracks with low-score detections (BYTE's second association).
         low_score_threshold: detections scored above it, and not above `confidence_threshold`, are low-score
             detections (BYTE, 0.2). They never start a track.
         new_track_threshold: least score that starts a track; none means `confidence_threshold`, and 0.1 more when
             `low_score_stage` is on (FairMOT and BYTE, `det_thresh`).
         use_embeddings: associate by appearance first. Without it, or for detections without embeddings, boxes alone
             decide (BYTE's `byte_tracker.py`).
-        appearance_cost: what is added to the cosine distance in the first stage with embeddings: the squared
+        appearance_cost: the term added to the cosine distance in the first stage with embeddings: the squared
             Mahalanobis distance (`gating`, FairMOT) or the distance of the boxes (`overlap`, ours).
         appearance_limit: first stage with embeddings, that sum (FairMOT, 0.4; ours 0.6).
         motion_limit: first stage without embeddings, 1 - IoU (BYTE, `match_thres` 0.8).
         overlap_limit: second stage after the first with embeddings, 1 - IoU (FairMOT, 0.5; ours 0.8).
         low_score_limit: low-score stage, 1 - IoU (BYTE on FairMOT, 0.4).
-        unconfirmed_limit: tracks seen once against what is left, 1 - IoU (FairMOT, 0.7).
-        motion_weight: share of what `appearance_cost` adds (FairMOT, `lambda_` 0.98, so 0.02; ours 0.4).
+        unconfirmed_limit: tracks seen once against the remaining detections, 1 - IoU (FairMOT, 0.7).
+        motion_weight: weight of that term (FairMOT, `lambda_` 0.98, so 0.02; ours 0.4).
         gating_threshold: squared Mahalanobis distance above which a pair is impossible (DeepSORT, chi-square 0.95
             quantile of 4 degrees of freedom, 9.4877).
         embedding_momentum: weight of the old embedding when a new one is blended in (FairMOT, `alpha` 0.9).
@@ -47,20 +47,20 @@ class TrackerSettings:
         duplicate_distance: a tracked and a lost track closer than this, as 1 - IoU, are one person (FairMOT, 0.15).
         position_weight: standard deviation of position and height per pixel of height (DeepSORT, 1/20).
         velocity_weight: the same for their velocities (DeepSORT, 1/160).
-        box_model: what the filter follows besides center and height: the aspect ratio (`xyah`, DeepSORT) or the width
+        box_model: state of the filter besides center and height: the aspect ratio (`xyah`, DeepSORT) or the width
             (`xywh`, BoT-SORT, Aharon et al., 2022).
         overlap: distance of two boxes in every stage: 1 - `iou` (FairMOT), or `height_iou`, where the IoU is multiplied
             by that of the heights (Hybrid-SORT, Yang et al., 2024).
-        box_margin: share of width and height by which `height_iou` first enlarges both boxes on every side (C-BIoU,
+        box_margin: fraction of width and height by which `height_iou` first enlarges both boxes on every side (C-BIoU,
             Yang et al., 2023; ours 0.1).
         score_fusion: multiply the overlap with high-score detections by their score (ByteTrack's `fuse_score`).
-        gmc_from_detections: move all tracks by the shift that most of the detections share (ours; see
+        gmc_from_detections: move all tracks by the camera shift estimated from the detections (ours; see
             `fairmot.tracker.gmc.shift`).
         predict_unconfirmed: move tracks seen once like the others; FairMOT leaves them where they were.
         max_aspect_ratio: boxes with a larger width / height are not reported (FairMOT's `track.py`, 1.6, because
             people stand upright); `inf`, written .inf in options, reports all, for other classes.
         min_box_area: boxes with this area in square pixels or less are not reported (FairMOT, `min_box_area` 100).
-        reference_quirks: repeat what the reference does but hardly meant, for results equal to it; mended otherwise:
+        reference_quirks: reproduce quirks of the reference, for results equal to it:
 
             ===================  =========================================  ====================================
             what                 reference                                  default
@@ -73,7 +73,7 @@ class TrackerSettings:
             score of a refound   that before the loss (FairMOT only)        that of its detection
             time                 counted in frames                          measured by timestamps
             ids                  taken by tracks that are never reported    taken when a track is confirmed
-            equal costs          the course of lap's search decides         any of the equal assignments
+            equal costs          the order of lap's search decides          any of the equal assignments
             ===================  =========================================  ====================================
 
     Raises:

@@ -1,4 +1,4 @@
-"""Ranges of the augmentation: settings alone, without PyTorch."""
+"""Settings of the augmentation, without PyTorch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class PhotometricSettings:
     """Shares and ranges of the changes that leave boxes where they are.
 
     Attributes:
-        motion: share of pictures blurred along a line, people and background alike, as when the camera moves.
+        motion: share of images blurred along a line, people and background alike, as when the camera moves.
         motion_length: range of that line's length in pixels.
-        jpeg: share of pictures that lose what JPEG loses.
-        jpeg_quality: range of its quality, as libjpeg counts it: 1 to 100.
+        jpeg: share of images with JPEG artifacts.
+        jpeg_quality: range of its quality on libjpeg's scale, 1 to 100.
 
     Raises:
         ConfigError: if a value is out of its range.
@@ -40,16 +40,16 @@ class AugmentSettings:
     """Ranges of the random changes.
 
     Attributes:
-        mosaic: share of pictures made of four.
-        whole: share of tiles that show the whole picture, as at inference.
-        height_range: a person of the picture is scaled to a height in this range, log-uniform, px.
+        mosaic: share of images composed of four.
+        whole: share of tiles that show the whole image, as at inference.
+        height_range: a person of the image is scaled to a height in this range, log-uniform, px.
         scale_range: limits of that scale.
-        cover: a picture is not made smaller than this part of the size at which it fits its tile.
+        cover: least scale of an image, as a fraction of the scale at which it fits its tile.
         rotation: largest rotation in radians.
         stretch: largest change of the aspect ratio, as a logarithm.
-        boxes: most boxes kept in one picture.
+        boxes: most boxes kept in one image.
         minimum_height: smaller boxes become ignore regions, px.
-        visible: boxes cut further than this share become ignore regions.
+        visible: boxes of which a smaller share than this is visible become ignore regions.
         photometric: changes that leave boxes where they are.
 
     Raises:
@@ -80,15 +80,15 @@ class AugmentSettings:
 
 @dataclass(frozen=True)
 class CrowdSettings:
-    """How people are pasted over pictures. The defaults are what the bundled weights were made with.
+    """Settings of the people pasted over images. The defaults are those of the bundled weights.
 
     Attributes:
-        soft_edge: range of the width over which a person's border fades inwards, px of the composed picture;
+        soft_edge: range of the width over which a person's border fades inwards, px of the composed image;
             at most a 25th of the person's height.
-        color_match: largest part, 0 to 1, of the way that a person's colors are moved to those of the place
-            (mean and spread of lightness and chroma); 0: half of the people get the brightness of the picture.
-        rotation: largest lean of a person, radians.
-        perspective: largest inset of a corner of a person's picture, as a part of its width and height, up to 0.5.
+        color_match: largest fraction, 0 to 1, by which a person's colors are moved to those of the surroundings
+            (mean and spread of lightness and chroma); 0: half of the people get the brightness of the image.
+        rotation: largest rotation of a person, radians.
+        perspective: largest inset of a corner of a person's cut-out, as a fraction of its width and height, up to 0.5.
         appearance: largest change of a person's contrast and saturation, as a logarithm.
 
     Raises:

@@ -33,15 +33,15 @@ def train(data: Path, settings: TrainSettings, output: Path = DEFAULT_OUTPUT, re
 
     Args:
         data: folder of the unpacked sets.
-        settings: what to train.
-        output: folder for checkpoints, the log and its plot, and what limits the speed; made if missing.
+        settings: of the run.
+        output: folder for checkpoints, the log and its plot, and the profile; created if missing.
         resume: a `last.pth` to continue.
 
     Returns:
         128 and the number of the signal that ended the run, or 0.
 
     Raises:
-        UserError: if a setting is at fault, pictures are missing, the output cannot be written or is that of another
+        UserError: if a setting is invalid, images are missing, the output cannot be written or is that of another
             run, or training diverges.
     """
     if resume is not None and not resume.is_file():
@@ -68,7 +68,7 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
     del samples
     drawn = float((store.weights > 0).sum())
     if not drawn:
-        raise ConfigError("No picture is left to train on: give a set with pictures a share above 0, or hold out less.")
+        raise ConfigError("No image is left to train on: give a set with images a share above 0, or hold out less.")
     loaded = time.perf_counter() - start
     augmenter = Augmenter(store, settings.size, settings.augment, settings.seed + 7919 * processes.rank)
     network = build_network(settings.architecture, classes=len(settings.classes)).to(processes.device)
@@ -76,7 +76,7 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
     loss = FairMOTLoss(network.head_sizes.embedding, store.spaces).to(processes.device)
     trainer = Trainer(settings, augmenter, network, loss, output, processes)
     log.info(
-        "Process %d of %d: %d of %d pictures, %d held out, %d identities, loaded in %.0f s",
+        "Process %d of %d: %d of %d images, %d held out, %d identities, loaded in %.0f s",
         processes.rank + 1,
         processes.count,
         drawn,
@@ -106,7 +106,7 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
 
 
 def _report(trainer: Trainer) -> None:
-    """Plot the log and write what limits the speed; the trainer is spent afterwards."""
+    """Plot the log and write the profile; the trainer cannot be used afterwards."""
     limit = constant_batch_speed(trainer)
     operations = costliest_operations(trainer)
     if not trainer.processes.is_first:

@@ -1,4 +1,4 @@
-"""What a training run depends on."""
+"""Settings of a training run."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from fairmot.export.architectures import SIZE_MULTIPLE, require_architecture
 from fairmot.training.augment_settings import AugmentSettings, CrowdSettings
 
 MADE = {"crowd": "crowds", "pasted": "pasted", "scene": "scenes", "market1501": "sheets"}
-"""Sets that are made, and which setting says how many pictures; every other set is a folder."""
+"""Sets that are made, and which setting counts their images; every other set is a folder."""
 
 DEFAULT_OUTPUT = Path("runs/train")
-"""Where `fairmot train` leaves its results."""
+"""The default output folder of `fairmot train`."""
 
 _LEAST_LENGTH = 64  # px; on less BatchNorm would see single cells at stride 32
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What to train and for how long.
+    """Settings of a training run.
 
     Attributes:
         architecture: a name of `fairmot.export.networks.ARCHITECTURES`.
-        size: width and height of the training pictures in pixels, multiples of 32.
+        size: width and height of the training images in pixels, multiples of 32.
         sets: share of the drawn tiles by set. A set is a folder of the data with `images` and `labels_with_ids`, or
             `crowd` (composed from cut-outs), `pasted` (frames of the other sets with cut-outs among their people),
-            `scene` (rendered), `market1501` (sheets of identity crops). What is not named is not made.
+            `scene` (rendered), `market1501` (sheets of identity crops). Sets that are not named are not made.
         classes: label numbers that count as each class, by its name; labels of other numbers are left out. Identities
-            are numbered over all classes of a set. Who is composed, pasted, rendered or cropped is of the class
+            are numbered over all classes of a set. Composed, pasted, rendered and cropped people are of the class
             `person`.
-        held_out: pictures that are validated on and not trained on: `set/beginning` of their names up to the end of a
+        held_out: images that are validated on and not trained on: `set/beginning` of their names up to the end of a
             word or number (`street/cam1`), or a pattern (`street/cam1_*`).
-        steps: optimiser steps.
-        batch: pictures a step, over all processes.
+        steps: optimizer steps.
+        batch: images per step, over all processes.
         learning_rate: peak of the cosine schedule (AdamW).
         weight_decay: of all weights with more than one dimension.
         warmup: steps of linear warm-up.
         ema: decay of the averaged weights.
-        crowds: pictures composed from cut-outs.
+        crowds: images composed from cut-outs.
         pasted: frames with pasted people.
         pasted_people: most people pasted into one frame.
         scenes: rendered scenes, twelve frames each.
         sheets: sheets of identity crops.
-        side: longest side of the stored pictures in pixels; each takes 4 side^2 bytes of the GPU's memory.
+        side: longest side of the stored images in pixels; each takes 4 side^2 bytes of the GPU's memory.
         workers: processes that decode and compose, over all training processes.
-        seed: of everything random.
+        seed: of all random numbers.
         augment: ranges of the augmentation.
-        crowd: how people are pasted over pictures.
+        crowd: settings of the people pasted over images.
 
     Raises:
         ConfigError: if a value is out of its range or there is no such architecture.

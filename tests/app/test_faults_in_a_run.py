@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 from support import material
-from support.commands import track as main
 
 from fairmot.core import OutputError
 from run_track import main

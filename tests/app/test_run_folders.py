@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from support import material
-from support.commands import track as main
 from support.processes import tracking
 
 from fairmot.app.folders import ResultFolders

@@ -13,6 +13,7 @@ from support import material
 from support.commands import associate
 
 from fairmot.tracker.detection_file import read_detection_file
+from run_track import main
 
 HIDDEN = range(9, 13)  # frames without the second person
 
@@ -141,7 +142,7 @@ def test_the_camera_is_followed(tmp_path: Path, weights: Path) -> None:
     material.write_images(tmp_path / "pan", images)
     common = [str(tmp_path / "pan"), "--weights", str(weights), "--output", str(tmp_path / "out"), "--no-video"]
     errors = []
-    for flag in ("--no-camera-motion", "--camera-motion"):
+    for flag in ("--no-gmc", "--gmc"):
         assert main([*common, "--size", "192x64", flag]) == 0
         folder = tmp_path / "out" / "pan"
         boxes = [line["tracks"][0]["box"] for line in material.read_lines(folder)]

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.commands import export
+from support.commands import export, options_of
 from support.commands import train as main
 from trainee import make_trainer, write_folder
 
 from fairmot.core.errors import ConfigError, SourceError
 from fairmot.engine.model import ModelInfo
-from fairmot.training.command import parse
 from fairmot.training.loading import HELD_OUT, load_samples
 from fairmot.training.measure import constant_batch_speed, costliest_operations
 from fairmot.training.progress import plot, read_log
@@ -224,7 +223,7 @@ def test_two_classes_from_labels_to_the_model(own_data, recipe, tmp_path):
 def test_recipe_of_the_bundled_weights():
     recipe = Path(__file__).resolve().parents[2] / "configs" / "train_lite.yaml"
     flags = ["--data", "d", "--output", "o", "--settings.augment.photometric.jpeg", "0.5"]
-    settings = parse(["--config", str(recipe), *flags])["settings"]
+    settings = options_of("train", ["--config", str(recipe), *flags]).settings
     assert sum(settings.sets.values()) == pytest.approx(1)
     assert settings.augment.photometric.motion == 0.12
     assert settings.augment.photometric.jpeg == 0.5

@@ -49,12 +49,12 @@ def evaluation_report(
 
 
 def _run_settings(path: Path) -> dict[str, Any] | None:
-    """Return the settings from the `run.json` that the tracker has left beside its results, if there is one."""
+    """Return the settings from the `run.json` that the tracker wrote beside its results, if there is one."""
     if not path.is_file():
         return None
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        return {name: facts[name] for name in _RUN_SETTINGS if name in facts}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: content[name] for name in _RUN_SETTINGS if name in content}
     except (OSError, ValueError, TypeError) as error:
         _log.warning("The settings of the run in %s cannot be read: %s", path, error)
         return None
