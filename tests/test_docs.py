@@ -100,6 +100,15 @@ def test_files_of_the_project_that_the_text_names_exist() -> None:
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
+@pytest.mark.parametrize("name", ["architecture.md", "extending.md", "guides/python.md"])
+def test_names_of_the_code_that_the_text_uses_exist(name: str) -> None:
+    text = FENCE.sub("", (DOCS / name).read_text(encoding="utf-8"))
+    named = set(re.findall(r"`(?:\w+\.)?(\w*_\w*)(?:\(.*?\))?`", text))
+    code = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("[!.]*/**/*.py") if "tests" not in path.parts)
+    assert named
+    assert not named - set(re.findall(r"\w+", code))
+
+
 def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the values of nested keys by their full name."""
     found: dict[str, Any] = {}
