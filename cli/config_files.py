@@ -26,10 +26,10 @@ def find_file(given: str, config: ConfigFiles) -> str:
     Raises:
         ConfigError: if there is neither.
     """
+    if given in config.presets and not os.path.isfile(given):  # a folder may have its name, as `fairmot` here
+        return str(preset_path(given))
     if os.path.exists(given) or given.endswith((_SUFFIX, ".yml")) or os.path.basename(given) != given:
         return given
-    if given in config.presets:
-        return str(preset_path(given))
     presets = ", ".join(config.presets)
     raise ConfigError(
         f"The configuration {given} is neither a file that can be read nor a preset ({presets})."

@@ -14,6 +14,13 @@ from fairmot.core.errors import ConfigError
 from fairmot.tracker.presets import PRESETS
 
 
+@pytest.mark.parametrize("name", ["default", "fairmot", "mot17"])
+def test_a_preset_beside_a_folder_of_its_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / name).mkdir()  # the checkout has a folder `fairmot`
+    monkeypatch.chdir(tmp_path)
+    assert options_of("track", ["x", "--config", name]) == options_of("track", ["x", "--config", f"{preset_path(name)}"])
+
+
 def test_a_preset_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = options_of("track", ["x", "--config", "mot17", "--size", "576x320"])
