@@ -18,7 +18,7 @@ from fairmot.tracker.presets import PRESETS
 def test_a_preset_beside_a_folder_of_its_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / name).mkdir()  # the checkout has a folder `fairmot`
     monkeypatch.chdir(tmp_path)
-    assert options_of("track", ["x", "--config", name]) == options_of("track", ["x", "--config", f"{preset_path(name)}"])
+    assert options_of("track", ["x", "--config", name]) == options_of("track", ["x", f"--config={preset_path(name)}"])
 
 
 def test_a_preset_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
