@@ -280,14 +280,15 @@ def _track(
     engine: TensorRTEngine, clock: StageClock, video: Path, output: Path, frames: int | None = None
 ) -> dict[str, Any]:
     """Do what `run_track.py VIDEO --no-video` does with an engine that is open; return its `run.json`."""
-    from fairmot.app.options import Options  # these need more packages than the other parts
-    from fairmot.app.report import read_run
+    from fairmot.app.json_files import read_json  # these need more packages than the other parts
+    from fairmot.app.options import Options
+    from fairmot.app.run_folder import RUN
     from fairmot.app.session import Session
     from fairmot.app.terminal import Terminal
 
     options = Options((str(video),), frames=frames, video=False, output=str(output))
     Session(options, engine, clock, Terminal()).track(str(video))
-    return read_run(output / video.stem)
+    return read_json(output / video.stem / RUN)
 
 
 def kernels(benchmark: Benchmark) -> None:

@@ -147,5 +147,5 @@ def test_the_camera_is_followed(tmp_path: Path, weights: Path) -> None:
         folder = tmp_path / "out" / "pan"
         boxes = [line["tracks"][0]["box"] for line in material.read_lines(folder)]
         errors.append(abs(boxes[7][0] - boxes[6][0] - 12))
-        assert ("camera" in material.read_run(folder)["milliseconds"]) is (flag == "--camera-motion")
+        assert ("camera" in material.read_run(folder)["milliseconds"]) is (flag == "--gmc")
     assert errors[1] < 0.3 < 1 < errors[0]

@@ -239,7 +239,7 @@ from fairmot.engine import open_engine, EngineSettings
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 for path in sys.argv[3:]:
     try:
-        with open_engine(path, engine="onnxruntime", threads=1) as opened:
+        with open_engine(EngineSettings("onnxruntime", path, threads=1)) as opened:
             opened.detect([Frame(1, 0.0, np.zeros((64, 96, 3), np.uint8))])
     except UserError as error:
         assert "\\n" not in str(error), error

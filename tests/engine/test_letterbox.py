@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import blob_network
 
-from fairmot.engine import Letterbox, ModelInfo, letterbox, map_boxes
-from fairmot.engine.letterbox import Preprocessor
+from fairmot.engine import Letterbox, ModelInfo, map_boxes
+from fairmot.engine.letterbox import Preprocessor, letterbox
 
 SIZES = [(768, 576), (1920, 1080), (640, 480), (1088, 608), (320, 240), (480, 854), (3, 200), (1, 1), (1281, 719)]
 
