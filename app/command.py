@@ -38,9 +38,9 @@ def _track_all(options: Options, session: Session, terminal: Terminal) -> int:
         try:
             specs += expand_sources(given)
         except Exception as error:
-            fault = explained(error, subject=without_secrets(given))
-            terminal.error(fault)
-            exit_code = exit_code or fault.exit_code
+            failure = explained(error, subject=without_secrets(given))
+            terminal.error(failure)
+            exit_code = exit_code or failure.exit_code
     if options.save_detections is not None:
         check_detection_file(options.save_detections, len(specs))
     scored: dict[str, Scored] = {}
@@ -48,9 +48,9 @@ def _track_all(options: Options, session: Session, terminal: Terminal) -> int:
         try:
             outcome = session.track(spec)
         except Exception as error:
-            fault = explained(error, subject=without_secrets(spec))
-            terminal.error(fault)
-            exit_code = exit_code or fault.exit_code
+            failure = explained(error, subject=without_secrets(spec))
+            terminal.error(failure)
+            exit_code = exit_code or failure.exit_code
             continue
         if outcome.scored is not None:
             scored[outcome.folder.name] = outcome.scored
@@ -62,9 +62,9 @@ def _track_all(options: Options, session: Session, terminal: Terminal) -> int:
         try:
             _report_scores(scored, len(specs), Path(options.output), terminal)
         except Exception as error:
-            fault = explained(error)
-            terminal.error(fault)
-            exit_code = exit_code or fault.exit_code
+            failure = explained(error)
+            terminal.error(failure)
+            exit_code = exit_code or failure.exit_code
     return exit_code
 
 

@@ -17,7 +17,7 @@ _frames, _tracks, _results = (partial(option, group=group) for group in ("frames
 
 @dataclass(frozen=True)
 class Options:
-    """What to track and how; every field but `sources` is a key in YAML and a flag, those of `engine` as well.
+    """The options of `fairmot track`; every field but `sources` is a key in YAML and a flag, those of `engine` as well.
 
     Raises:
         ConfigError: if a value is out of range.

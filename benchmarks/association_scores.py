@@ -1,4 +1,4 @@
-"""What each part of the association adds on MOT17, as Markdown.
+"""The contribution of each part of the association on MOT17, as Markdown.
 
     python -m benchmarks.association_scores MOT17.zip [ASSOC]
 

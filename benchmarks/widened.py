@@ -1,4 +1,4 @@
-"""Makes what `benchmarks.gpu` measures: `python -m benchmarks.widened FOLDER --weights HALF.onnx`. Needs no GPU.
+"""Make the input of `benchmarks.gpu`: `python -m benchmarks.widened FOLDER --weights HALF.onnx`. Needs no GPU.
 
 `FOLDER/dla_34.pth` and `.onnx`: FairMOT's network with the weights of HALF.onnx, a trained network of the same layers
 with half the channels. Every channel is there several times (Chen et al., "Net2Net", arXiv:1511.05641, section 3.1) and

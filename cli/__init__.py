@@ -1,1 +1,1 @@
-"""What commands share: their options, their signals, what they say where a package is not installed."""
+"""The command `fairmot`: its subcommands, their options, and messages about wrong ones."""

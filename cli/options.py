@@ -154,7 +154,7 @@ def _chosen_defaults(keys: Mapping[str, Key], words: Sequence[str]) -> dict[str,
 def _content(path: str, config: ConfigFiles, messages: Messages, parser: ArgumentParser) -> tuple[str, list[str]]:
     """Return what a file holds as YAML text in present names, and the warnings about old ones.
 
-    Each file is checked by itself, since here it is known which one is at fault.
+    Each file is checked by itself, since here it is known which one is invalid.
 
     Raises:
         ConfigError: if the file cannot be read, or a key in it is unknown or has a value of the wrong type.

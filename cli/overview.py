@@ -1,4 +1,4 @@
-"""What `fairmot` itself says: all commands on one screen, and what to do about a word that is none of them."""
+"""The help of `fairmot` itself: all commands on one screen, and suggestions for a word that is no command."""
 
 from __future__ import annotations
 

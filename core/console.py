@@ -1,4 +1,4 @@
-"""What commands print: streams that cannot fail, errors as one line, log messages without control characters."""
+"""Output of commands: streams that cannot fail, errors as one line, log messages without control characters."""
 
 from __future__ import annotations
 
@@ -67,24 +67,24 @@ def exit_code_of(command: Callable[[], int]) -> int:
         try:
             code = command()
         except Exception as error:
-            fault = explained(error)
-            print_error(fault)
-            code = fault.exit_code
+            failure = explained(error)
+            print_error(failure)
+            code = failure.exit_code
         return streams.exit_code(code)
 
 
 class _Stream(io.RawIOBase):
-    """A standard stream of this process; what cannot be written is dropped, and the first fault is kept.
+    """A standard stream of this process; what cannot be written is dropped, and the first error is kept.
 
     A reader that has gone (`| head`) or a full disk must not break off a run whose results are files.
 
     Attributes:
-        fault: the first, or None.
+        failure: the first, or None.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.fault: OSError | None = None
+        self.failure: OSError | None = None
 
     def writable(self) -> bool:
         return True
@@ -97,13 +97,13 @@ class _Stream(io.RawIOBase):
 
     def write(self, data: object) -> int:
         content = bytes(data)  # type: ignore[call-overload]
-        while self.fault is None:
+        while self.failure is None:
             try:
                 return os.write(self._descriptor, content)
             except BlockingIOError:  # a pipe that another process has made so
                 select.select([], [self._descriptor], [])
             except OSError as error:
-                self.fault = error
+                self.failure = error
         return len(content)
 
 
@@ -130,10 +130,10 @@ class Streams:
         for stream in (sys.stdout, sys.stderr):
             if not stream.closed:
                 stream.flush()
-        fault = self._output.fault if self._output is not None else None
-        if fault is None or fault.errno == errno.EPIPE:
+        failure = self._output.failure if self._output is not None else None
+        if failure is None or failure.errno == errno.EPIPE:
             return code
-        print(f"error: standard output cannot be written ({(fault.strerror or '').lower()}).", file=sys.stderr)
+        print(f"error: standard output cannot be written ({(failure.strerror or '').lower()}).", file=sys.stderr)
         return code or 1
 
     def _tolerant(self, stream: io.TextIOWrapper, name: str) -> io.TextIOWrapper:

@@ -73,7 +73,7 @@ Names = Annotated[tuple[str, ...], Format("names by commas, as in person,car", _
 
 @dataclass(frozen=True)
 class _Declared:
-    """What `option`, `argument`, `nested` and `like` state about a field."""
+    """The metadata that `option`, `argument`, `nested` and `like` attach to a field."""
 
     help: str = ""
     group: str = ""

@@ -65,7 +65,7 @@ def test_the_linters_know_every_package(tool: dict[str, Any]) -> None:
     ],
 )
 def test_a_package_loads_no_more_than_it_should(package: str, unwanted: list[str]) -> None:
-    """What import-linter reads from the sources, seen when all modules of the package have been imported."""
+    """The walls that import-linter reads from the sources, checked after importing all modules of a package."""
     folder = ROOT.joinpath(*package.split("."))
     modules = [dotted(path.with_suffix("")) for path in folder.rglob("*.py") if path.stem != "__init__"]
     program = (

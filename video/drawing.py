@@ -55,7 +55,7 @@ class Trails:
 
 @lru_cache(maxsize=4096)
 def color_of(id_: int) -> tuple[int, int, int]:
-    """Return the color of an id in BGR: the same in every run, and far in hue from its neighbours'."""
+    """Return the color of an id in BGR: the same in every run, and far in hue from its neighbors'."""
     # Steps of the golden ratio spread hues evenly however many there are.
     hue = (id_ * _GOLDEN_RATIO) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0 if id_ % 2 else 0.85)

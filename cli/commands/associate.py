@@ -28,7 +28,7 @@ def _preset(name: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Options:
-    """What `fairmot associate` does.
+    """The options of `fairmot associate`.
 
     Raises:
         ConfigError: if a value is out of range.

@@ -21,7 +21,7 @@ one too, with its own input and outputs in float32; it cannot track."""
 
 @dataclass(frozen=True)
 class Options:
-    """What `fairmot build` does."""
+    """The options of `fairmot build`."""
 
     model: Path | None = argument("an ONNX file; the bundled model by default", "MODEL", None)
     precision: Precision = like(EngineSettings, "precision")

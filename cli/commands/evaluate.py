@@ -26,7 +26,7 @@ _DECIMALS = 3
 
 @dataclass(frozen=True)
 class Options:
-    """What `fairmot evaluate` does."""
+    """The options of `fairmot evaluate`."""
 
     ground_truth: Path = argument("folder of sequences (MOT17/train), one sequence, or a gt.txt", "GT")
     results: Path = argument("folder with SEQUENCE.txt or SEQUENCE/tracks.txt, or a file", "RESULTS")

@@ -16,7 +16,7 @@ from fairmot.export.architectures import SIZE_MULTIPLE, Architecture
 
 @dataclass(frozen=True)
 class Options:
-    """What `fairmot export` does.
+    """The options of `fairmot export`.
 
     Raises:
         ConfigError: if a value is out of range.

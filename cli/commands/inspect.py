@@ -15,7 +15,7 @@ from fairmot.core.options import argument, option
 
 @dataclass(frozen=True)
 class Options:
-    """What `fairmot inspect` does.
+    """The options of `fairmot inspect`.
 
     Raises:
         ConfigError: if a value is out of range.

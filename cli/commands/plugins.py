@@ -13,7 +13,7 @@ from fairmot.core.options import option
 
 @dataclass(frozen=True)
 class Options:
-    """What `fairmot plugins` does."""
+    """The options of `fairmot plugins`."""
 
     architectures: str | None = option(
         "compute capabilities to build for, as in 80,86,90; null means that of the GPU here", None

@@ -20,7 +20,7 @@ _MISSING = "Name the folder with train/*.tar and dev/ and one for what is made: 
 
 @dataclass(frozen=True)
 class Options:
-    """What `fairmot reproduce` does."""
+    """The options of `fairmot reproduce`."""
 
     data: Path = option("folder with train/*.tar and dev/", metavar="DIR", missing=_MISSING)
     output: Path = option("folder for everything that is made", metavar="DIR", missing=_MISSING)

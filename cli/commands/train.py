@@ -14,7 +14,7 @@ from fairmot.training.settings import DEFAULT_OUTPUT, TrainSettings
 
 @dataclass(frozen=True)
 class Options:
-    """What `fairmot train` does."""
+    """The options of `fairmot train`."""
 
     data: Path = option(
         "folder of the unpacked sets", metavar="DIR", missing="Name the folder of your images: --data DIR"

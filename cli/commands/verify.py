@@ -22,7 +22,7 @@ these cells are left out and counted."""
 
 @dataclass(frozen=True)
 class Options:
-    """What `fairmot verify` does.
+    """The options of `fairmot verify`.
 
     Raises:
         ConfigError: if a value is out of range.

@@ -1,4 +1,4 @@
-"""What a user can do wrong, through the real command: an exit code and one sentence, never a traceback."""
+"""User errors through the real command: an exit code and one line, never a traceback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def missing_file(folder: Path) -> list[object]:
 
 def no_images(folder: Path) -> list[object]:
     (folder / "notes").mkdir()
-    (folder / "notes" / "readme.txt").write_text("no pictures")
+    (folder / "notes" / "readme.txt").write_text("no images")
     return [folder / "notes"]
 
 
@@ -214,7 +214,7 @@ def test_a_change_of_size_is_followed_with_a_warning(tmp_path: Path, weights: Pa
 
 def test_an_unreadable_image_is_skipped_and_keeps_its_number(tmp_path: Path, weights: Path) -> None:
     folder = material.write_images(tmp_path / "photos", [material.image()] * 5)
-    (folder / "000003.png").write_bytes(b"not a picture")
+    (folder / "000003.png").write_bytes(b"not an image")
     done = material.run(folder, "--weights", weights, "--output", tmp_path / "out")
     assert done.returncode == 1
     material.check_sentence(done.stderr, r"000003\.png cannot be read; frame 3 is skipped")

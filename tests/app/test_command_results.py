@@ -1,4 +1,4 @@
-"""What the command leaves behind when all goes well."""
+"""The results of a run without errors."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from fairmot.video import JSONLSink, Sink, Source, VideoSink, open_source
 
 
 class BreakingSource(Source):
-    """Gives four frames and then fails, as a camera that is unplugged."""
+    """A source of four frames that then fails, as a camera that is unplugged."""
 
     def __init__(self, live: bool = False) -> None:
         super().__init__("breaking", material.SIZE, 25.0, is_live=live)
@@ -100,7 +100,7 @@ def test_frames_before_a_fault_are_tracked(weights: Path, batch: int, ahead: boo
 
 
 class PausingSource(Source):
-    """Gives eight frames of 25 a second, but for a pause after the fourth."""
+    """A source of eight frames at 25 frames/s, with a pause after the fourth."""
 
     def __init__(self, pause: float) -> None:
         super().__init__("pausing", material.SIZE, 25.0)

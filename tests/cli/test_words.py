@@ -62,7 +62,7 @@ def flags() -> list[tuple[str, Key]]:
 
 @pytest.mark.parametrize(("name", "key"), flags(), ids=lambda each: getattr(each, "name", each))
 def test_every_flag_has_both_spellings(name: str, key: Key) -> None:
-    """What is wrong with its value is said of both, so both are understood."""
+    """A wrong value is reported for both spellings, so both are understood."""
     for flag in (key.name, key.name.replace("_", "-")):
         with pytest.raises(ConfigError) as caught:
             options_of(name, [*NEEDED.get(name, []), f"--{flag}=[1, {{a: b}}]", "--unknown"])

@@ -46,15 +46,15 @@ def check_squares(found, squares, scale=1.0, shift=(0.0, 0.0), tolerance=1e-3) -
 def test_finds_the_squares(tmp_path: Path, raw: bool) -> None:
     weights = blob_network.save(tmp_path / "blobs.onnx", blob_network.build(raw=raw))
     with open_engine(EngineSettings(weights=weights)) as opened:
-        (found,) = opened.detect([frame(blob_network.picture(SIZE, SQUARES))])
+        (found,) = opened.detect([frame(blob_network.image_of(SIZE, SQUARES))])
     check_squares(found, SQUARES)
 
 
 def test_frames_of_different_sizes_in_batches_and_more_than_fit_one(weights: Path) -> None:
-    plain = blob_network.picture(SIZE, SQUARES)
+    plain = blob_network.image_of(SIZE, SQUARES)
     double = np.kron(plain, np.ones((2, 2, 1), np.uint8))
     # Twice as high as wide: 64 rows of 32 columns in the middle, so 32 columns of border to the left.
-    tall = np.kron(blob_network.picture((32, 64), {(3, 8): (255, 255, 255)}), np.ones((3, 3, 1), np.uint8))
+    tall = np.kron(blob_network.image_of((32, 64), {(3, 8): (255, 255, 255)}), np.ones((3, 3, 1), np.uint8))
     empty = np.zeros((50, 200, 3), np.uint8)
     frames = [plain, double, tall, empty] * 2 + [double]
     with open_engine(EngineSettings(weights=weights, threads=1)) as opened:
@@ -80,7 +80,7 @@ def test_planes_give_what_their_conversion_gives(weights: Path) -> None:
 
 
 def test_another_size_threshold_and_limit(weights: Path) -> None:
-    image = blob_network.picture((128, 96), SQUARES)
+    image = blob_network.image_of((128, 96), SQUARES)
     with open_engine(EngineSettings(weights=weights, size=(128, 96)), score_threshold=0.98) as opened:
         assert opened.size == (128, 96)
         (found,) = opened.detect([frame(image)])
@@ -96,7 +96,7 @@ def test_color_order_mean_and_std_come_from_the_file(tmp_path: Path) -> None:
     metadata = blob_network.metadata(channel_order="bgr", mean="0.1,0.2,0.3", std="0.5,1,2", border="0")
     weights = blob_network.save(tmp_path / "blobs.onnx", blob_network.build(metadata))
     with open_engine(EngineSettings(weights=weights)) as opened:
-        (found,) = opened.detect([frame(blob_network.picture(SIZE, {(6, 5): (255, 204, 255)}))])
+        (found,) = opened.detect([frame(blob_network.image_of(SIZE, {(6, 5): (255, 204, 255)}))])
     seen = (np.array([1.0, 0.8, 1.0]) - [0.1, 0.2, 0.3]) / [0.5, 1, 2]  # what the network gets, in B, G, R order
     vector = blob_network.EMBEDDING_WEIGHT @ seen
     np.testing.assert_allclose(found.embeddings[0], vector / np.linalg.norm(vector), atol=1e-4)
@@ -106,7 +106,7 @@ def test_color_order_mean_and_std_come_from_the_file(tmp_path: Path) -> None:
 def test_a_model_without_embedding(tmp_path: Path) -> None:
     weights = blob_network.save(tmp_path / "blobs.onnx", blob_network.build(without=["embedding"]))
     with open_engine(EngineSettings(weights=weights)) as opened:
-        (found,) = opened.detect([frame(blob_network.picture(SIZE, SQUARES))])
+        (found,) = opened.detect([frame(blob_network.image_of(SIZE, SQUARES))])
     assert opened.model.embedding_size == 0
     assert found.embeddings.shape == (3, 0)
 
@@ -126,13 +126,13 @@ def test_a_closed_engine_says_so(weights: Path) -> None:
     with open_engine(EngineSettings(weights=weights)) as opened:
         opened.close()
     with pytest.raises(RuntimeError, match="closed"):
-        opened.detect([frame(blob_network.picture(SIZE, SQUARES))])
+        opened.detect([frame(blob_network.image_of(SIZE, SQUARES))])
 
 
 def test_the_clock_gets_the_three_stages(weights: Path) -> None:
     clock = StageClock()
     with open_engine(EngineSettings(weights=weights), clock=clock) as opened:
-        opened.detect([frame(blob_network.picture(SIZE, SQUARES))])
+        opened.detect([frame(blob_network.image_of(SIZE, SQUARES))])
     stages = clock.milliseconds()
     assert list(stages) == ["letterbox", "network", "decode"]
     assert min(stages.values()) > 0
@@ -151,7 +151,7 @@ def test_a_runtime_without_deform_conv_gets_grid_sample(
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", refusing)
     with caplog.at_level(logging.INFO), open_engine(EngineSettings(weights=weights)) as opened:
-        (found,) = opened.detect([frame(blob_network.picture(SIZE, SQUARES))])
+        (found,) = opened.detect([frame(blob_network.image_of(SIZE, SQUARES))])
     check_squares(found, SQUARES)
     assert sum("GridSample" in record.message for record in caplog.records) == 1
 

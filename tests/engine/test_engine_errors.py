@@ -17,7 +17,7 @@ from fairmot.engine import Engine, EngineSettings, open_engine
 from fairmot.engine.trt.errors import cuda_failure, load_failure, run_failure
 
 SQUARES = {(6, 5): (255, 255, 255)}
-IMAGE = blob_network.picture((96, 64), SQUARES)
+IMAGE = blob_network.image_of((96, 64), SQUARES)
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def spoiled(name: str, value: float, kind: np.dtype | type | None = None, count:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
     ("name", "count", "size"),
-    [("bias", 1, 1), ("embed", 3, 24), ("colours_weight_half", 2, 81), ("box_bias", 4, 4), ("zero", 1, 1)],
+    [("bias", 1, 1), ("embed", 3, 24), ("colors_weight_half", 2, 81), ("box_bias", 4, 4), ("zero", 1, 1)],
 )
 def test_weights_that_are_not_finite_are_named(tmp_path: Path, name: str, count: int, size: int, value: float) -> None:
     path = blob_network.save(tmp_path / "m.onnx", spoiled(name, value, count=count))

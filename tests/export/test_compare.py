@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
 
 @pytest.fixture(scope="module")
 def outputs(model: ModelInfo) -> tuple[HeadOutputs, np.ndarray]:
-    images, _ = Preprocessor(model, SIZE)([blob_network.picture(SIZE, SQUARES)] * 2)
+    images, _ = Preprocessor(model, SIZE)([blob_network.image_of(SIZE, SQUARES)] * 2)
     heads, heat = onnx_reference(model)(images)
     assert heat is not None
     return heads, heat
@@ -209,7 +209,7 @@ def test_a_wrong_box_is_not_excused_by_a_tie_elsewhere(
 
 
 def test_variants_differ(model: ModelInfo) -> None:
-    images = variants(blob_network.picture(SIZE, SQUARES), 8)
+    images = variants(blob_network.image_of(SIZE, SQUARES), 8)
     assert len({image.tobytes() for image in images}) == 8
     assert {image.shape for image in images} == {(64, 96, 3)}
 

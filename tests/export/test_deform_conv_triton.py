@@ -73,7 +73,7 @@ def test_layout_of_the_result(device):
 
 
 def scattered(seed, device, height=5, width=6, channels=24):
-    """What `_gradients` takes: two maps, sampled between cells by many taps, and gradients of very different sizes."""
+    """Return the arguments of `_gradients`: two maps sampled between cells, gradients of many sizes."""
     x, predicted, _, _ = case(seed, 2, channels, height, width, 1, 1.5)
     sizes = 10 ** torch.empty(2, height, width, 9, channels).uniform_(-6, 0)
     grad = torch.randn(sizes.shape) * sizes

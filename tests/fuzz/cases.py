@@ -1,4 +1,4 @@
-"""What one case is: a command line, its files, and what is known about them; and the kinds of cases by name."""
+"""A case: a command line, its files, and what is known about them; and the kinds of cases by name."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Case:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is damaged, so that the command must succeed; the first case of each kind, and some more."""
+        """True if nothing is damaged, so that the command must succeed: the first case of each kind, and some more."""
         return self.number % _WHOLE_EVERY == 0
 
     def pick(self, choices: Sequence[Seed]) -> Seed:

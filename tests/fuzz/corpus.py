@@ -31,11 +31,11 @@ _X264 = {"preset": "ultrafast", "threads": "1"}
 _TITLE = {"title": "Straße 3 名前", "comment": "a longer text that a byte may change without any harm"}
 
 
-def picture(number: int) -> np.ndarray:
+def scene_image(number: int) -> np.ndarray:
     """Two people who walk over noise that no encoder makes small."""
     cells = {(4 + number // 2, 5): (255, 255, 255), (17 - number // 3, 9): (240, 255, 250)}
     noise = np.random.default_rng(number).integers(0, 90, (SIZE[1], SIZE[0], 3), np.uint8)
-    return np.asarray(np.maximum(noise, blob_network.picture(SIZE, cells)), np.uint8)
+    return np.asarray(np.maximum(noise, blob_network.image_of(SIZE, cells)), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,11 @@ def _boxes(form: str) -> str:
 
 
 def _videos(folder: Path) -> dict[str, list[tuple[str, bytes]]]:
-    pictures = [picture(number) for number in range(FRAMES)]
+    images = [scene_image(number) for number in range(FRAMES)]
 
     def encode(ending: str, codec: str, pix_fmt: str = "yuv420p", **options: Any) -> tuple[str, bytes]:
         path = folder / f"clip.{ending}"
-        encode_video(path, pictures, codec, pix_fmt, **options)
+        encode_video(path, images, codec, pix_fmt, **options)
         return ending, path.read_bytes()
 
     h264: dict[str, Any] = {"codec": "libx264", "encoder": _X264}
@@ -173,7 +173,7 @@ def _videos(folder: Path) -> dict[str, list[tuple[str, bytes]]]:
 
 def encode_video(
     path: Path,
-    pictures: Iterable[np.ndarray],
+    images: Iterable[np.ndarray],
     codec: str,
     pix_fmt: str = "yuv420p",
     *,
@@ -184,13 +184,13 @@ def encode_video(
     metadata: dict[str, str] | None = None,
     audio: bool = False,
 ) -> None:
-    """Encode BGR pictures, with a track of silence where `audio` asks for it; without dates and random numbers."""
+    """Encode BGR images, with a track of silence where `audio` asks for it; without dates and random numbers."""
     with av.open(str(path), "w", format=container, options={"fflags": "+bitexact", **(muxer or {})}) as out:
         out.metadata.update(metadata or {})
         stream: Any = out.add_stream(codec, rate=rate, options={"threads": "1", **(encoder or {})})
         stream.width, stream.height, stream.pix_fmt = *SIZE, pix_fmt
         sound: Any = out.add_stream("aac", rate=8000) if audio else None
-        for number, image in enumerate(pictures):
+        for number, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="bgr24")
             frame.pts = number
             out.mux(stream.encode(frame))
@@ -213,8 +213,8 @@ def _turned(file: tuple[str, bytes]) -> tuple[str, bytes]:
 
 
 def encode_image(ending: str, number: int = 0, *settings: int, image: np.ndarray | None = None) -> bytes:
-    """Encode a picture with OpenCV."""
-    done, data = cv2.imencode(ending, picture(number) if image is None else image, settings)
+    """Encode an image with OpenCV."""
+    done, data = cv2.imencode(ending, scene_image(number) if image is None else image, settings)
     assert done, ending
     return data.tobytes()
 
@@ -228,8 +228,8 @@ def with_exif(jpeg: bytes, orientation: int) -> bytes:
 
 
 def _images() -> dict[str, list[tuple[str, bytes]]]:
-    gray, deep = picture(0)[..., 1], picture(0).astype(np.uint16) * 257
-    alpha = np.dstack((picture(0), np.full(SIZE[::-1], 255, np.uint8)))
+    gray, deep = scene_image(0)[..., 1], scene_image(0).astype(np.uint16) * 257
+    alpha = np.dstack((scene_image(0), np.full(SIZE[::-1], 255, np.uint8)))
     return {
         "jpg": [
             ("jpg", with_exif(encode_image(".jpg"), orientation=6)),

@@ -31,7 +31,7 @@ _ERROR = re.compile(r"^(python -m [\w. ]+: )?error: ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended.
+    """The end of a command.
 
     Attributes:
         code: exit code, or minus the number of a signal.
@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Seen:
-    """What another program reads of a file.
+    """The content of a file as another program reads it.
 
     Attributes:
         frames: how many.

@@ -1,4 +1,4 @@
-"""What plain PyAV or OpenCV reads of a file: `reference.py video|image FILE` prints it as JSON.
+"""Print as JSON how plain PyAV or OpenCV reads a file: `reference.py video|image FILE`.
 
 Run as a job of the fork server: a damaged file may take a decoder down.
 """
@@ -23,9 +23,9 @@ def see_video(path: str) -> dict[str, Any]:
         with av.open(f"file:{path}", **options) as container:
             for packet in container.demux(container.streams.video[0]):
                 try:
-                    for picture in packet.decode():
+                    for image in packet.decode():
                         frames += 1
-                        digest.update(picture.to_ndarray(format="bgr24").tobytes())
+                        digest.update(image.to_ndarray(format="bgr24").tobytes())
                 except av.FFmpegError:
                     errors += 1
     except (av.FFmpegError, IndexError):

@@ -1,4 +1,4 @@
-"""Runs cases: in forks of a server, a few at a time, a part of them also in processes of their own."""
+"""Running cases: in forks of a server, a few at a time, a part of them also in processes of their own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REFERENCE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a case.
+    """The outcome of a case.
 
     Attributes:
         kind, number: which one.
@@ -81,7 +81,7 @@ class Server:
 
 
 class Runner:
-    """Runs cases of one seed; a context manager.
+    """A runner of the cases of one seed; a context manager.
 
     Args:
         seed: decides every case together with its kind and number.

@@ -1,7 +1,7 @@
 """A real network with hand-made weights that finds bright 4x4 squares, as the exporter would write it.
 
 Cells are 4x4 averages. A DeformConv whose offsets are one row down and two columns right reads every cell's
-neighbour, so a square in cell (r, c) peaks in cell (r - 1, c - 2); the offset head leads back to the middle of the
+neighbor, so a square in cell (r, c) peaks in cell (r - 1, c - 2); the offset head leads back to the middle of the
 square. Mixed up offsets, taps or axes anywhere move the boxes.
 """
 
@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 BOX = (2.0, 4.0, 2.5, 3.0)  # left, top, right, bottom in cells
 EMBEDDING_WEIGHT = np.random.default_rng(5).normal(size=(8, 3)).astype(np.float32)
-GAIN, BRIGHT = 20.0, 0.75  # score = sigmoid(GAIN * (brightness - BRIGHT)); the grey border stays far below
+GAIN, BRIGHT = 20.0, 0.75  # score = sigmoid(GAIN * (brightness - BRIGHT)); the gray border stays far below
 
 
 def metadata(**changes: str) -> dict[str, str]:
@@ -71,30 +71,30 @@ def build(
         return add("Conv", source, weight, constant(f"{output}_bias", bias), output=output)
 
     cells = add("AveragePool", "images", output="cells", kernel_shape=[cell, cell], strides=[cell, cell])
-    centre_tap = np.zeros((3, 3, 3, 3))
-    centre_tap[range(3), range(3), 1, 1] = 1
-    colours = add(
+    center_tap = np.zeros((3, 3, 3, 3))
+    center_tap[range(3), range(3), 1, 1] = 1
+    colors = add(
         "DeformConv",
         cells,
-        half("colours_weight", centre_tap),
+        half("colors_weight", center_tap),
         constants_from(cells, [1.0, 2.0] * 9, "shifts"),
         "",
         constants_from(cells, [1.0] * 9, "mask"),
-        output="colours",
+        output="colors",
         kernel_shape=[3, 3],
         pads=[1, 1, 1, 1],
     )
     brightness = half("brightness_weight", np.full((1, 3, 1, 1), GAIN / 3))
-    logits = add("Conv", colours, brightness, constant("bias", np.float32([-GAIN * BRIGHT])), output="logits")
+    logits = add("Conv", colors, brightness, constant("bias", np.float32([-GAIN * BRIGHT])), output="logits")
     if raw:
         add("Identity", logits, output="heatmap")
-        add("Conv", colours, constant("embed", 3 * EMBEDDING_WEIGHT[..., None, None]), output="embedding")
+        add("Conv", colors, constant("embed", 3 * EMBEDDING_WEIGHT[..., None, None]), output="embedding")
     else:
         scores = add("Sigmoid", logits, output="scores")
         greatest = add("MaxPool", scores, output="greatest", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         is_peak = add("Equal", scores, greatest, output="is_peak")
         add("Where", is_peak, scores, constant("zero", np.float32(0)), output="heatmap")
-        add("Conv", colours, constant("embed", EMBEDDING_WEIGHT[..., None, None]), output="vectors")
+        add("Conv", colors, constant("embed", EMBEDDING_WEIGHT[..., None, None]), output="vectors")
         length = add("ReduceL2", "vectors", constant("channels", np.int64([1])), output="length", keepdims=1)
         add("Div", "vectors", add("Max", length, constant("least", np.float32(1e-12)), output="l"), output="embedding")
     constants_from(cells, BOX, "box")
@@ -120,16 +120,16 @@ def save(path: Path, model: onnx.ModelProto | None = None) -> Path:
     return path
 
 
-def picture(size: tuple[int, int], squares: dict[tuple[int, int], tuple[int, int, int]], cell: int = 4) -> np.ndarray:
-    """A black BGR picture with squares of one cell, `{(column, row): BGR colour}`."""
+def image_of(size: tuple[int, int], squares: dict[tuple[int, int], tuple[int, int, int]], cell: int = 4) -> np.ndarray:
+    """Return a black BGR image with squares of one cell, `{(column, row): BGR color}`."""
     image = np.zeros((size[1], size[0], 3), np.uint8)
-    for (column, row), colour in squares.items():
-        image[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = colour
+    for (column, row), color in squares.items():
+        image[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = color
     return image
 
 
 def expected_box(column: int, row: int) -> list[float]:
-    """Where the network sees a square, in pixels of its input."""
+    """Return the position at which the network sees a square, in pixels of its input."""
     x, y = column + 0.5, row + 0.5
     left, top, right, bottom = BOX
     return [4 * (x - left), 4 * (y - top), 4 * (x + right), 4 * (y + bottom)]

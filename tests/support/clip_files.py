@@ -18,17 +18,17 @@ SIZE = (96, 64)
 
 
 def flat(number: int, size: tuple[int, int] = SIZE) -> Image:
-    """A gray picture whose level tells its number (up to 40)."""
+    """Return a gray image whose level encodes its number (up to 40)."""
     return np.full((size[1], size[0], 3), 20 + 5 * number, np.uint8)
 
 
 def number_of(image: Image) -> int:
-    """The number a flat picture was made with, as read back from YUV (swscale truncates: 2 to 4 levels are lost)."""
+    """Return the number of a flat image read back from YUV (swscale truncates: 2 to 4 levels are lost)."""
     return round((float(image.mean()) - 18) / 5)
 
 
 def noise(number: int, size: tuple[int, int] = SIZE) -> Image:
-    """A picture that does not compress, so that files are long enough to cut and to damage."""
+    """Return an image that does not compress, so that files are long enough to cut and to damage."""
     return np.random.default_rng(number).integers(0, 255, (size[1], size[0], 3), np.uint8)
 
 
@@ -56,22 +56,22 @@ def write_video(
         for position, image in enumerate(images):
             if position == 0:
                 stream.height, stream.width = image.shape[:2]
-            picture = av.VideoFrame.from_ndarray(image, format="bgr24")
-            picture.pts = position
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts = position
             if times is not None:
-                picture.pts, picture.time_base = round(times[position] / ticks), ticks
-            container.mux(stream.encode(picture))
+                frame.pts, frame.time_base = round(times[position] / ticks), ticks
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
 
 
 def write_flat_video(path: Path, count: int = 20, size: tuple[int, int] = SIZE, **options: Any) -> Path:
-    """Encode `count` flat pictures, numbered from 1."""
+    """Encode `count` flat images, numbered from 1."""
     return write_video(path, [flat(number, size) for number in range(1, count + 1)], **options)
 
 
 def write_noise_video(path: Path, count: int = 40, **options: Any) -> Path:
-    """Encode `count` noise pictures."""
+    """Encode `count` noise images."""
     return write_video(path, [noise(number) for number in range(count)], **options)
 
 

@@ -106,7 +106,7 @@ def big_tiff(size: tuple[int, int]) -> bytes:
 
 
 def bombs(width: int, height: int) -> dict[str, bytes]:
-    """Small files of every format whose header asks for a picture of this size."""
+    """Return small files of every format whose header claims an image of this size."""
     scan = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + bytes(32) + b"\xff\xd9"
     frame = b"\xff\xc0\0\x0b\x08" + struct.pack(">HH", height & 0xFFFF, width & 0xFFFF) + b"\x01\x01\x11\0"
     directory = b"".join(

@@ -26,7 +26,7 @@ Cells = Iterable[tuple[int, int]]
 
 
 def image(cells: Cells = PEOPLE, size: tuple[int, int] = SIZE) -> np.ndarray:
-    return blob_network.picture(size, dict.fromkeys(cells, WHITE))
+    return blob_network.image_of(size, dict.fromkeys(cells, WHITE))
 
 
 def write_video(path: Path, images: Iterable[np.ndarray], muxer: Mapping[str, str] | None = None) -> Path:
@@ -34,10 +34,10 @@ def write_video(path: Path, images: Iterable[np.ndarray], muxer: Mapping[str, st
     with av.open(str(path), "w", options=dict(muxer or {})) as container:
         stream: Any = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
         stream.pix_fmt = "yuv420p"
-        for position, picture in enumerate(images):
+        for position, image in enumerate(images):
             if position == 0:
-                stream.height, stream.width = picture.shape[:2]
-            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+                stream.height, stream.width = image.shape[:2]
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
             frame.pts = position
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -48,10 +48,10 @@ def write_clip(path: Path, count: int = 12, **options: Any) -> Path:
     return write_video(path, [image()] * count, **options)
 
 
-def write_images(folder: Path, pictures: Iterable[np.ndarray]) -> Path:
+def write_images(folder: Path, images: Iterable[np.ndarray]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    for number, picture in enumerate(pictures, 1):
-        cv2.imwrite(str(folder / f"{number:06d}.png"), picture)
+    for number, image in enumerate(images, 1):
+        cv2.imwrite(str(folder / f"{number:06d}.png"), image)
     return folder
 
 

@@ -187,7 +187,7 @@ def test_length_that_is_none(folders: tuple[Path, Path], value: str, capsys: pyt
 
 
 def test_benchmark_of_the_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """MOT15's ground truth has no classes: it is recognised, and refused as MOT17's."""
+    """MOT15's ground truth has no classes: it is recognized, and refused as MOT17's."""
     write_truth(tmp_path / "gt", "A", "-1,-1,-1,-1")
     write_results(tmp_path / "results" / "A.txt")
     folders = tmp_path / "gt", tmp_path / "results"

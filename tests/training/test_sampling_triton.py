@@ -25,7 +25,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
         pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(INTERPRETED, reason="interpreted on the CPU")]),
     ],
 )
-def test_mosaics_and_whole_pictures(device, monkeypatch):
+def test_mosaics_and_whole_images(device, monkeypatch):
     store = blob_store().to(torch.device(device))
     augmenter = Augmenter(store, SIZE, AugmentSettings(rotation=0.3), 0)
     augmenter.generator.manual_seed(1)
@@ -36,6 +36,6 @@ def test_mosaics_and_whole_pictures(device, monkeypatch):
     found = sample_triton(store.pixels, store.sizes, sources, corners, inverse, SIZE, augment._BORDER)
     monkeypatch.setattr(augment, "triton_builds", lambda device: False)
     expected = augmenter._sample(sources, corners, forward)
-    # On the very edge of a picture rounding decides what is outside.
+    # On the very edge of an image rounding decides what is outside.
     assert ((found - expected).abs() > 1e-4).float().mean() < 1e-3
     assert float(expected.std()) > 0.1

@@ -1,4 +1,4 @@
-"""What a user can do wrong with the commands of training: an exit code and one sentence, never a traceback."""
+"""User errors of the training commands: an exit code and one line, never a traceback."""
 
 import json
 import os
