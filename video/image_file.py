@@ -13,7 +13,7 @@ import numpy as np
 from fairmot.core.limits import MAX_PIXELS
 from fairmot.core.records import ByteArray
 from fairmot.video.c_stderr import can_collect_stderr, collected_stderr
-from fairmot.video.image_header import JPEG_END, ImageError, ImageHeader, read_header
+from fairmot.video.image_header import JPEG_END, ImageError, ImageHeader, read_header, without_extraneous_bytes
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ _OTHER_BYTES = 64 * 2**20  # thumbnails, color profiles, the video that phones a
 # Of libjpeg's warnings (jerror.h) those after which a part of the image is gray or wrong. A few bytes too many are
 # common in the files of cheap cameras, and harmless; hundreds are what is left after a wrong code.
 _DAMAGE = re.compile(r"Corrupt JPEG data: (?!\d{1,2} extraneous bytes)|Premature end of JPEG file")
+_EXTRANEOUS = re.compile(r"Corrupt JPEG data: \d{1,2} extraneous bytes before marker")
 
 # OpenCV 5.0 has moved these functions; the stubs know neither place for sure.
 _cv_log: Any = cv2 if hasattr(cv2, "setLogLevel") else cast(Any, cv2).utils.logging
@@ -57,6 +58,8 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> ByteArray:
             JPEG_END  # with it libjpeg prints that data are missing, if they are; without, OpenCV 4.10 prints nothing
         )
     image, messages = _decode(data, flags)
+    if any(map(_EXTRANEOUS.match, messages)):  # libjpeg prints its first warning alone, so this one hides others
+        image, messages = _decode(without_extraneous_bytes(data), flags)
     for message in messages:
         log.debug("%s: %s", path, message)
     if image is None:

@@ -81,8 +81,33 @@ def read_header(data: bytes) -> ImageHeader:
     return header
 
 
+def without_extraneous_bytes(data: bytes) -> bytes:
+    """Return a JPEG file without the bytes between the segments before its first scan, which decoders skip."""
+    return data[:2] + b"".join(data[start:end] for _, start, end in _jpeg_segments(data))
+
+
 def _jpeg(data: bytes) -> ImageHeader:
     size: tuple[int, int] | None = None
+    scan = 0
+    for marker, start, _ in _jpeg_segments(data):
+        if marker in _JPEG_START_OF_FRAME and size is None:
+            height, width = struct.unpack_from(">HH", data, start + 5)
+            size = width, height
+        scan = start
+    if size is None:
+        raise ImageError(_DAMAGED)
+    lacks_end = data.rfind(JPEG_END) < scan
+    if lacks_end and data.endswith(bytes(4)):  # as after a power cut; zeros decode as a gray image
+        raise ImageError(_CUT_OFF)
+    return ImageHeader(*size, lacks_end=lacks_end)
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of the segments up to the first scan, which extends to the end of the data.
+
+    Raises:
+        ImageError: if there is no scan.
+    """
     position = 2
     while True:
         position = data.find(b"\xff", position)  # decoders skip what is between segments
@@ -94,18 +119,12 @@ def _jpeg(data: bytes) -> ImageHeader:
         elif marker == 0 or marker in _JPEG_WITHOUT_LENGTH:
             position += 2
         elif marker == _JPEG_START_OF_SCAN:
-            break
+            yield marker, position, len(data)
+            return
         else:
-            if marker in _JPEG_START_OF_FRAME and size is None:
-                height, width = struct.unpack_from(">HH", data, position + 5)
-                size = width, height
-            position += 2 + max(2, struct.unpack_from(">H", data, position + 2)[0])
-    if size is None:
-        raise ImageError(_DAMAGED)
-    lacks_end = data.rfind(JPEG_END) < position
-    if lacks_end and data.endswith(bytes(4)):  # as after a power cut; zeros decode as a gray image
-        raise ImageError(_CUT_OFF)
-    return ImageHeader(*size, lacks_end=lacks_end)
+            end = position + 2 + max(2, struct.unpack_from(">H", data, position + 2)[0])
+            yield marker, position, end
+            position = end
 
 
 def _png(data: bytes) -> ImageHeader:

@@ -118,6 +118,24 @@ def test_a_jpeg_that_lacks_only_its_end_marker(tmp_path: Path, progressive: int)
     np.testing.assert_array_equal(read(tmp_path, data[:-2]), read(tmp_path, data))
 
 
+@pytest.mark.skipif(not can_collect_stderr(), reason="needs glibc")
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("extraneous", [b"", b"\0\1\2\3", bytes(40)])
+@pytest.mark.parametrize("share", [0.35, 0.6, 0.9, 1.0])
+def test_harmless_bytes_do_not_hide_that_a_jpeg_is_cut_off(
+    tmp_path: Path, progressive: int, extraneous: bytes, share: float
+) -> None:
+    """libjpeg prints its first warning alone."""
+    data = cv2.imencode(".jpg", files.noise(), [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
+    end = 4 + int.from_bytes(data[4:6], "big")  # of the first segment, APP0
+    cut = data[:end] + extraneous + data[end : int(share * len(data))]
+    if share < 1:
+        with pytest.raises(ImageError, match=r"it is damaged|it is cut off"):
+            read(tmp_path, cut)
+    else:
+        np.testing.assert_array_equal(read(tmp_path, cut), read(tmp_path, data))
+
+
 def corrupt_jpeg(kind: str) -> bytes:
     data = bytearray(files.encode(".jpg", files.noise()))
     half = len(data) // 2
