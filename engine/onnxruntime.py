@@ -153,6 +153,7 @@ def open_session(path: Path, threads: int, graph: onnx.ModelProto | None = None)
     # Waiting threads sleep. Spinning gains 3 % while the cores are free (117 against 121 ms a frame, 2 threads) but
     # takes them from decoding and drawing: on 2 cores with other work it costs about 30 % (300 against 230 ms).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    onnxruntime.set_default_logger_severity(4)  # of what runs outside of sessions
     options.log_severity_level = 4  # its errors come as exceptions too, its warnings call for no action
     providers = ["CPUExecutionProvider"]  # nothing to fall back to, so no fallback, which prints to standard output
     try:

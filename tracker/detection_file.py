@@ -238,7 +238,8 @@ def _whole(values: npt.NDArray[Any], name: str, path: Path, least: float = 1) ->
     """Return frame numbers or class ids as int64."""
     if values.ndim != 1:
         raise UserError(f"{path}: {name} must have the shape (n,), not {values.shape}.")
-    wrong = ~np.isfinite(values) | (values != np.floor(values)) | (values < least) | (values > LARGEST)
+    with np.errstate(over="ignore"):  # LARGEST is infinite as float16
+        wrong = ~np.isfinite(values) | (values != np.floor(values)) | (values < least) | (values > LARGEST)
     if wrong.any():
         raise UserError(f"{path}: {name} must hold whole numbers from {least:g}, not {values[wrong][0]:g}.")
     return values.astype(np.int64)

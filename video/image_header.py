@@ -7,6 +7,7 @@ BigTIFF, and BMP (Microsoft's BITMAPCOREHEADER and BITMAPINFOHEADER).
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ _DAMAGED = "it is damaged"
 
 JPEG_END = b"\xff\xd9"
 _JPEG_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _JPEG_START_OF_SCAN = 0xDA
 _JPEG_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 _WEBP_EXIF, _WEBP_ANIMATED = 0x08, 0x02
@@ -97,9 +99,31 @@ def _jpeg(data: bytes) -> ImageHeader:
     if size is None:
         raise ImageError(_DAMAGED)
     lacks_end = data.rfind(JPEG_END) < scan
-    if lacks_end and data.endswith(bytes(4)):  # as after a power cut; zeros decode as a gray image
+    # Zeros as after a power cut decode as a gray image; without its last scans an image is coarse, not damaged.
+    if lacks_end and (data.endswith(bytes(4)) or _lacks_scans(data, scan)):
         raise ImageError(_CUT_OFF)
     return ImageHeader(*size, lacks_end=lacks_end)
+
+
+def _lacks_scans(data: bytes, first: int) -> bool:
+    """Return whether a progressive JPEG lacks the scan with the last bit of a coefficient (ITU-T T.81, annex G).
+
+    Args:
+        data: the file.
+        first: start of its first scan.
+    """
+    frame = next(start for marker, start, _ in _jpeg_segments(data) if marker in _JPEG_START_OF_FRAME)
+    if data[frame + 1] not in _JPEG_PROGRESSIVE:
+        return False
+    missing = {component: set(range(64)) for component in data[frame + 10 : frame + 10 + 3 * data[frame + 9] : 3]}
+    for match in re.compile(b"\xff\xda").finditer(data, first):  # in coded data 0 follows 0xFF
+        start = match.start()
+        count = data[start + 4]
+        selection = data[start + 5 + 2 * count : start + 8 + 2 * count]
+        if len(selection) == 3 and not selection[2] & 0x0F:  # the low bit comes with this scan
+            for component in data[start + 5 : start + 5 + 2 * count : 2]:
+                missing.get(component, set()).difference_update(range(selection[0], selection[1] + 1))
+    return any(missing.values())
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:

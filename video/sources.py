@@ -142,7 +142,7 @@ def _is_demo(spec: str) -> bool:
 
 def _check_text(spec: str) -> None:
     """Raise unless a source can be a path or a URL."""
-    if not spec.strip():
+    if not spec.strip() and not os.path.exists(spec):
         raise SourceError("A source is empty; name a file, a folder (. is the current one), a camera, a URL or demo.")
     try:
         os.fsencode(spec)

@@ -29,6 +29,18 @@ def refused(path: Path) -> str:
     return message
 
 
+@pytest.mark.parametrize("dims", [[2**62], [2**40, 2**40], [2**62, 4]])
+def test_a_shape_beyond_memory_is_refused_without_a_word_from_the_runtime(
+    tmp_path: Path, dims: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = blob_network.build()
+    tensor = next(each for each in model.graph.initializer if each.name == "channels")
+    tensor.dims[:] = dims
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    refused(tmp_path / "m.onnx")
+    assert capfd.readouterr() == ("", "")
+
+
 def spoiled(name: str, value: float, kind: np.dtype | type | None = None, count: int = 1) -> onnx.ModelProto:
     model = blob_network.build()
     for tensor in model.graph.initializer:

@@ -71,6 +71,13 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert read[4].embeddings.shape == (0, 4)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.uint8, np.int16, np.uint64])
+def test_frame_numbers_of_any_kind(tmp_path: Path, kind: type) -> None:
+    stored = read_detection_file(save(tmp_path / "a.npz", frame=np.array([3, 1, 3], kind)))
+    assert [len(found) for _, found in stored] == [1, 0, 2, 0]
+
+
 def test_a_stream_without_any_frame(tmp_path: Path) -> None:
     DetectionWriter(tmp_path / "a.npz", 30, (1, 1)).close()
     assert list(read_detection_file(tmp_path / "a.npz")) == []

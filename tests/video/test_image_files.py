@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import struct
 import sys
 import time
@@ -115,6 +116,24 @@ def test_a_file_that_is_cut_off_is_damaged(
 def test_a_jpeg_that_lacks_only_its_end_marker(tmp_path: Path, progressive: int) -> None:
     """As some cameras write them."""
     data = cv2.imencode(".jpg", files.noise(), [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
+    np.testing.assert_array_equal(read(tmp_path, data[:-2]), read(tmp_path, data))
+
+
+def test_a_progressive_jpeg_without_its_last_scans_is_cut_off(tmp_path: Path) -> None:
+    """Wherever it is cut: libjpeg takes what scans there are for an image, and prints nothing."""
+    image = cv2.GaussianBlur(files.noise((160, 120)), (0, 0), 3)
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    scans = [match.start() for match in re.finditer(b"\xff\xda", data)]
+    tables = [match.start() for match in re.finditer(b"\xff\xc4", data[scans[0] :])]
+    cuts = {
+        *scans,
+        *(scans[0] + start for start in tables),
+        *(start + 12 for start in scans),
+        *range(scans[0], len(data) - 2, 37),
+    }
+    for cut in sorted(cuts):
+        with pytest.raises(ImageError, match=r"it is damaged|it is cut off"):
+            read(tmp_path, data[:cut])
     np.testing.assert_array_equal(read(tmp_path, data[:-2]), read(tmp_path, data))
 
 

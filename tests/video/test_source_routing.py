@@ -169,6 +169,14 @@ def test_nothing_is_not_the_current_folder(here: Path, spec: str) -> None:
         assert source.frame_count == 2
 
 
+@pytest.mark.parametrize("name", [" ", "\t", "\n  "])
+def test_a_folder_whose_name_is_blank_is_a_source(here: Path, name: str) -> None:
+    (here / name).mkdir()
+    write_images(here / name)
+    with open_source(name) as source:
+        assert source.frame_count == 2
+
+
 LONG = "x" * 5000
 
 
