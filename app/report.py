@@ -7,7 +7,6 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from fairmot.app.json_files import as_json
 from fairmot.app.location import location_of
 from fairmot.app.options import Options
 from fairmot.core.options import values_of
-from fairmot.core.version import project_version
+from fairmot.core.version import PROJECT, installed_versions, project_version
 from fairmot.engine import Engine
 from fairmot.video import Source
 
@@ -111,14 +110,9 @@ def inputs_of(options: Options, source: Source, engine: Engine) -> dict[str, Any
 
 def versions() -> dict[str, str | None]:
     """Return the versions of the project, Python and the packages that decide the results; None if not installed."""
-    found: dict[str, str | None] = {
-        "fairmot-tensorrt": project_version(),
+    return {
+        PROJECT: project_version(),
         "python": platform.python_version(),
         "opencv": cv2.__version__,
+        **installed_versions(_PACKAGES),
     }
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from fairmot.cli.overview import about_unknown, overview
-from fairmot.cli.packages import report_missing
+from fairmot.cli.packages import missing_package
 from fairmot.cli.table import COMMANDS
 from fairmot.core.console import exit_code_of
 from fairmot.core.errors import ConfigError
@@ -70,7 +70,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         options = read_options(command, name, arguments)
         import_module(command.module)
     except ImportError as error:
-        return report_missing(error, entry.extra)
+        raise missing_package(error, entry.extra) from error
     if entry.has_workers:
         return cleaned_up_on_signals(lambda: int(command.run(options)))
     return int(command.run(options))

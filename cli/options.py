@@ -19,7 +19,7 @@ from fairmot.cli.parser import is_switch, make_parser
 from fairmot.core.console import print_warning
 from fairmot.core.errors import ConfigError
 from fairmot.core.options import Key, build, keys_of
-from fairmot.core.renames import Renames
+from fairmot.core.renames import Renames, new_key
 from fairmot.core.yaml_files import as_yaml, require_bounds
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ def _present_names(arguments: Sequence[str], keys: Mapping[str, Key], renames: R
         flag, equals, value = with_underscores(argument).partition("=")
         prefix = "--no-" if flag.startswith("--no-") else "--"
         key = flag.removeprefix(prefix)
-        if _present(key, keys):
+        if (new_key(key) or key) in keys:
             key = renames.key(key)
         yield f"{prefix}{key}{equals}{renames.value(key, value) if equals else ''}"
         key = "" if equals else key
@@ -123,14 +123,6 @@ def _arguments_last(words: Sequence[str], keys: Mapping[str, Key]) -> list[str]:
 
 def _is_flag(word: str) -> bool:
     return bool(re.match(r"-(?!\d|\.\d|$)", word))
-
-
-def _present(key: str, keys: Mapping[str, Key]) -> bool:
-    """Tell whether a key, under its present name, is one of the command's."""
-    try:
-        return Renames().key(key) in keys
-    except ConfigError:
-        return False
 
 
 def _warnings(renames: Renames, path: str = "") -> list[str]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-
-from fairmot.core.errors import ConfigError
+from fairmot.core.errors import ConfigError, UserError
 
 
-def report_missing(error: ImportError, extra: str = "") -> int:
-    """Print one sentence on standard error and return the exit code.
+def missing_package(error: ImportError, extra: str = "") -> UserError:
+    """Return the error of a command that cannot be imported.
 
     Args:
         error: of the import.
         extra: the project's extra that has the package, as in `[train]`.
     """
     what = f"'.{extra}'" if extra else "."
-    print(f"error: {error}; `pip install -e {what}` installs what is needed (see README.md).", file=sys.stderr)
-    return 1
+    return UserError(f"{error}; `pip install -e {what}` installs what is needed (see README.md).")
 
 
 def require_tensorrt() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +21,15 @@ def project_version() -> str:
         if found:
             return found[1]
     return "unknown"
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Return the versions of distributions by name; None for one that is not installed."""
+    found: dict[str, str | None] = dict.fromkeys(packages)
+    for package in found:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 __version__ = project_version()

@@ -6,16 +6,16 @@ import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fairmot.core.version import PROJECT, installed_versions
 from fairmot.tracker.evaluation.overlap import DISTRACTORS, MATCH_IOU
 from fairmot.tracker.evaluation.scores import Scores
 from fairmot.tracker.evaluation.sequences import ScoredSequence
 
 _RUN, _RUN_SETTINGS = "run.json", ("configuration", "engine", "model", "versions")
-_PACKAGES = ("fairmot-tensorrt", "motmetrics", "numpy", "scipy")
+_PACKAGES = (PROJECT, "motmetrics", "numpy", "scipy")
 _log = logging.getLogger("fairmot.tracker.evaluation")
 
 
@@ -29,18 +29,12 @@ def evaluation_report(
         sequences: that were scored.
         scores: by name of the sequence.
     """
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
     return {
         "settings": {
             **settings,
             "match_iou": MATCH_IOU,
             "distractor_classes": DISTRACTORS if settings["benchmark"] == "mot17" else (),
-            "versions": versions,
+            "versions": {"python": platform.python_version(), **installed_versions(_PACKAGES)},
         },
         "combined": Scores.combined(scores.values()).to_dict(),
         "sequences": {name: each.to_dict() for name, each in scores.items()},
