@@ -129,13 +129,16 @@ def _require(name: str, array: object, shape: tuple[int | None, ...], kind: str)
     Args:
         name: of the field, for the message.
         array: its value.
-        shape: expected; the last length may be None for any.
+        shape: expected; one length may be None for any.
         kind: codes of the accepted kinds of number.
     """
     if not isinstance(array, np.ndarray) or array.dtype.kind not in kind:
         raise TypeError(f"{name} must be a NumPy array of {_KINDS[kind]}, not {_described(array)}")
-    if array.shape != shape and (array.ndim != len(shape) or None not in shape or array.shape[:-1] != shape[:-1]):
-        wanted = str(shape).replace("None", "d")
+    fits = array.ndim == len(shape) and all(
+        expected is None or length == expected for length, expected in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = str(shape).replace("None", "d" if len(shape) == 2 else "k")
         raise ValueError(f"{name} must have the shape {wanted}, not {array.shape}")
 
 
@@ -151,6 +154,8 @@ class Detections:
         scores: `(n,)` float32 in [0, 1].
         class_ids: `(n,)` int64, index into the model's class names.
         embeddings: `(n, d)` float32, rows of length 1; `d` is 0 for a model without embeddings.
+        landmarks: `(n, k, 2)` float32, points in source pixels; `k` is 0 for a model without landmarks, and unless
+            given.
 
     Raises:
         TypeError: if a field is not an array of its kind of number.
@@ -161,20 +166,26 @@ class Detections:
     scores: FloatArray
     class_ids: IntArray
     embeddings: FloatArray
+    landmarks: FloatArray = field(default=cast(Any, None))
 
     def __post_init__(self) -> None:
         count = _rows("Detections.scores", self.scores)
+        if self.landmarks is None:
+            object.__setattr__(self, "landmarks", np.zeros((count, 0, 2), np.float32))
         _require("Detections.tlbr", self.tlbr, (count, 4), "f")
         _require("Detections.scores", self.scores, (count,), "f")
         _require("Detections.class_ids", self.class_ids, (count,), "iu")
         _require("Detections.embeddings", self.embeddings, (count, None), "f")
+        _require("Detections.landmarks", self.landmarks, (count, None, 2), "f")
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __getitem__(self, rows: Any) -> Detections:
         """Return the rows chosen by a mask, a slice or an index array."""
-        return Detections(self.tlbr[rows], self.scores[rows], self.class_ids[rows], self.embeddings[rows])
+        return Detections(
+            self.tlbr[rows], self.scores[rows], self.class_ids[rows], self.embeddings[rows], self.landmarks[rows]
+        )
 
     @classmethod
     def empty(cls, embedding_size: int = 0) -> Detections:
@@ -219,6 +230,8 @@ class Tracks:
         scores: `(n,)` float32, score of the last matched detection.
         class_ids: `(n,)` int64.
         states: `(n,)` int8 of `TrackState`; all `TRACKED` unless given.
+        landmarks: `(n, k, 2)` float32, points in source pixels of the last matched detection; `k` is 0 for a model
+            without landmarks, and unless given.
 
     Raises:
         TypeError: if a field is not an array of its kind of number.
@@ -230,16 +243,20 @@ class Tracks:
     scores: FloatArray
     class_ids: IntArray
     states: npt.NDArray[np.int8] = field(default=cast(Any, None))
+    landmarks: FloatArray = field(default=cast(Any, None))
 
     def __post_init__(self) -> None:
         count = _rows("Tracks.ids", self.ids)
         if self.states is None:
             object.__setattr__(self, "states", np.full(count, TrackState.TRACKED, np.int8))
+        if self.landmarks is None:
+            object.__setattr__(self, "landmarks", np.zeros((count, 0, 2), np.float32))
         _require("Tracks.ids", self.ids, (count,), "iu")
         _require("Tracks.tlwh", self.tlwh, (count, 4), "f")
         _require("Tracks.scores", self.scores, (count,), "f")
         _require("Tracks.class_ids", self.class_ids, (count,), "iu")
         _require("Tracks.states", self.states, (count,), "iu")
+        _require("Tracks.landmarks", self.landmarks, (count, None, 2), "f")
 
     def __len__(self) -> int:
         return len(self.ids)

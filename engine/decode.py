@@ -30,21 +30,25 @@ class HeadOutputs(Generic[Head]):
 
     Attributes:
         heatmap: score per class; 0 where a cell is not a peak.
-        box: distances left, top, right, bottom from the center, in cells.
+        box: distances left, top, right, bottom from the center, in cells; 4 channels, or 4 for each class.
         offset: x and y of the center within its cell, in cells.
         embedding: appearance, length 1 over the channels; None for a model without.
+        landmarks: x and y of each point from the center, in cells; None for a model without.
     """
 
     heatmap: Head
     box: Head
     offset: Head
     embedding: Head | None = None
+    landmarks: Head | None = None
 
     def named(self) -> Iterator[tuple[str, Head]]:
         """Yield name and values of every output that the model has."""
         yield from (("heatmap", self.heatmap), ("box", self.box), ("offset", self.offset))
         if self.embedding is not None:
             yield "embedding", self.embedding
+        if self.landmarks is not None:
+            yield "landmarks", self.landmarks
 
 
 def decode(

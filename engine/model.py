@@ -13,13 +13,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import onnx
 
 from fairmot.core.errors import ConfigError, ModelError
+from fairmot.core.limits import MAX_BOXES
 from fairmot.core.text import one_line
 from fairmot.engine.onnx_file import load_onnx, require_finite
+from fairmot.engine.preprocessing import FAIRMOT, Resize
 
 BUNDLED_WEIGHTS = Path(str(files("fairmot.weights") / "dla_34_lite.onnx"))
 """The model that ships with the project."""
@@ -27,16 +29,17 @@ BUNDLED_WEIGHTS = Path(str(files("fairmot.weights") / "dla_34_lite.onnx"))
 INPUT = "images"
 OUTPUTS = ("heatmap", "box", "offset")
 EMBEDDING = "embedding"
+LANDMARKS = "landmarks"
 
-_FORMAT = "1"
-_PREFIX = "fairmot."
+FORMAT = "1"
+PREFIX = "fairmot."
 
 # Far beyond any use; what a damaged file claims must not determine how much memory is allocated.
 _MOST_PIXELS = 16384  # a side of the input
 _MOST_STEP = 1024  # stride and size multiple
 _MOST_CLASSES = 10_000
 _LONGEST_NAME = 200
-_MOST_CHANNELS = 4096  # of the embedding
+_MOST_CHANNELS = 4096  # of the embedding and of the landmarks
 _SHOWN = 60  # characters of a value, in messages
 _NAMED = 8  # names, in messages
 _LARGEST_FACTOR = 1e6  # mean and std of pixels, which are 0 to 1
@@ -77,6 +80,13 @@ class ModelInfo(ModelFile):
         raw_heads: the heatmap is logits without peak suppression and the embedding is not normalized;
             the decoder does these steps.
         embedding_size: channels of the embedding, 0 for a model without.
+        resize: how a frame is resized and placed, see `fairmot.engine.letterbox`.
+        score_threshold: recommended; detections score above it.
+        max_detections: recommended; most detections per frame.
+        class_boxes: every class has a box of its own (CenterNet's `cat_spec_wh`): channels 4c to 4c + 3 of the box are
+            those of class c.
+        landmark_count: points of each object, 0 for a model without. The output `landmarks` has 2 channels per point,
+            x and y from the center in cells.
     """
 
     architecture: str
@@ -89,17 +99,29 @@ class ModelInfo(ModelFile):
     class_names: tuple[str, ...]
     raw_heads: bool
     embedding_size: int
+    resize: Resize = "area"
+    score_threshold: float = FAIRMOT.score_threshold
+    max_detections: int = FAIRMOT.max_detections
+    class_boxes: bool = False
+    landmark_count: int = 0
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the outputs that the decoder reads, in its order."""
-        return [*OUTPUTS, EMBEDDING] if self.embedding_size else list(OUTPUTS)
+        """Names of the outputs that the decoder reads."""
+        return list(self.output_channels)
 
     @property
     def output_channels(self) -> dict[str, int]:
-        """Channels of every output by name."""
-        channels = {"heatmap": len(self.class_names), "box": 4, "offset": 2, EMBEDDING: self.embedding_size}
-        return {name: channels[name] for name in self.output_names}
+        """Channels of every output by name, in the order of the fields of `fairmot.engine.decode.HeadOutputs`."""
+        classes = len(self.class_names)
+        channels = {
+            "heatmap": classes,
+            "box": 4 * classes if self.class_boxes else 4,
+            "offset": 2,
+            EMBEDDING: self.embedding_size,
+            LANDMARKS: 2 * self.landmark_count,
+        }
+        return {name: count for name, count in channels.items() if count}
 
     @classmethod
     def read(cls, path: Path | str | None = None) -> ModelInfo:
@@ -122,12 +144,12 @@ class ModelInfo(ModelFile):
                 f"{path} carries no FairMOT metadata, so it was made elsewhere: "
                 "export its checkpoint with `fairmot export`."
             )
-        if metadata["format"] != _FORMAT:
+        if metadata["format"] != FORMAT:
             raise ModelError(
-                f'{path} is in format "{one_line(metadata["format"], _SHOWN)}", not "{_FORMAT}": '
+                f'{path} is in format "{one_line(metadata["format"], _SHOWN)}", not "{FORMAT}": '
                 "export the checkpoint again with this version's `fairmot export`."
             )
-        info = _parse(path, metadata, embedding_size=_embedding_size(model, path))
+        info = _parse(path, metadata, {output.name: output for output in model.graph.output})
         _check_graph(model.graph, info)
         require_finite(model, path)
         return info
@@ -216,15 +238,15 @@ def _check_largest(size: tuple[int, int]) -> None:
 
 
 def _metadata(model: onnx.ModelProto) -> dict[str, str]:
-    entries = [entry for entry in model.metadata_props if entry.key.startswith(_PREFIX)]
-    return {entry.key.removeprefix(_PREFIX): entry.value for entry in entries}
+    entries = [entry for entry in model.metadata_props if entry.key.startswith(PREFIX)]
+    return {entry.key.removeprefix(PREFIX): entry.value for entry in entries}
 
 
-def _parse(path: Path, metadata: Mapping[str, str], embedding_size: int) -> ModelInfo:
+def _parse(path: Path, metadata: Mapping[str, str], outputs: Mapping[str, onnx.ValueInfoProto]) -> ModelInfo:
     def wrong(key: str, expected: str) -> ModelError:
         found = one_line(metadata.get(key, ""), _SHOWN)
         return ModelError(
-            f'{path}: its metadata {_PREFIX}{key} is "{found}" but should be {expected}: '
+            f'{path}: its metadata {PREFIX}{key} is "{found}" but should be {expected}: '
             "export the checkpoint again with `fairmot export`."
         )
 
@@ -273,7 +295,20 @@ def _parse(path: Path, metadata: Mapping[str, str], embedding_size: int) -> Mode
     architecture = metadata.get("architecture", "")
     if not architecture.isprintable() or len(architecture) > _LONGEST_NAME:
         raise wrong("architecture", f"a name of at most {_LONGEST_NAME} printable characters")
-    one_of("resize", ("area",))
+    resize = cast(Resize, one_of("resize", get_args(Resize)))
+    if resize != "area" and border:
+        raise wrong("border", f"0 where {PREFIX}resize is {resize}")
+    score_threshold, max_detections = FAIRMOT.score_threshold, FAIRMOT.max_detections  # of files of older versions
+    if "score_threshold" in metadata:
+        (score_threshold,) = numbers("score_threshold", "a score from 0 to 1", 1, 0, 1)
+    if "max_detections" in metadata:
+        (max_detections,) = integers("max_detections", f"a whole number from 1 to {MAX_BOXES}", MAX_BOXES)
+    landmarks = _channels(outputs, LANDMARKS, path)
+    if landmarks % 2:
+        raise ModelError(
+            f'{path}: the output "{LANDMARKS}" has {landmarks} channels, not two for each point: make the file again '
+            "with `fairmot adopt`."
+        )
     return ModelInfo(
         path=path,
         architecture=architecture,
@@ -286,22 +321,32 @@ def _parse(path: Path, metadata: Mapping[str, str], embedding_size: int) -> Mode
         border=border,
         class_names=tuple(names),
         raw_heads=one_of("raw_heads", ("0", "1")) == "1",
-        embedding_size=embedding_size,
+        embedding_size=_channels(outputs, EMBEDDING, path),
+        resize=resize,
+        score_threshold=score_threshold,
+        max_detections=max_detections,
+        class_boxes=len(names) > 1 and _declared_channels(outputs, "box") == 4 * len(names),
+        landmark_count=landmarks // 2,
     )
 
 
-def _embedding_size(model: onnx.ModelProto, path: Path) -> int:
-    for output in model.graph.output:
-        if output.name == EMBEDDING:
-            dims = output.type.tensor_type.shape.dim
-            size = int(dims[1].dim_value) if len(dims) == 4 else 0
-            if not 0 < size <= _MOST_CHANNELS:
-                raise ModelError(
-                    f'{path}: the output "{EMBEDDING}" does not state its number of channels, 1 to {_MOST_CHANNELS}: '
-                    "export the checkpoint again with `fairmot export`."
-                )
-            return size
-    return 0
+def _channels(outputs: Mapping[str, onnx.ValueInfoProto], name: str, path: Path) -> int:
+    """Return the channels of an output, 0 if there is none of the name."""
+    if name not in outputs:
+        return 0
+    count = _declared_channels(outputs, name)
+    if not 0 < count <= _MOST_CHANNELS:
+        raise ModelError(
+            f'{path}: the output "{name}" does not state its number of channels, 1 to {_MOST_CHANNELS}: '
+            "export the checkpoint again with `fairmot export`."
+        )
+    return count
+
+
+def _declared_channels(outputs: Mapping[str, onnx.ValueInfoProto], name: str) -> int:
+    """Return the channels that the file states for an output, 0 if it states none."""
+    dims = list(outputs[name].type.tensor_type.shape.dim) if name in outputs else []
+    return int(dims[1].dim_value) if len(dims) == 4 else 0
 
 
 def _check_graph(graph: onnx.GraphProto, info: ModelInfo) -> None:

@@ -80,7 +80,7 @@ class OnnxRuntimeEngine(Engine):
         with settings.clock("letterbox"):
             images, geometries = self._preprocess([frame.bgr for frame in frames])
         with settings.clock("network"):
-            heads = HeadOutputs(*self._run(images))
+            heads = HeadOutputs(**dict(zip(model.output_names, self._run(images), strict=True)))
         with settings.clock("decode"):
             in_cells = decode(heads, settings.score_threshold, settings.max_detections, model.raw_heads)
             return [

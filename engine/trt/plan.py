@@ -12,7 +12,7 @@ import json
 import os
 import types
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -221,15 +221,17 @@ def _read_record(kind: type[Record], values: Any) -> Record:
         values: the object.
 
     Raises:
-        ValueError: if a field is missing, unknown or of another type.
+        ValueError: if a field without a default is missing, or one is unknown or of another type.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{kind.__name__} is not an object")
     hints = get_type_hints(kind)
-    names = {each.name for each in fields(kind)}  # type: ignore[arg-type] # it is a dataclass
-    if names != set(values):
+    members = fields(kind)  # type: ignore[arg-type] # it is a dataclass
+    names = {each.name for each in members}
+    required = {each.name for each in members if each.default is MISSING}  # later fields have a default
+    if not required <= set(values) <= names:
         raise ValueError(f"{kind.__name__} has other fields")
-    return kind(**{name: _value(hints[name], values[name]) for name in names})
+    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
 
 
 def _value(kind: Any, value: Any) -> Any:
