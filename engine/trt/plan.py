@@ -163,7 +163,10 @@ class Plan:
         """
         header = asdict(self)
         del header["engine"]
-        header["model"]["path"] = str(self.model.path)
+        # Fields at their default are left out: they are newer than the plans in caches.
+        defaults = {each.name: each.default for each in fields(self.model)}
+        model = {name: value for name, value in header["model"].items() if value != defaults[name]}
+        header["model"] = model | {"path": str(self.model.path)}
         text = json.dumps(header, separators=(",", ":")).encode()
         rest = len(text).to_bytes(_LENGTH_BYTES, "little") + text + self.engine
         write_whole(path, _MAGIC + hashlib.sha256(rest).digest() + rest)
@@ -221,15 +224,15 @@ def _read_record(kind: type[Record], values: Any) -> Record:
         values: the object.
 
     Raises:
-        ValueError: if a field without a default is missing, or one is unknown or of another type.
+        ValueError: if a field is missing that `Plan.write` never leaves out, or one is unknown or of another type.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{kind.__name__} is not an object")
     hints = get_type_hints(kind)
     members = fields(kind)  # type: ignore[arg-type] # it is a dataclass
+    optional = {each.name for each in members if kind is ModelInfo and each.default is not MISSING}
     names = {each.name for each in members}
-    required = {each.name for each in members if each.default is MISSING}  # later fields have a default
-    if not required <= set(values) <= names:
+    if not names - optional <= set(values) <= names:
         raise ValueError(f"{kind.__name__} has other fields")
     return kind(**{name: _value(hints[name], value) for name, value in values.items()})
 
