@@ -8,7 +8,7 @@ coordinates goes back by a shift and a scale per axis.
 `src/lib/utils/image.py`): a bilinear warp without averaging, the center of the frame (w/2, h/2) to the center of the
 input. The scale is W / max(w, h) at a square input of W pixels; at others, for which CenterNet crops, it is
 min(W/w, H/h), so that the whole frame is visible. `linear-centered` is that of tensorRT_Pro
-(`AffineMatrix::compute` in `src/application/app_centernet` and others): the scale is min(W/w, H/h), and both
+(`AffineMatrix` in `src/application/app_centernet/centernet.cpp`): the scale is min(W/w, H/h), and both
 translations are larger by scale/2 - 1/2, which maps the edges of pixels and not their centers.
 """
 

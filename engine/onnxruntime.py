@@ -82,7 +82,8 @@ class OnnxRuntimeEngine(Engine):
         with settings.clock("network"):
             heads = HeadOutputs(**dict(zip(model.output_names, self._run(images), strict=True)))
         with settings.clock("decode"):
-            in_cells = decode(heads, settings.score_threshold, settings.max_detections, model.raw_heads)
+            most = settings.max_detections or model.max_detections
+            in_cells = decode(heads, settings.score_threshold, most, model.raw_heads)
             return [
                 Detections(
                     map_boxes(found.tlbr, geometry, model.stride, settings.box_mapping),

@@ -31,7 +31,8 @@ class EngineSettings:
         dcn: deformable convolutions on a GPU: by this project's plugin, TensorRT's own layers (native) or NVIDIA's
             plugin; `auto` is plugin, or native where it cannot be built.
         batch: most frames at once on a GPU; a live source is always taken frame by frame.
-        max_detections: most detections per frame.
+        max_detections: most detections per frame; null means as many as the model recommends, 500 for FairMOT and
+            100 for CenterNet.
         box_mapping: how boxes are mapped to the frame: exactly, or rounded as in FairMOT's own code (reference).
         score_threshold: detections score strictly above this.
         clock: gets the seconds of the stages: on the CPU `letterbox`, `network` and `decode`; on a GPU, which does
@@ -49,7 +50,7 @@ class EngineSettings:
     precision: Precision = "fp16"
     dcn: DeformableConvolution = "auto"
     batch: int = 1
-    max_detections: int = 500
+    max_detections: int | None = None
     box_mapping: BoxMapping = "exact"
     score_threshold: float = 0.4
     clock: StageClock = field(default_factory=StageClock, compare=False, repr=False)
@@ -57,7 +58,7 @@ class EngineSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.score_threshold < 1:
             raise ConfigError(f"score_threshold must be at least 0 and below 1, not {self.score_threshold}.")
-        if self.max_detections < 1:
+        if self.max_detections is not None and self.max_detections < 1:
             raise ConfigError(f"max_detections must be at least 1, not {self.max_detections}.")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads must be at least 1, not {self.threads}.")

@@ -18,7 +18,7 @@ from fairmot.engine.graph.fusion import fuse_deform_convs
 from fairmot.engine.graph.graph import DEFORMABLE, Graph
 from fairmot.engine.graph.grid_sample import deform_convs_to_native
 from fairmot.engine.graph.heatmap import split_heatmap_sums
-from fairmot.engine.graph.input_scale import expect_scaled_images
+from fairmot.engine.graph.input_scale import HalfImages, expect_half_images
 from fairmot.engine.graph.normalize import expand_l2_norms, fuse_normalization
 from fairmot.engine.graph.precision import to_half
 from fairmot.engine.graph.shapes import anchor_reshapes, fix_input, fold, lower_opset, raise_opset
@@ -41,6 +41,7 @@ def prepare(
     precision: Precision = "fp16",
     dcn: Dcn = "plugin",
     half_images: bool = True,
+    images: HalfImages | None = None,
 ) -> onnx.ModelProto:
     """Rewrite a model for TensorRT.
 
@@ -50,8 +51,8 @@ def prepare(
         batches: numbers of images that the engine takes; with more than one the batch stays a dynamic axis.
         precision: `fp16`: input and weights float16, outputs float32. `fp32`: everything float32.
         dcn: how deformable convolutions run: our plugins, native layers only, or NVIDIA's plugin.
-        half_images: whether the input is float16 if the precision is, and then of images that were multiplied by
-            `fairmot.engine.graph.input_scale.IMAGE_SCALE`; float32 otherwise.
+        half_images: whether the input is float16 if the precision is; float32 otherwise.
+        images: the values of float16 images; those of a model with mean 0 and std 1 if not given.
 
     Returns:
         The graph; the type of every tensor that TensorRT computes is in `value_info`.
@@ -62,10 +63,11 @@ def prepare(
     for value, allowed in ((precision, Precision), (dcn, Dcn)):
         if value not in get_args(allowed):
             raise ConfigError(f'The choice is {" or ".join(get_args(allowed))}, not "{value}".')
-    graph = _rewrite(model, size, batches[0], precision, dcn, half_images)
+    images = images or HalfImages()
+    graph = _rewrite(model, size, batches[0], precision, dcn, half_images, images)
     result = _with_types(graph)
     if len(batches) > 1:
-        other = _with_types(_rewrite(model, size, batches[1], precision, dcn, half_images))
+        other = _with_types(_rewrite(model, size, batches[1], precision, dcn, half_images, images))
         for proto in (result, other):
             for value in (*proto.graph.input, *proto.graph.output):
                 value.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -75,7 +77,13 @@ def prepare(
 
 
 def _rewrite(
-    model: onnx.ModelProto, size: tuple[int, int], batch: int, precision: Precision, dcn: Dcn, half_images: bool
+    model: onnx.ModelProto,
+    size: tuple[int, int],
+    batch: int,
+    precision: Precision,
+    dcn: Dcn,
+    half_images: bool,
+    images: HalfImages,
 ) -> Graph:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -99,7 +107,7 @@ def _rewrite(
         upsample_by_phases(graph)
         split_heatmap_sums(graph)
         if half_images:
-            expect_scaled_images(graph)
+            expect_half_images(graph, images)
     expand_l2_norms(graph)
     lower_opset(graph)
     graph.infer()

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from fairmot.core.errors import ModelError, OutputError
 from fairmot.core.files import check_writable, write_whole
 from fairmot.core.trust import keep_private, require_private
+from fairmot.engine.graph.input_scale import HalfImages
 from fairmot.engine.graph.prepare import VERSION, prepare
 from fairmot.engine.model import ModelFile, ModelInfo
 from fairmot.engine.onnx_file import load_onnx
@@ -106,8 +107,16 @@ def build_plan(
     output = output or plan_path(model, checksum, settings, host)
     check_writable(output)
     require_private(output.parent, "folder of the plan")  # or it could not be read back
-    own = isinstance(model, ModelInfo)
-    graph = prepare(load_onnx(model.path), settings.size, settings.batches, settings.precision, settings.dcn, own)
+    images = HalfImages(model.mean, model.std) if isinstance(model, ModelInfo) else None
+    graph = prepare(
+        load_onnx(model.path),
+        settings.size,
+        settings.batches,
+        settings.precision,
+        settings.dcn,
+        half_images=images is not None,
+        images=images,
+    )
     started = time.monotonic()
     title = f"{model.path.name} for {host.gpu}, {settings.precision}, {settings.size[0]}x{settings.size[1]}"
     doing = f"building {model.path.name}"

@@ -20,6 +20,7 @@ from fairmot.engine.base import Engine
 from fairmot.engine.cuda.gpu import Gpu
 from fairmot.engine.cuda.kernels import DecodeKernel, LetterboxKernel, TensorDetections
 from fairmot.engine.decode import HeadOutputs
+from fairmot.engine.graph.input_scale import IMAGE_SCALE
 from fairmot.engine.letterbox import Letterbox
 from fairmot.engine.lookahead import run_ahead
 from fairmot.engine.model import ModelInfo
@@ -115,9 +116,10 @@ class TensorRTEngine(Engine):
             self._network = network
             self.reason = f"TensorRT {trt.__version__} on {gpu.name}, {settings.precision}, {dcn}"
             self.max_batch = network.batches[-1]
-            deviation = [each / network.image_scale for each in model.std]
+            half = network.half_images
+            mean, std = (model.mean, model.std) if half is None else (half.black.tolist(), (1 / IMAGE_SCALE,) * 3)
             self._letterbox = LetterboxKernel(
-                gpu, self.size, model.mean, deviation, model.channel_order, model.border, network.layout
+                gpu, self.size, mean, std, model.channel_order, model.border, network.layout
             )
             self._decode = {batch: self._decode_kernel(batch) for batch in network.batches}
             self._copies = copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -209,7 +211,7 @@ class TensorRTEngine(Engine):
             rows=self.size[1] // model.stride,
             columns=self.size[0] // model.stride,
             embedding_size=model.embedding_size,
-            max_detections=settings.max_detections,
+            max_detections=settings.max_detections or model.max_detections,
             score_threshold=settings.score_threshold,
             raw_heads=model.raw_heads,
         )
@@ -260,13 +262,13 @@ class TensorRTEngine(Engine):
         return kernel
 
     def _geometry(self, form: FrameFormat) -> Letterbox:
-        return Letterbox.fit(form.size, self.size)
+        return Letterbox.fit(form.size, self.size, self.model.resize)
 
     def _fill(self, slot: _Slot, frames: Sequence[Frame]) -> None:
         if self._lent_to is not None:  # work there may still read our tensors
             self._gpu.stream.wait_stream(self._lent_to)
             self._lent_to = None
-        slot.frames.fill(frames, self.size, self.model.stride, self._settings.box_mapping)
+        slot.frames.fill(frames, self._geometry, self.model.stride, self._settings.box_mapping)
 
     def _take_slot(self) -> _Slot:
         """Return the slots in turn, so that each is free again when its turn comes."""

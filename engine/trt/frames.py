@@ -6,7 +6,7 @@ copied as they are: planes stay planes, 3.1 MB instead of 6.2 for an image of 19
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
@@ -81,21 +81,23 @@ class FrameSlot:
         self._uploaded = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._held: Sequence[Frame] = ()  # until nothing reads them any more
 
-    def fill(self, frames: Sequence[Frame], target: tuple[int, int], stride: int, mode: BoxMapping) -> None:
+    def fill(
+        self, frames: Sequence[Frame], geometry: Callable[[FrameFormat], Letterbox], stride: int, mode: BoxMapping
+    ) -> None:
         """Start to copy frames to the GPU; the GPU's own stream waits for them.
 
         Nothing may still be reading what the slot held before.
 
         Args:
             frames: of any sizes and formats.
-            target: input `(width, height)` of the network.
+            geometry: returns where a frame of a format lies in the network's input.
             stride: input pixels per cell.
             mode: see `fairmot.engine.decode.map_boxes`.
         """
         self._held = frames
         formats = tuple(map(FrameFormat.of, frames))
         if formats != self.formats:
-            self._rearrange(frames, formats, target, stride, mode)
+            self._rearrange(frames, formats, geometry, stride, mode)
         with torch.cuda.stream(self._copies):
             for frame, room in zip(frames, self.frames, strict=True):
                 room.copy_(self._on_host(frame, room), non_blocking=True)
@@ -106,7 +108,7 @@ class FrameSlot:
         self,
         frames: Sequence[Frame],
         formats: tuple[FrameFormat, ...],
-        target: tuple[int, int],
+        geometry: Callable[[FrameFormat], Letterbox],
         stride: int,
         mode: BoxMapping,
     ) -> None:
@@ -120,7 +122,7 @@ class FrameSlot:
             self.generation += 1
         self.frames = [self._memory[start : start + size] for start, size in zip(starts, sizes, strict=False)]
         for row, each in enumerate(formats):
-            scale, shift = cell_transform(Letterbox.fit(each.size, target), stride, mode)
+            scale, shift = cell_transform(geometry(each), stride, mode)
             self._transforms_on_host[row] = torch.tensor([*scale, *shift], dtype=torch.float64)
         with torch.cuda.stream(self._gpu.stream):
             self.transforms.copy_(self._transforms_on_host, non_blocking=True)

@@ -12,7 +12,7 @@ from fairmot.core.errors import ModelError
 from fairmot.engine.cuda.gpu import Gpu
 from fairmot.engine.cuda.kernels import Layout, input_shape
 from fairmot.engine.decode import HeadOutputs
-from fairmot.engine.graph.input_scale import IMAGE_SCALE
+from fairmot.engine.graph.input_scale import HalfImages
 from fairmot.engine.model import INPUT, ModelInfo
 from fairmot.engine.settings import EngineSettings
 from fairmot.engine.trt.builder import build_plan, cached_plan
@@ -71,7 +71,7 @@ class TensorRTNetwork:
         batches: the batch sizes, rising.
         size: input `(width, height)`.
         layout: of `images`, see `fairmot.engine.cuda.kernels.Layout`.
-        image_scale: factor of normalized images before they go into `images`.
+        half_images: the values of `images` in float16; None where they are normalized images in float32.
         images: the input, for the largest batch; a smaller one takes the first.
 
     Raises:
@@ -97,7 +97,7 @@ class TensorRTNetwork:
         most = self.batches[-1]
         self.layout: Layout = _LAYOUTS[engine.get_tensor_format(INPUT)]
         kind = torch.float32 if self.layout == "chw_float32" else torch.float16
-        self.image_scale = 1.0 if kind == torch.float32 else IMAGE_SCALE
+        self.half_images = None if kind == torch.float32 else HalfImages(model.mean, model.std)
         self.images = gpu.zeros(input_shape(self.layout, self.size, most), kind)
         if TORCH_TYPES.get(engine.get_tensor_dtype(INPUT)) != self.images.dtype:
             raise ModelError(f"The engine's input is not what it should be ({self.layout}): build it again.")
@@ -120,10 +120,14 @@ class TensorRTNetwork:
     def set_images(self, images: torch.Tensor) -> None:
         """Copy images `(n, 3, h, w)` float32, normalized, into the input."""
         with torch.cuda.stream(self._gpu.stream):
-            if self.layout == "chw_float32":
+            if self.half_images is None:
                 self.images[: len(images)].copy_(images)
             else:
-                self.images[: len(images), :, :, :3].copy_(images.permute(0, 2, 3, 1) * self.image_scale)
+                scale, shift = (
+                    torch.as_tensor(each, dtype=torch.float32, device=images.device)
+                    for each in (self.half_images.scale, self.half_images.shift)
+                )
+                self.images[: len(images), :, :, :3].copy_(images.permute(0, 2, 3, 1) * scale + shift)
 
     def enqueue(self, batch: int) -> None:
         """Start the network on the first `batch` images; can be captured in a CUDA graph once it has run.

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +28,10 @@ The latter two are TensorRT's formats kCHW4 and kHWC8 of 3 channels.
 """
 
 _SOURCE = Path(__file__).with_suffix(".cu")
+TAPS = np.dtype([("first", "i4"), ("count", "i4"), ("head", "f4"), ("body", "f4"), ("tail", "f4")])
+"""`Taps` of the kernel: the first pixel that is read, how many, and the weights of the first, of those between, and of
+the last."""
+
 _LUMA_SHARES = {"ITU601": (0.299, 0.114), "ITU709": (0.2126, 0.0722)}
 """Red's and blue's share of luma: ITU-R BT.601 and BT.709."""
 
@@ -34,8 +39,9 @@ _LUMA_SHARES = {"ITU601": (0.299, 0.114), "ITU709": (0.2126, 0.0722)}
 class LetterboxKernel:
     """Planes of one frame to one image of the network's input, in one pass.
 
-    Color conversion rounds to 8 bits, then the resize, as on the CPU: equal to OpenCV's INTER_AREA within
-    one level of 255 on BGR frames. YUV is converted by the standard's formula, each chroma sample for its
+    Color conversion rounds to 8 bits, then the resize, as on the CPU: equal to OpenCV's INTER_AREA or its
+    `warpAffine` within one level of 255 on BGR frames. A warp has no rotation, so it is separable like the
+    resize: only the tables of taps differ. YUV is converted by the standard's formula, each chroma sample for its
     2x2 pixels; swscale on x86 rounds every term down, so its levels lie up to 3 lower.
 
     Args:
@@ -44,7 +50,7 @@ class LetterboxKernel:
         mean: of the three channels, taken off after division by 255.
         std: of the three channels, divided by then.
         channel_order: of the network's input.
-        border: gray value 0 to 255 around the frame.
+        border: gray value 0 to 255 around the frame; 0 for warps, whose missing pixels add nothing.
         layout: of the network's input.
     """
 
@@ -62,16 +68,18 @@ class LetterboxKernel:
         self._border = border
         self._red_first = int(channel_order == "rgb")
         self._layout = layout
-        values = np.arange(256, dtype=np.float32) / np.float32(255)
-        table = (values - np.array(mean, np.float32)[:, None]) / np.array(std, np.float32)[:, None]
+        # Rounded once for float16; in float32 step by step, as on the CPU.
+        kind = np.float32 if layout == "chw_float32" else np.float64
+        values = np.arange(256).astype(kind) / kind(255)
+        table = (values - np.array(mean, kind)[:, None]) / np.array(std, kind)[:, None]
         self._values = gpu.upload(table if layout == "chw_float32" else table.astype(np.float16))
         pixel_formats: tuple[PixelFormat, ...] = ("bgr24", "yuv420p", "nv12")
         self._launch = {
             pixel_format: gpu.kernel(_SOURCE, f"letterbox_{pixel_format}_{layout}", "PPPPP8i8iii")
             for pixel_format in pixel_formats
         }
-        self._taps = lru_cache(maxsize=32)(
-            lambda source, resized: gpu.upload(axis_taps(source, resized).view(np.uint8))
+        self._tables = lru_cache(maxsize=16)(
+            lambda geometry: tuple(gpu.upload(taps.view(np.uint8)) for taps in geometry_taps(geometry))
         )
 
     def input_shape(self, batch: int) -> tuple[int, ...]:
@@ -84,8 +92,8 @@ class LetterboxKernel:
         Returns:
             Tensors that must live as long as a CUDA graph which holds a launch with this geometry.
         """
-        (columns, rows), (width, height) = geometry.source, geometry.resized
-        return self._taps(columns, width), self._taps(rows, height)
+        columns, rows = self._tables(geometry)
+        return columns, rows
 
     def launch(
         self,
@@ -109,8 +117,11 @@ class LetterboxKernel:
             image: number within the batch.
 
         Raises:
-            ValueError: if a tensor does not have the size, the type or the memory layout that it should.
+            ValueError: if a tensor does not have the size, the type or the memory layout that it should, or the
+                geometry is of another input or a warp with a border other than 0.
         """
+        if geometry.target != self._size or (self._border and geometry.resize != "area"):
+            raise ValueError(f"A kernel for {self._size} with the border {self._border} cannot run {geometry}")
         width, height = geometry.source
         check_tensor(
             "source", source, "uint8", width * height * 3 if pixel_format == "bgr24" else width * height * 3 // 2
@@ -149,6 +160,57 @@ def input_shape(layout: Layout, size: tuple[int, int], batch: int) -> tuple[int,
     return batch, height, width, 4 if layout == "hwc4_float16" else 8
 
 
+def geometry_taps(geometry: Letterbox) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
+    """Return the taps of the columns and of the rows of a geometry; see `axis_taps`."""
+    (columns, rows), (width, height) = geometry.source, geometry.resized
+    if geometry.resize == "area":
+        return axis_taps(columns, width), axis_taps(rows, height)
+    (scale_x, scale_y), (shift_x, shift_y) = geometry.inverse
+    index_x, index_y = np.arange(width), np.arange(height)
+    x, y = index_x * scale_x + shift_x, index_y * scale_y + shift_y
+    if warp_rounds_coordinates():
+        # In 1/1024, then in 1/32; columns round scale and shift apart, rows their sum.
+        fine = np.rint(index_x * scale_x * 1024) + np.rint(shift_x * 1024), np.rint(y * 1024)
+        x, y = (np.floor((each + 16) / 32) / 32 for each in fine)
+    return bilinear_taps(x, columns), bilinear_taps(y, rows)
+
+
+@lru_cache(maxsize=1)
+def warp_rounds_coordinates() -> bool:
+    """Return whether OpenCV's `warpAffine` rounds coordinates to 1/32 pixel.
+
+    OpenCV 4 does (`warpAffine` in `modules/imgproc/src/imgwarp.cpp`, seen with 4.9 and 4.14), OpenCV 5 computes in
+    float32. A step from 0 to 255, moved by 1/96 pixel, shows it.
+    """
+    step = np.zeros((64, 64, 3), np.uint8)
+    step[:, 33:] = 255
+    moved = cv2.warpAffine(
+        step, np.array([[1, 0, 1 / 96], [0, 1, 0]]), (64, 64), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
+    return not moved[:, 32].any()
+
+
+def bilinear_taps(coordinates: npt.NDArray[np.float64], source: int) -> npt.NDArray[np.void]:
+    """Return the pixels on both sides of each coordinate; those outside of the frame are left out.
+
+    Args:
+        coordinates: of the output pixels in the frame, which has the centers of its pixels at 0, 1, 2, ...
+        source: pixels of the frame along the axis.
+
+    Returns:
+        As `axis_taps`, one record per coordinate; the count is 0 to 2.
+    """
+    first = np.clip(np.floor(coordinates), -2, source)
+    tail = np.clip(coordinates - first, 0, 1)
+    starts, ends = np.maximum(first, 0), np.minimum(first + 1, source - 1)
+    taps = np.zeros(len(coordinates), TAPS)
+    taps["first"] = starts
+    taps["count"] = np.maximum(ends - starts + 1, 0)
+    taps["head"] = np.where(first < 0, tail, 1 - tail)
+    taps["tail"] = tail
+    return taps
+
+
 def axis_taps(source: int, resized: int) -> npt.NDArray[np.void]:
     """Return which source pixels each output pixel reads along one axis, and their weights.
 
@@ -161,10 +223,9 @@ def axis_taps(source: int, resized: int) -> npt.NDArray[np.void]:
         resized: pixels that it gets.
 
     Returns:
-        `(resized,)` records of `first`, `count`, `head`, `body`, `tail`: the first pixel, how many, and the
-        weights of the first, of those between, and of the last.
+        `(resized,)` records of the type `TAPS`.
     """
-    taps = np.zeros(resized, [("first", "i4"), ("count", "i4"), ("head", "f4"), ("body", "f4"), ("tail", "f4")])
+    taps = np.zeros(resized, TAPS)
     inverse = resized / source
     scale = 1 / inverse
     index = np.arange(resized)
