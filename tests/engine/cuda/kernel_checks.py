@@ -13,13 +13,16 @@ from fairmot.engine.cuda.kernels import DecodeKernel, LetterboxKernel
 from fairmot.engine.decode import BoxMapping, HeadOutputs, decode, map_boxes
 from fairmot.engine.letterbox import Letterbox, Preprocessor
 from fairmot.engine.model import ModelInfo
+from fairmot.engine.preprocessing import Resize
 
 # Levels that a YUV frame may lie from swscale's conversion. On x86 swscale rounds three terms down, which makes up
 # to 2.9 levels (measured over both matrices and ranges); the kernel rounds to the nearest, and the resize rounds both.
 YUV_LEVELS = 4
 
 
-def model_facts(channel_order: str = "rgb", border: int = 128, scaled: bool = False) -> ModelInfo:
+def model_facts(
+    channel_order: str = "rgb", border: int = 128, scaled: bool = False, resize: Resize = "area"
+) -> ModelInfo:
     mean, std = ((0.408, 0.447, 0.47), (0.289, 0.274, 0.278)) if scaled else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     return ModelInfo(
         path=Path("none.onnx"),
@@ -34,6 +37,7 @@ def model_facts(channel_order: str = "rgb", border: int = 128, scaled: bool = Fa
         class_names=("person",),
         raw_heads=False,
         embedding_size=0,
+        resize=resize,
     )
 
 
@@ -53,7 +57,7 @@ def run_letterbox(gpu: Any, frames: list[Frame], size: tuple[int, int], model: M
             frame.pixel_format,
             frame.color_space,
             frame.full_range,
-            Letterbox.fit(frame.size, size),
+            Letterbox.fit(frame.size, size, model.resize),
             out,
             image,
         )
@@ -83,6 +87,31 @@ def check_bgr_letterbox(
         assert np.array_equal(found[close], expected[close])
 
 
+def check_warp(gpu: Any, pixel_format: str, layout: str, geometry: Letterbox, seed: int = 0) -> None:
+    """A frame of any format by any geometry, within a level of OpenCV on the same frame in BGR."""
+    model = model_facts("bgr", 0, scaled=True, resize="linear")
+    random = np.random.default_rng(seed)
+    width, height = geometry.source
+    if pixel_format == "bgr24":
+        frame = Frame(1, 0, random.integers(0, 256, (height, width, 3), np.uint8))
+        image = frame.pixels
+    else:
+        frame = yuv_frame(random, geometry.source, pixel_format, "ITU601", True)
+        image = plain_bgr(frame)
+    kernel = letterbox_kernel(gpu, geometry.target, model, layout)
+    out = gpu.zeros(kernel.input_shape(1), torch.float32 if layout == "chw_float32" else torch.float16)
+    source = gpu.upload(np.ascontiguousarray(frame.pixels).reshape(-1))
+    kernel.launch(source, frame.pixel_format, frame.color_space, frame.full_range, geometry, out, 0)
+    gpu.synchronize()
+    found = out[0].cpu().numpy().astype(np.float32)
+    if layout != "chw_float32":
+        found = found[..., :3].transpose(2, 0, 1)
+    expected = Preprocessor(model, geometry.target).prepare(image, geometry)
+    level = 1 / 255 / np.array(model.std)[:, None, None]
+    assert np.all(np.abs(found - expected) <= level * 1.001 + (1e-6 if layout == "chw_float32" else 2e-3))
+    assert np.mean(np.abs(found - expected) > level / 2) < 0.05
+
+
 def yuv_frame(
     random: np.random.Generator, size: tuple[int, int], pixel_format: str, color_space: str, full_range: bool
 ) -> Frame:
@@ -108,8 +137,9 @@ def check_yuv_letterbox(
     color_space: str,
     full_range: bool,
     layout: str,
+    resize: Resize = "area",
 ) -> None:
-    model = model_facts()
+    model = model_facts() if resize == "area" else model_facts("bgr", 0, resize=resize)
     frame = yuv_frame(np.random.default_rng(1), source, pixel_format, color_space, full_range)
     found = run_letterbox(gpu, [frame], size, model, layout)
     expected, _ = Preprocessor(model, size)([frame.bgr])
@@ -118,12 +148,17 @@ def check_yuv_letterbox(
     assert -0.2 < difference.mean() < 1.6  # swscale's rounding down, no other tint
     # A level for the rounding of the conversion, one for OpenCV's fixed point when enlarging.
     difference = 255 * (found - plain_yuv_letterbox(frame, size, model))
-    assert np.abs(difference).max() <= 2.1
+    assert np.abs(difference).max() <= (2.1 if resize == "area" else 1.1)
     assert np.abs(difference).mean() < 0.2
 
 
 def plain_yuv_letterbox(frame: Frame, size: tuple[int, int], model: ModelInfo) -> np.ndarray:
-    """The standard's formula in float64, then the letterbox of `engine`."""
+    """The standard's formula, then the letterbox of `engine`."""
+    return Preprocessor(model, size)([plain_bgr(frame)])[0].copy()
+
+
+def plain_bgr(frame: Frame) -> np.ndarray:
+    """The standard's formula in float64, rounded to levels."""
     width, height = frame.size
     flat = frame.pixels.reshape(-1)
     luma = flat[: width * height].reshape(height, width).astype(float)
@@ -135,8 +170,7 @@ def plain_yuv_letterbox(frame: Frame, size: tuple[int, int], model: ModelInfo) -
         luma, u, v = (luma - 16) * 255 / 219, u * 255 / 224, v * 255 / 224
     r, b = luma + 2 * (1 - red) * v, luma + 2 * (1 - blue) * u
     g = (luma - red * r - blue * b) / (1 - red - blue)
-    bgr = np.rint(np.stack([b, g, r], axis=-1)).clip(0, 255).astype(np.uint8)
-    return Preprocessor(model, size)([bgr])[0].copy()
+    return np.rint(np.stack([b, g, r], axis=-1)).clip(0, 255).astype(np.uint8)
 
 
 def random_heads(

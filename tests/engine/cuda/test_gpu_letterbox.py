@@ -44,6 +44,29 @@ def test_bgr_of_random_sizes(gpu) -> None:
         kernel_checks.check_bgr_letterbox(gpu, [source], size, kernel_checks.model_facts(), "chw_float32", seed)
 
 
+@pytest.mark.parametrize("resize", ["linear", "linear-centered"])
+@pytest.mark.parametrize("layout", ["chw_float32", "hwc4_float16", "hwc8_float16"])
+def test_bilinear_modes_equal_opencv(gpu, resize, layout) -> None:
+    model = kernel_checks.model_facts("bgr", 0, True, resize)
+    sources = [(1920, 1080), (640, 480), (512, 512), (333, 777), (1, 1), (3, 200), (7, 4001), (1087, 609)]
+    for size in ((512, 512), (1088, 608)):
+        kernel_checks.check_bgr_letterbox(gpu, sources, size, model, layout)
+    for pixel_format in ("yuv420p", "nv12"):
+        for source in [(1920, 1080), (640, 362), (54, 38)]:
+            kernel_checks.check_yuv_letterbox(gpu, source, (512, 512), pixel_format, "ITU709", False, layout, resize)
+
+
+@pytest.mark.parametrize("pixel_format", ["bgr24", "yuv420p", "nv12"])
+@pytest.mark.parametrize("layout", ["chw_float32", "hwc4_float16", "hwc8_float16"])
+def test_any_warp(gpu, pixel_format, layout) -> None:
+    random = np.random.default_rng(1)
+    for seed in range(10):
+        source = tuple((2 * random.integers(1, 500, 2)).tolist())
+        scale, shift = random.uniform(0.1, 3, 2), random.uniform(-200, 200, 2)
+        geometry = Letterbox.warp(source, (512, 384), tuple(scale.tolist()), tuple(shift.tolist()))
+        kernel_checks.check_warp(gpu, pixel_format, layout, geometry, seed)
+
+
 @pytest.mark.parametrize("layout", ["chw_float32", "hwc4_float16", "hwc8_float16"])
 @pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize("color_space", ["ITU601", "ITU709"])

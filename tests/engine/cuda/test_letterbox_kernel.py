@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from fairmot.core.records import Frame
 from fairmot.engine.cuda.kernels.letterbox import axis_taps, yuv_matrix
-from fairmot.engine.graph.input_scale import IMAGE_SCALE
+from fairmot.engine.graph.input_scale import IMAGE_SCALE, HalfImages
 from fairmot.engine.letterbox import Letterbox, Preprocessor
+from fairmot.engine.preprocessing import Resize
 
 pytestmark = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="needs g++")
 
@@ -44,15 +45,57 @@ def test_bgr_equals_opencv(gpu: CudaOnCpu, sources: list[tuple[int, int]], layou
     kernel_checks.check_bgr_letterbox(gpu, sources, (64, 96), kernel_checks.model_facts("bgr", 7, True), layout)
 
 
+@pytest.mark.parametrize("resize", ["linear", "linear-centered"])
+@pytest.mark.parametrize("layout", ["chw_float32", "hwc4_float16", "hwc8_float16"])
+def test_bilinear_modes_equal_opencv(gpu: CudaOnCpu, resize: Resize, layout: str) -> None:
+    model = kernel_checks.model_facts("bgr", 0, True, resize)
+    sources = [(96, 64), (288, 192), (200, 70), (9, 30), (1, 1), (3, 200), (97, 64), (640, 359)]
+    for size in ((64, 64), (96, 64), (64, 96)):
+        kernel_checks.check_bgr_letterbox(gpu, sources, size, model, layout)
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12"])
+def test_bilinear_modes_on_yuv(gpu: CudaOnCpu, pixel_format: str) -> None:
+    for source, resize, layout in [
+        ((192, 108), "linear", "chw_float32"),
+        ((54, 38), "linear-centered", "hwc4_float16"),
+        ((130, 96), "linear-centered", "chw_float32"),
+    ]:
+        kernel_checks.check_yuv_letterbox(gpu, source, (128, 96), pixel_format, "ITU709", False, layout, resize)
+
+
+@pytest.mark.parametrize("pixel_format", ["bgr24", "yuv420p", "nv12"])
+@pytest.mark.parametrize("layout", ["chw_float32", "hwc8_float16"])
+def test_any_warp(gpu: CudaOnCpu, pixel_format: str, layout: str) -> None:
+    for source, scale, shift in [
+        ((90, 82), (1.0, 1.0), (3.0, -9.0)),
+        ((150, 40), (0.37, 1.9), (11.3, -4.6)),
+        ((2, 2), (7.0, 0.3), (-1.5, 30.0)),
+        ((64, 64), (1.0, 1.0), (500.0, 0.0)),
+    ]:
+        kernel_checks.check_warp(gpu, pixel_format, layout, Letterbox.warp(source, (96, 64), scale, shift))
+
+
+def test_a_geometry_of_another_kernel_is_refused(gpu: CudaOnCpu) -> None:
+    frame, out = torch.zeros(240, dtype=torch.uint8), torch.zeros(1, 3, 64, 96)
+    kernel = kernel_checks.letterbox_kernel(gpu, (96, 64), kernel_checks.model_facts(), "chw_float32")
+    for geometry in (Letterbox.fit((10, 8), (96, 64), "linear"), Letterbox.fit((10, 8), (64, 96))):
+        with pytest.raises(ValueError, match="border 128 cannot run"):
+            kernel.launch(frame, "bgr24", "ITU601", False, geometry, out, 0)
+
+
 @pytest.mark.parametrize("layout", ["hwc4_float16", "hwc8_float16"])
 def test_half_precision_images_of_an_engine_are_exact_levels(gpu: CudaOnCpu, layout: str) -> None:
-    """With the standard deviation that `TensorRTEngine` gives the kernel."""
+    """With the mean and the standard deviation that `TensorRTEngine` gives the kernel, for CenterNet's mean too."""
     model = kernel_checks.model_facts()
     frame = np.random.default_rng(4).integers(0, 256, (150, 200, 3), np.uint8)
-    scaled = replace(model, std=(1 / IMAGE_SCALE,) * 3)
-    (found,) = kernel_checks.run_letterbox(gpu, [Frame(1, 0, frame)], (96, 64), scaled, layout)
     (expected,) = Preprocessor(model, (96, 64))([frame])[0]
-    np.testing.assert_array_equal(found * 256, np.rint(expected * 255))
+    for mean in (model.mean, (0.408, 0.447, 0.47)):
+        black = HalfImages(mean, (0.289, 0.274, 0.278)).black
+        scaled = replace(model, mean=tuple(black.tolist()), std=(1 / IMAGE_SCALE,) * 3)
+        (found,) = kernel_checks.run_letterbox(gpu, [Frame(1, 0, frame)], (96, 64), scaled, layout)
+        eighths = np.rint(black * 255 * 8)[:, None, None]
+        np.testing.assert_array_equal(found * 256 * 8, np.rint(expected * 255) * 8 - eighths)
 
 
 @given(
