@@ -41,7 +41,7 @@ class HalfImages:
     @property
     def black(self) -> npt.NDArray[np.float64]:
         """The color `(3,)`, 0 to 1, that becomes 0: the mean, rounded to eighths of a level."""
-        return np.rint(np.clip(self.mean, 0, 1) * _STEPS) / _STEPS
+        return np.asarray(np.rint(np.clip(self.mean, 0, 1) * _STEPS) / _STEPS, np.float64)
 
     @property
     def scale(self) -> npt.NDArray[np.float64]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from fairmot.engine.graph.input_scale import IMAGE_SCALE
+from fairmot.engine.graph.input_scale import HalfImages
 from fairmot.export.networks.deform_conv import deform_conv2d_reference
 
 
@@ -179,15 +179,19 @@ OPERATORS = [
 ]
 
 
-def as_input(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
+def as_input(model: onnx.ModelProto, images: np.ndarray, half: HalfImages) -> np.ndarray:
     """Normalized images as the input of a rewritten graph takes them."""
     kind = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
-    return (images * np.float32(IMAGE_SCALE if kind == np.float16 else 1)).astype(kind)
+    if kind == np.float16:
+        scale, shift = (np.float32(each)[:, None, None] for each in (half.scale, half.shift))
+        images = images * scale + shift
+    return images.astype(kind)
 
 
-def run(model: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Run a rewritten graph on images, which are scaled and cast if its input is float16."""
+def run(model: onnx.ModelProto, images: np.ndarray, half: HalfImages | None = None) -> dict[str, np.ndarray]:
+    """Run a rewritten graph on normalized images, which become those of `half` if its input is float16."""
     (value,) = model.graph.input
     evaluator = ReferenceEvaluator(model, new_ops=OPERATORS)
     names = [output.name for output in model.graph.output]
-    return dict(zip(names, evaluator.run(None, {value.name: as_input(model, images)}), strict=True))
+    feed = {value.name: as_input(model, images, half or HalfImages())}
+    return dict(zip(names, evaluator.run(None, feed), strict=True))

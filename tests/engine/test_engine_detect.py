@@ -92,6 +92,28 @@ def test_another_size_threshold_and_limit(weights: Path) -> None:
     check_squares(found, {(6, 5): (255, 255, 255)})
 
 
+@pytest.mark.parametrize(("setting", "count"), [(None, 2), (1, 1), (3, 3)])
+def test_most_detections_are_those_that_the_model_recommends(tmp_path: Path, setting: int | None, count: int) -> None:
+    weights = blob_network.save(tmp_path / "blobs.onnx", blob_network.build(blob_network.metadata(max_detections="2")))
+    with open_engine(EngineSettings(weights=weights, max_detections=setting)) as opened:
+        (found,) = opened.detect([frame(blob_network.image_of(SIZE, SQUARES))])
+    assert len(SQUARES) >= 3
+    assert len(found) == count
+
+
+@pytest.mark.parametrize("resize", ["linear", "linear-centered"])
+def test_boxes_return_from_a_bilinear_input(tmp_path: Path, resize: str) -> None:
+    metadata = blob_network.metadata(resize=resize, border="0")
+    weights = blob_network.save(tmp_path / "blobs.onnx", blob_network.build(metadata))
+    image = blob_network.image_of((192, 128), {(6, 5): (255, 255, 255)}, cell=8)  # a cell of the input at half the size
+    with open_engine(EngineSettings(weights=weights)) as opened:
+        (found,) = opened.detect([frame(image)])
+    # Centers of pixels are mapped: the input's (0, 0) is (0, 0), or lies between the first four pixels.
+    shift = 0.5 if resize == "linear-centered" else 0.0
+    expected = 2 * np.array(blob_network.expected_box(6, 5)) + shift
+    np.testing.assert_allclose(found.tlbr, [expected], atol=1e-3)
+
+
 def test_color_order_mean_and_std_come_from_the_file(tmp_path: Path) -> None:
     metadata = blob_network.metadata(channel_order="bgr", mean="0.1,0.2,0.3", std="0.5,1,2", border="0")
     weights = blob_network.save(tmp_path / "blobs.onnx", blob_network.build(metadata))

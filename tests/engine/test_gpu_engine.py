@@ -12,10 +12,12 @@ from typing import Any
 
 import av
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from fairmot.core import Detections, EngineError, Frame, SourceError
-from fairmot.engine import EngineSettings, open_engine
+from fairmot.engine import BUNDLED_WEIGHTS, EngineSettings, open_engine
 from fairmot.video.synthetic.scene import Scene
 
 pytestmark = pytest.mark.gpu
@@ -92,6 +94,49 @@ def test_finds_what_the_cpu_finds(engine: Any, cpu: Any, images: list[np.ndarray
         check_same_people(found, expected)
         assert (np.diff(found.scores) <= 0).all()
         np.testing.assert_allclose(np.linalg.norm(found.embeddings, axis=1), 1, atol=1e-3)
+
+
+def normalized(path: Path, mean: list[float], std: list[float], resize: str) -> Path:
+    """The bundled model for images in BGR with a mean, a standard deviation and a black border: the same answers,
+    but for the margin, where the first layer pads with the mean color instead of black.
+    """
+    model = onnx.load(BUNDLED_WEIGHTS)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    (first,) = [node for node in model.graph.node if "images" in node.input]
+    cast = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Cast"}
+    tensor = tensors[cast.get(first.input[1], first.input[1])]
+    weight = numpy_helper.to_array(tensor).astype(np.float32)[:, ::-1]
+    factors = (np.array(std)[:, None, None], np.array(mean)[:, None, None])
+    bias = (weight * factors[1]).sum((1, 2, 3))
+    if len(first.input) > 2:
+        old = tensors[cast.get(first.input[2], first.input[2])]
+        bias = bias + numpy_helper.to_array(old)
+    model.graph.initializer.append(numpy_helper.from_array((weight * factors[0]).astype(np.float32), "first.weight"))
+    model.graph.initializer.append(numpy_helper.from_array(bias.astype(np.float32), "first.bias"))
+    first.input[:] = ["images", "first.weight", "first.bias"]
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    changes = {"channel_order": "bgr", "border": "0", "resize": resize}
+    changes |= {"mean": ",".join(map(str, mean)), "std": ",".join(map(str, std))}
+    helper.set_model_props(model, facts | {f"fairmot.{key}": value for key, value in changes.items()})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "resize"),
+    [([0.408, 0.447, 0.47], [0.289, 0.274, 0.278], "linear"), ([0.0] * 3, [1 / 255] * 3, "linear-centered")],
+    ids=["centernet", "centerface"],
+)
+def test_mean_std_and_bilinear_resize(
+    tmp_path: Path, images: list[np.ndarray], mean: list[float], std: list[float], resize: str
+) -> None:
+    weights = normalized(tmp_path / "normalized.onnx", mean, std, resize)
+    found = {}
+    for backend in ("onnxruntime", "tensorrt"):
+        with open_engine(EngineSettings(backend=backend, weights=weights), score_threshold=LEAST) as opened:  # type: ignore[arg-type]
+            found[backend] = [opened.detect([each])[0] for each in (*frames(images[:2]), as_planes(images[2]))]
+    for on_gpu, on_cpu in zip(found["tensorrt"], found["onnxruntime"], strict=True):
+        check_same_people(on_gpu, on_cpu)
 
 
 def test_the_backend_says_what_it_is(engine: Any) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -190,7 +190,7 @@ def warp_rounds_coordinates() -> bool:
     return not moved[:, 32].any()
 
 
-def bilinear_taps(coordinates: npt.NDArray[np.float64], source: int) -> npt.NDArray[np.void]:
+def bilinear_taps(coordinates: npt.NDArray[np.floating[Any]], source: int) -> npt.NDArray[np.void]:
     """Return the pixels on both sides of each coordinate; those outside of the frame are left out.
 
     Args:
