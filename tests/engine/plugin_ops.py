@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from fairmot.engine.graph.input_scale import HalfImages
+from fairmot.engine.graph.input_scale import IMAGE_SCALE, HalfImages
 from fairmot.export.networks.deform_conv import deform_conv2d_reference
 
 
@@ -179,19 +179,20 @@ OPERATORS = [
 ]
 
 
-def as_input(model: onnx.ModelProto, images: np.ndarray, half: HalfImages) -> np.ndarray:
-    """Normalized images as the input of a rewritten graph takes them."""
+def as_input(model: onnx.ModelProto, images: np.ndarray, half: HalfImages | None = None) -> np.ndarray:
+    """Normalized images, by mean 0 and std 1 if not by `half`, as the input of a rewritten graph takes them."""
     kind = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
-    if kind == np.float16:
+    if kind == np.float16 and half is None:
+        images = images * np.float32(IMAGE_SCALE)
+    elif kind == np.float16:
         scale, shift = (np.float32(each)[:, None, None] for each in (half.scale, half.shift))
         images = images * scale + shift
     return images.astype(kind)
 
 
 def run(model: onnx.ModelProto, images: np.ndarray, half: HalfImages | None = None) -> dict[str, np.ndarray]:
-    """Run a rewritten graph on normalized images, which become those of `half` if its input is float16."""
+    """Run a rewritten graph on normalized images, see `as_input`."""
     (value,) = model.graph.input
     evaluator = ReferenceEvaluator(model, new_ops=OPERATORS)
     names = [output.name for output in model.graph.output]
-    feed = {value.name: as_input(model, images, half or HalfImages())}
-    return dict(zip(names, evaluator.run(None, feed), strict=True))
+    return dict(zip(names, evaluator.run(None, {value.name: as_input(model, images, half)}), strict=True))

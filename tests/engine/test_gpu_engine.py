@@ -102,7 +102,7 @@ def normalized(path: Path, mean: list[float], std: list[float], resize: str) -> 
     """
     model = onnx.load(BUNDLED_WEIGHTS)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    (first,) = [node for node in model.graph.node if "images" in node.input]
+    (first,) = [node for node in model.graph.node if node.op_type == "Conv" and node.input[0] == "images"]
     cast = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Cast"}
     tensor = tensors[cast.get(first.input[1], first.input[1])]
     weight = numpy_helper.to_array(tensor).astype(np.float32)[:, ::-1]

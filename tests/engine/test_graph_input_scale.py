@@ -131,7 +131,7 @@ def conv_network(groups: int, bias: bool) -> tuple[onnx.ModelProto, np.ndarray, 
     ]
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
-    return model, kernel, numpy_helper.to_array(constants[1]) if bias else None
+    return model, kernel, numpy_helper.to_array(constants[1]).copy() if bias else None
 
 
 @pytest.mark.parametrize("bias", [False, True])
