@@ -20,7 +20,7 @@ from fairmot.engine.decode import HeadOutputs, cell_transform, decode, map_boxes
 from fairmot.engine.letterbox import Letterbox
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "engine" / "cuda"))
-from cuda_on_cpu import COMPILER, CudaOnCpu  # noqa: E402 # the harness of the tests is no package
+from cuda_on_cpu import COMPILER, CudaOnCpu  # the harness of the tests is no package
 
 SOURCE = Path(kernels.__file__).with_suffix(".cu")
 CLASSES, ROWS, COLUMNS, STRIDE = 2, 4, 6, 4
