@@ -62,7 +62,8 @@ def _value(graph: Graph, output: str) -> Constant | None:
     """Return the value of an output that depends on constants alone; None if ONNX does not define how to compute it."""
     if output in graph.constants:
         return graph.constants[output]
-    needed, nodes = {output}, []
+    needed = {output}
+    nodes: list[onnx.NodeProto] = []
     for node in reversed(graph.nodes):
         if not needed.isdisjoint(node.output):
             nodes.insert(0, node)
@@ -82,7 +83,8 @@ def _value(graph: Graph, output: str) -> Constant | None:
         ),
         opset_imports=[helper.make_opsetid("", graph.opset)],
     )
-    return np.asarray(ReferenceEvaluator(model).run(None, constants)[0])
+    (value,) = ReferenceEvaluator(model).run([output], constants)
+    return np.asarray(value)
 
 
 def _is_map_for(graph: Graph, name: str, computed: set[str], value: Constant) -> bool:

@@ -17,6 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fairmot.core.class_names import default_class_names
+from fairmot.core.records import Detections
 from fairmot.engine.preprocessing import CENTERNET, Preprocessing, metadata_of
 
 SIZE = (96, 64)
@@ -51,6 +52,19 @@ class Kind:
     landmarks: int = 0
     raw: bool = False
     preprocessing: Preprocessing = CENTERNET
+
+
+KINDS = {
+    "one class": Kind(classes=1),
+    "two, with embeddings": Kind(classes=2, embedding=8),
+    "VOC, boxes of a class": Kind(classes=20, class_boxes=True, offset=False),
+    "COCO": Kind(classes=80),
+    "COCO, boxes of a class": Kind(classes=80, class_boxes=True),
+    "landmarks": Kind(classes=1, landmarks=5),
+    "everything": Kind(classes=3, class_boxes=True, offset=False, embedding=8),
+    "raw": Kind(classes=3, class_boxes=True, embedding=8, raw=True),
+}
+"""Forms that exports of CenterNet have, by name."""
 
 
 class _Builder:
@@ -170,6 +184,32 @@ class Expected:
         vector = values["id"]
         points = center + (values["lm"].reshape(-1, 2) - 0.5) * sizes
         return cls(float(1 / (1 + np.exp(-GAIN / 2))), tlbr, vector / max(np.linalg.norm(vector), 1e-12), points)
+
+
+def places_of(kind: Kind) -> list[tuple[int, int]]:
+    """Return the column and row of one cell for each class, at most 88, each with free cells around it."""
+    places = [(column, row) for row in range(1, 16, 2) for column in range(1, 24, 2)]
+    return places[: kind.classes]
+
+
+def image_of(kind: Kind) -> np.ndarray:
+    """Return a BGR image of the size `SIZE` with a square of every class."""
+    image = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    for class_id, (column, row) in enumerate(places_of(kind)):
+        image[STRIDE * row : STRIDE * (row + 1), STRIDE * column : STRIDE * (column + 1)] = color_of(class_id)
+    return image
+
+
+def check_found(kind: Kind, found: Detections, rounding: float = 1e-4) -> None:
+    """Check the detections of `image_of`; `rounding` is allowed of scores and embeddings, 10 times that of pixels."""
+    found = found[np.argsort(found.class_ids)]  # their scores differ by rounding only
+    assert found.class_ids.tolist() == list(range(kind.classes))
+    expected = [Expected.of(kind, class_id, *place) for class_id, place in enumerate(places_of(kind))]
+    np.testing.assert_allclose(found.scores, [each.score for each in expected], atol=rounding)
+    np.testing.assert_allclose(found.embeddings, [each.embedding for each in expected], atol=rounding)
+    np.testing.assert_allclose(found.tlbr, [STRIDE * each.tlbr for each in expected], atol=10 * rounding)
+    np.testing.assert_allclose(found.landmarks, [STRIDE * each.landmarks for each in expected], atol=10 * rounding)
+    assert found.landmarks.shape == (kind.classes, kind.landmarks, 2)
 
 
 def _levels(colors: np.ndarray) -> np.ndarray:
