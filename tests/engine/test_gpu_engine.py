@@ -84,7 +84,7 @@ def check_same_people(
 
 
 def check_equal(found: Detections, expected: Detections) -> None:
-    for name in ("tlbr", "scores", "class_ids", "embeddings"):
+    for name in ("tlbr", "scores", "class_ids", "embeddings", "landmarks"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
