@@ -127,8 +127,8 @@ def head_sizes(weights: Mapping[str, Tensor], class_boxes: bool | None = None) -
     sets = classes if class_boxes else 1
     if box not in (2 * sets, 4 * sets):
         raise ModelError(
-            f"The checkpoint's wh head has {box} channels for {classes} class{'' if classes == 1 else 'es'}; boxes have "
-            "2 (width, height) or 4 (left, top, right, bottom), or as many for each class: check the file and --boxes."
+            f"The checkpoint's wh head has {box} channels for {classes} class{'' if classes == 1 else 'es'}; boxes "
+            "have 2 (width, height) or 4 (left, top, right, bottom), or as many a class: check the file and --boxes."
         )
     return HeadSizes(
         classes=classes,
