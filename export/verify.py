@@ -60,10 +60,15 @@ def check_network(
         ModelError: if a head is not finite.
     """
     resized = letterbox(image, Letterbox.fit((image.shape[1], image.shape[0]), size), preprocessing.border)
+    require_finite_heads(network, normalized(resized[None], preprocessing), path)
+
+
+def normalized(images: ByteArray, preprocessing: Preprocessing) -> torch.Tensor:
+    """Return images `(n, height, width, 3)` uint8 BGR as a network's input `(n, 3, height, width)` float32."""
     if preprocessing.channel_order == "rgb":
-        resized = resized[:, :, ::-1]
-    pixels = (resized / np.float32(255) - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
-    require_finite_heads(network, torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])), path)
+        images = images[..., ::-1]
+    values = (images / np.float32(255) - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
 
 
 def verify(network: Network, path: Path, image: ByteArray) -> list[OutputDeviation]:
