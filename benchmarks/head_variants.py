@@ -220,7 +220,7 @@ def _track(model: Path, frames: ByteArray, boxes: FloatArray, folder: Path) -> t
         cv2.imwrite(str(folder / f"{index:03}.png"), image)
     found, ids = 0, set()
     settings = fairmot.EngineSettings(backend="onnxruntime", weights=model)
-    with fairmot.open_source(folder) as source, fairmot.open_engine(settings) as engine:
+    with fairmot.open_source(str(folder)) as source, fairmot.open_engine(settings) as engine:
         tracker = fairmot.FairMOTTracker(source.frame_rate)
         for truth, (_, tracks) in zip(boxes, fairmot.track_frames(source, engine, tracker), strict=True):
             ids |= set(tracks.ids.tolist())
@@ -246,8 +246,8 @@ def table(architectures: list[Architecture]) -> Iterator[str]:
             result = run(architecture, variant, Path(folder))
         yield (
             f"| {architecture} | {variant.box} | {_yes(variant.offset)} | {_yes(variant.embedding)} | "
-            f"{'fairmot' if variant.embedding else 'centernet'} | {result.error:.1e} | {result.found} of {result.true} | "
-            f"{result.identities} of {CLASSES} |"
+            f"{'fairmot' if variant.embedding else 'centernet'} | {result.error:.1e} | "
+            f"{result.found} of {result.true} | {result.identities} of {CLASSES} |"
         )
 
 
