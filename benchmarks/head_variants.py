@@ -2,7 +2,7 @@
 
 For each architecture x (2, 2C, 4 channels of `wh`) x (with, without `reg`) x (with, without `id`): a checkpoint with
 CenterNet's keys is written, exported by the function of `fairmot export`, compared with PyTorch, opened in ONNX
-Runtime, and tracks a scene of squares in three colors, which are the classes. No training: the features are those of
+Runtime, and tracks a scene of rectangles in three colors, which are the classes. No training: the features are those of
 random weights with the statistics of their BatchNorms measured on the scene, the hidden layers of the heads are random
 and wide, and the last convolution of each head is solved by ridge regression on the frames that are tracked.
 """
@@ -42,12 +42,15 @@ SIZE = (128, 96)
 FRAMES = 10
 COLORS = ((255, 80, 80), (80, 255, 80), (80, 80, 255))  # BGR of each class
 CLASSES = len(COLORS)
+_START = ((4, 10), (60, 20), (70, 72))  # left and top of each class in frame 0
+_STEP = ((2, 4), (-2, 2), (2, 1))  # across, and down in half pixels, per frame
+_SIZE = ((16, 32), (32, 40), (27, 18))  # an IoU of two of these is at most 0.41
 EMBEDDING = 16
 
 _HIDDEN = 768  # so many random features tell neighboring cells apart even behind a ResNet's maps of stride 32
 _PEAK, _BESIDE, _ELSEWHERE = (4.0, 100.0), (-2.5, 40.0), (-5.0, 1.0)  # logit and weight of a cell
 _RIDGE = 1e-3  # of the mean square of the features
-_LEAST_IOU = 0.5
+_LEAST_IOU = 0.6
 
 BoxChannels = Literal["2", "2C", "4"]
 
@@ -93,7 +96,7 @@ class Result:
 
     Attributes:
         error: largest of any output against PyTorch, relative to `max(1, |value|)`.
-        found: true boxes with a track of their class at an IoU of at least 0.5.
+        found: true boxes with a track of their class at an IoU of at least 0.6.
         true: true boxes in all frames.
         identities: ids that were given.
     """
@@ -105,21 +108,21 @@ class Result:
 
 
 def scene() -> tuple[ByteArray, FloatArray]:
-    """Return frames `(f, height, width, 3)` uint8 BGR and the boxes `(f, classes, 4)` tlbr of their squares."""
+    """Return frames `(f, height, width, 3)` uint8 BGR and the boxes `(f, classes, 4)` tlbr of their rectangles."""
     width, height = SIZE
     frames = np.full((FRAMES, height, width, 3), 30, np.uint8)
     boxes = np.zeros((FRAMES, CLASSES, 4), np.float32)
     for (index, frame), kind in product(enumerate(frames), range(CLASSES)):
-        left = 8 + 40 * kind + (20 - 2 * index if kind == 1 else 2 * index)
-        top = 10 + 20 * kind + (2 * index if kind == 0 else index)
-        right, bottom = left + 20 + 4 * kind, top + 28 - 4 * kind
+        (left, top), (across, down), (wide, high) = _START[kind], _STEP[kind], _SIZE[kind]
+        left, top = left + across * index, top + down * index // 2
+        right, bottom = left + wide, top + high
         frame[top:bottom, left:right] = COLORS[kind]
         boxes[index, kind] = left, top, right, bottom
     return frames, boxes
 
 
 def solve(network: Network, preprocessing: Preprocessing) -> None:
-    """Set a network with random weights so that it detects the squares of the scene; in place.
+    """Set a network with random weights so that it detects the rectangles of the scene; in place.
 
     Args:
         network: with `CLASSES` classes; left in evaluation mode.
@@ -181,9 +184,8 @@ def _ridge(features: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     factors = weights[used].sqrt().double()[:, None]
     rows = torch.cat((features[used], torch.ones(int(used.sum()), 1)), 1).double() * factors
     penalty = _RIDGE * rows.square().mean() * torch.eye(rows.shape[1], dtype=torch.float64)
-    return torch.linalg.solve(rows.T @ rows + penalty, rows.T @ (targets[used].double()[:, None] * factors))[
-        :, 0
-    ].float()
+    wanted = targets[used].double()[:, None] * factors
+    return torch.linalg.solve(rows.T @ rows + penalty, rows.T @ wanted)[:, 0].float()
 
 
 def run(architecture: Architecture, variant: Variant, folder: Path) -> Result:
@@ -208,7 +210,7 @@ def run(architecture: Architecture, variant: Variant, folder: Path) -> Result:
     with redirect_stdout(StringIO()) as printed:
         if not export(checkpoint, model, size=SIZE, frame=image):
             raise RuntimeError(printed.getvalue())
-    error = max(each.maximum for each in verify(load_network(checkpoint)[1], model, frames[0]))
+    error = max(each.maximum for each in verify(load_network(checkpoint, architecture)[1], model, frames[0]))
     found, identities = _track(model, frames, boxes, folder / "frames")
     return Result(error, found, boxes.shape[0] * boxes.shape[1], identities)
 
