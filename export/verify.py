@@ -67,7 +67,8 @@ def normalized(images: ByteArray, preprocessing: Preprocessing) -> torch.Tensor:
     """Return images `(n, height, width, 3)` uint8 BGR as a network's input `(n, 3, height, width)` float32."""
     if preprocessing.channel_order == "rgb":
         images = images[..., ::-1]
-    values = (images / np.float32(255) - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    mean, std = (np.array(each, np.float32) for each in (preprocessing.mean, preprocessing.std))
+    values = (images / np.float32(255) - mean) / std
     return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
 
 

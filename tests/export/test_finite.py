@@ -187,5 +187,5 @@ def test_no_reference_with_nan_judges(head: str, model: ModelInfo) -> None:
 
 def test_nobody_is_nothing_to_compare(model: ModelInfo) -> None:
     nobody = replace(heads(), heatmap=np.zeros((1, 1, 8, 8), np.float32))
-    with pytest.raises(SourceError, match="Nobody"):
+    with pytest.raises(SourceError, match="Nothing in the frame"):
         judge([(1, nobody)], nobody, nobody.heatmap, model, 5e-3, 0.4)
