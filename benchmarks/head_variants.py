@@ -14,7 +14,6 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -36,7 +35,7 @@ from fairmot.export.checkpoint import load_network
 from fairmot.export.command import export
 from fairmot.export.networks import ARCHITECTURES, STRIDE, HeadSizes, Network, build_network
 from fairmot.export.networks.deform_conv import DeformConv2d
-from fairmot.export.verify import normalized, verify
+from fairmot.export.verify import TOLERANCE, normalized, verify
 
 SIZE = (128, 96)
 FRAMES = 10
@@ -50,6 +49,9 @@ EMBEDDING = 16
 _HIDDEN = 768  # so many random features tell neighboring cells apart even behind a ResNet's maps of stride 32
 _PEAK, _BESIDE, _ELSEWHERE = (4.0, 100.0), (-2.5, 40.0), (-5.0, 1.0)  # logit and weight of a cell
 _RIDGE = 1e-3  # of the mean square of the features
+# Of the weights that predict the offsets of DCNv2, which then are up to a pixel. With 0.02, sampling such random maps
+# amplifies rounding: PyTorch in float32 itself is 1.5e-4 from float64 (resfpndcn_34), with 0.005 it is 7e-6.
+_OFFSET_SPREAD = 0.005
 _LEAST_IOU = 0.6
 
 BoxChannels = Literal["2", "2C", "4"]
@@ -134,7 +136,7 @@ def solve(network: Network, preprocessing: Preprocessing) -> None:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the statistics become those of the one batch
         elif isinstance(module, DeformConv2d):
-            nn.init.normal_(module.conv_offset_mask.weight, std=0.02)
+            nn.init.normal_(module.conv_offset_mask.weight, std=_OFFSET_SPREAD)
     with torch.no_grad():
         network.train()(images)
         features = network.eval().features(images)
@@ -197,7 +199,6 @@ def run(architecture: Architecture, variant: Variant, folder: Path) -> Result:
         folder: for the files.
 
     Raises:
-        RuntimeError: if the export does not agree with PyTorch.
         UserError: if a step refuses the files of the step before.
     """
     torch.manual_seed(1)
@@ -207,9 +208,8 @@ def run(architecture: Architecture, variant: Variant, folder: Path) -> Result:
     torch.save({"epoch": 140, "state_dict": network.state_dict()}, checkpoint)
     frames, boxes = scene()
     cv2.imwrite(str(image), frames[0])
-    with redirect_stdout(StringIO()) as printed:
-        if not export(checkpoint, model, size=SIZE, frame=image):
-            raise RuntimeError(printed.getvalue())
+    with redirect_stdout(StringIO()):
+        export(checkpoint, model, size=SIZE, frame=image)
     error = max(each.maximum for each in verify(load_network(checkpoint, architecture)[1], model, frames[0]))
     found, identities = _track(model, frames, boxes, folder / "frames")
     return Result(error, found, boxes.shape[0] * boxes.shape[1], identities)
@@ -239,18 +239,13 @@ def _iou(tlbr: FloatArray, tlwh: FloatArray) -> float:
     return common / (float(np.prod(tlbr[2:] - tlbr[:2])) + float(np.prod(tlwh[2:])) - common)
 
 
-def table(architectures: list[Architecture]) -> Iterator[str]:
-    """Yield the lines of the table, each as soon as it is measured."""
-    yield "| architecture | channels of wh | reg | id | pre-processing | error against PyTorch | found | identities |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for architecture, variant in product(architectures, VARIANTS):
-        with tempfile.TemporaryDirectory() as folder:
-            result = run(architecture, variant, Path(folder))
-        yield (
-            f"| {architecture} | {variant.box} | {_yes(variant.offset)} | {_yes(variant.embedding)} | "
-            f"{'fairmot' if variant.embedding else 'centernet'} | {result.error:.1e} | "
-            f"{result.found} of {result.true} | {result.identities} of {CLASSES} |"
-        )
+def line(architecture: Architecture, variant: Variant, result: Result) -> str:
+    """Return a line of the table."""
+    return (
+        f"| {architecture} | {variant.box} | {_yes(variant.offset)} | {_yes(variant.embedding)} | "
+        f"{'fairmot' if variant.embedding else 'centernet'} | {result.error:.1e} | "
+        f"{result.found} of {result.true} | {result.identities} of {CLASSES} |"
+    )
 
 
 def _yes(value: bool) -> str:
@@ -258,17 +253,23 @@ def _yes(value: bool) -> str:
 
 
 def main() -> int:
-    """Print the table."""
+    """Print the table, and return 1 if a file differs from PyTorch by more than the tolerance or misses an object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architectures", nargs="+", choices=list(ARCHITECTURES), default=list(ARCHITECTURES))
     options = parser.parse_args()
     start = time.perf_counter()
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, ", end="")
     print(f"onnxruntime {onnxruntime.__version__}, torch {torch.__version__}, {SIZE[0]}x{SIZE[1]}, C = {CLASSES}\n")
-    for line in table(options.architectures):
-        print(line, flush=True)
+    print("| architecture | channels of wh | reg | id | pre-processing | error against PyTorch | found | identities |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    good = True
+    for architecture, variant in product(options.architectures, VARIANTS):
+        with tempfile.TemporaryDirectory() as folder:
+            result = run(architecture, variant, Path(folder))
+        print(line(architecture, variant, result), flush=True)
+        good &= result.error <= TOLERANCE and result.found == result.true
     print(f"\n{time.perf_counter() - start:.0f} s", file=sys.stderr)
-    return 0
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
