@@ -56,7 +56,7 @@ HEADER_OF_VERSION_2 = (
     b'"model_sha256":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",'
     b'"settings":{"size":[576,320],"batches":[1,4],"precision":"fp16","dcn":"plugin","aux_streams":3},'
     b'"host":{"gpu":"NVIDIA H200","compute_capability":[9,0],"tensorrt":"8.6.0","plugins":"abc123"},'
-    b'"graph_version":4,'
+    b'"graph_version":5,'
     b'"layers":[{"name":"stem + relu","kind":"CaskConvolution","inputs":["half HWC8"],"outputs":["half HWC8"]}]}'
 )
 WRITTEN_MODEL = ModelInfo(
@@ -74,7 +74,7 @@ WRITTEN_MODEL = ModelInfo(
     embedding_size=64,
 )
 WRITTEN_SHA256 = "0123456789abcdef" * 4
-WRITTEN = Plan(WRITTEN_MODEL, WRITTEN_SHA256, BuildSettings((576, 320), (1, 4)), HOST, 4, LAYERS[:1], b"engine")
+WRITTEN = Plan(WRITTEN_MODEL, WRITTEN_SHA256, BuildSettings((576, 320), (1, 4)), HOST, 5, LAYERS[:1], b"engine")
 
 
 def test_plans_in_caches_stay_valid(tmp_path: Path) -> None:
