@@ -76,14 +76,13 @@ def finish(graph: Graph, layout: Layout, is_centerface: bool) -> None:
         adding.add("Mul", centered, adding.channels(size, [0, 1] * points), output=LANDMARKS)
         counts[LANDMARKS] = 2 * points
     graph.nodes += adding.nodes
-    graph.outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", count, "rows", "columns"])
-        for name, count in counts.items()
-    ]
+    shapes: dict[str, list[int | str | None]] = {
+        name: ["batch", count, "rows", "columns"] for name, count in counts.items()
+    }
+    graph.outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     (images,) = graph.inputs
     graph.rename(images.name, INPUT)
-    shape = ["batch", 3, "height", "width"]
-    graph.inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)]
+    graph.inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", 3, "height", "width"])]
     graph.prune()
 
 

@@ -169,7 +169,7 @@ def test_absent_attributes(operator: str, attributes: dict[str, Any], changes: d
             "Plugin",
             {"name": "DCNv2", "info": '{"strides": 1}'},
             {},
-            '"strides" in its info: pass a JSON object of stride',
+            '"strides" in its info: pass a JSON object of',
         ),
         ("Plugin", {"name": "DCNv2", "info": "stride=1"}, {}, 'has the info "stride=1": pass a JSON object'),
         ("Plugin", {"name": "DCNv2", "info": "[1]"}, {}, "pass a JSON object"),

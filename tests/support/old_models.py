@@ -67,7 +67,7 @@ class OldModel:
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
-        """All weights; lively: offsets of pixels, scores from 0.1 to 0.9."""
+        """All weights, exact in half precision; lively: offsets of pixels, scores from 0.1 to 0.9."""
         random = np.random.default_rng(8)
         shapes = {"stem": (WIDTH, 3, 4, 4), "predict": (27, WIDTH, 3, 3), "dcn": (WIDTH, WIDTH, 3, 3)}
         shapes |= {part: (count, WIDTH, 1, 1) for part, count in self.channels.items()}
@@ -78,7 +78,7 @@ class OldModel:
             found[f"{name}.bias"] = random.normal(scale=0.3, size=shape[0])
         if self.layout == "centerface":  # pixels are 0 to 255
             found["stem.weight"] /= 255
-        return {name: value.astype(np.float32) for name, value in found.items()}
+        return {name: value.astype(np.float16).astype(np.float32) for name, value in found.items()}
 
     def build(self) -> onnx.ModelProto:
         """Return the file."""
@@ -95,7 +95,11 @@ class OldModel:
 
         x = add("Relu", conv("images", "stem", stride=STRIDE), outputs=("stem_relu",))
         predicted = conv(x, "predict", 1)
-        add("Split", predicted, outputs=("o1", "o2", "logits"), axis=1, split=[9, 9, 9])
+        if self.operator == "DeformConv":  # of opset 19
+            constants["thirds"] = np.int64([9, 9, 9])
+            add("Split", predicted, "thirds", outputs=("o1", "o2", "logits"), axis=1)
+        else:
+            add("Split", predicted, outputs=("o1", "o2", "logits"), axis=1, split=[9, 9, 9])
         offset = add("Concat", "o1", "o2", outputs=("offset",), axis=1)
         mask = add("Sigmoid", "logits", outputs=("mask",))
         weights = ("dcn.weight", "dcn.bias")
@@ -224,3 +228,22 @@ class OldModel:
             w, h = wh if self.wh == 2 else wh[2 * kind : 2 * kind + 2]
             box = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
         return 4 * box, np.zeros((0, 2))
+
+
+def read_detections(outputs: dict[str, np.ndarray], threshold: float) -> list[list[tuple[np.ndarray, ...]]]:
+    """Return what `OldModel.detections` does, read from the outputs of a file of this project."""
+    found = []
+    heatmap, boxes = outputs["heatmap"], outputs["box"]
+    for image in range(len(heatmap)):
+        own = []
+        for kind, row, column in np.argwhere(heatmap[image] > threshold):
+            at = {name: values[image, :, row, column] for name, values in outputs.items()}
+            center = np.array([column, row]) + at["offset"]
+            first = 4 * kind if boxes.shape[1] > 4 else 0
+            left, top, right, bottom = at["box"][first : first + 4]
+            box = 4 * np.array([center[0] - left, center[1] - top, center[0] + right, center[1] + bottom])
+            landmarks = 4 * (center + at["landmarks"].reshape(-1, 2)) if "landmarks" in at else np.zeros((0, 2))
+            score = heatmap[image, kind, row, column]
+            own.append((score, kind, box, at.get("embedding", np.zeros(0)), landmarks))
+        found.append(sorted(own, key=lambda each: -each[0]))
+    return found
