@@ -97,7 +97,7 @@ def test_plans_in_caches_stay_valid(tmp_path: Path) -> None:
             WRITTEN_MODEL,
             WRITTEN.settings,
             HOST,
-            "dla-fp16-plugin-576x320-b1-4-a243bbadfaae5f96.plan",
+            "dla-fp16-plugin-576x320-b1-4-cf4e05176cf65aad.plan",
             "NVIDIA-H200-8.6.0.cache",
         ),
         (
