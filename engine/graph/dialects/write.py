@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -12,11 +11,9 @@ from onnx import helper
 
 from fairmot.core.errors import ModelError
 from fairmot.engine.graph.deform_conv import DeformConvNode, deform_conv_nodes
+from fairmot.engine.graph.dialects.names import Dialect
 from fairmot.engine.graph.fusion import predicted_tensor
 from fairmot.engine.graph.graph import Graph
-
-Dialect = Literal["deformconv", "dcnv2", "plugin", "deformableconv2d"]
-"""The operator of deformable convolutions: ONNX's own, or one of an older exporter."""
 
 
 def write_dialect(graph: Graph, dialect: Dialect) -> None:
