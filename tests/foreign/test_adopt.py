@@ -40,11 +40,6 @@ def adopt(folder: Path, model: OldModel | onnx.ModelProto, *words: str) -> int:
     return main(["adopt", str(folder / "old.onnx"), "-o", str(folder / "new.onnx"), *words])
 
 
-def images_for(model: OldModel, count: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    images = np.random.default_rng(1).random((count, 3, size[1], size[0]), np.float32)
-    return images * np.float32(255) if model.layout == "centerface" else images
-
-
 def assert_found(model: OldModel, path: Path, images: np.ndarray, tolerance: float = 2e-3) -> None:
     info = ModelInfo.read(path)
     session = open_session(path, 1)
@@ -70,8 +65,8 @@ def test_every_operator_and_layout(model: OldModel, tmp_path: Path, capsys: pyte
     assert info.embedding_size == model.channels.get("id", 0)
     assert info.landmark_count == (5 if model.layout == "centerface" else 0)
     assert info.class_boxes is (model.wh == 6)
-    assert_found(model, tmp_path / "new.onnx", images_for(model, 1))
-    assert_found(model, tmp_path / "new.onnx", images_for(model, 2, (40, 56)))  # any number of images of any size
+    assert_found(model, tmp_path / "new.onnx", model.images(1))
+    assert_found(model, tmp_path / "new.onnx", model.images(2, (40, 56)))  # any number of images of any size
 
 
 @pytest.mark.parametrize(
@@ -110,7 +105,7 @@ def test_outputs_without_names_are_named_by_the_user(tmp_path: Path, capsys: pyt
     assert 'outputs "537" 1x1x12x16, "538" 1x2x12x16' in error
     assert "pass --outputs hm=...,wh=...,reg=...,id=..." in error
     assert adopt(tmp_path, model, "--outputs", "hm=537,wh=538,reg=539,landmarks=540") == 0
-    assert_found(model, tmp_path / "new.onnx", images_for(model, 1))
+    assert_found(model, tmp_path / "new.onnx", model.images(1))
 
 
 def test_order_does_not_decide(tmp_path: Path) -> None:
@@ -118,9 +113,9 @@ def test_order_does_not_decide(tmp_path: Path) -> None:
     model = OldModel(names=("hm", "wh", "reg"))
     assert adopt(tmp_path, model) == 0
     with pytest.raises(AssertionError):
-        assert_found(model, tmp_path / "new.onnx", images_for(model, 1))
+        assert_found(model, tmp_path / "new.onnx", model.images(1))
     assert adopt(tmp_path, model, "--outputs", "hm=hm,wh=reg,reg=wh") == 0
-    assert_found(model, tmp_path / "new.onnx", images_for(model, 1))
+    assert_found(model, tmp_path / "new.onnx", model.images(1))
 
 
 def suppressed(form: str) -> onnx.ModelProto:
@@ -159,7 +154,7 @@ def test_finished_heatmaps_are_not_finished_twice(
 ) -> None:
     assert adopt(tmp_path, suppressed(form)) == 0
     assert 'hm: output "hm", 3 channels, by its name; scores behind a sigmoid' in capsys.readouterr().out
-    assert_found(OldModel(layout="logits"), tmp_path / "new.onnx", images_for(OldModel(), 2))
+    assert_found(OldModel(layout="logits"), tmp_path / "new.onnx", OldModel().images(2))
     graph = onnx.load(tmp_path / "new.onnx").graph
     assert [node.op_type for node in graph.node].count("Sigmoid") == 2  # of the mask and of the scores
 
@@ -172,7 +167,7 @@ def test_half_precision_files(tmp_path: Path) -> None:
         if tensor.data_type == TensorProto.FLOAT:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
     assert adopt(tmp_path, model) == 0
-    assert_found(OldModel(layout="pooled"), tmp_path / "new.onnx", images_for(OldModel(), 1), 0.05)
+    assert_found(OldModel(layout="pooled"), tmp_path / "new.onnx", OldModel().images(1), 0.05)
 
 
 def test_weights_that_are_inputs_or_constant_nodes(tmp_path: Path) -> None:
@@ -185,7 +180,7 @@ def test_weights_that_are_inputs_or_constant_nodes(tmp_path: Path) -> None:
             kind, shape = tensor.data_type, list(tensor.dims)
             model.graph.input.append(helper.make_tensor_value_info(tensor.name, kind, shape))
     assert adopt(tmp_path, model) == 0
-    assert_found(OldModel(layout="concat"), tmp_path / "new.onnx", images_for(OldModel(), 2))
+    assert_found(OldModel(layout="concat"), tmp_path / "new.onnx", OldModel().images(2))
 
 
 def changed(model: OldModel, operator: str, **changes: Any) -> onnx.ModelProto:

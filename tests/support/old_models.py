@@ -176,6 +176,11 @@ class OldModel:
         onnx.save(self.build(), path)
         return path
 
+    def images(self, count: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+        """Return random images as the network takes them, `(n, 3, height, width)`."""
+        images = np.random.default_rng(1).random((count, 3, size[1], size[0]), np.float32)
+        return images * np.float32(255) if self.layout == "centerface" else images
+
     def heads(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Return the raw heads `(n, channels, rows, columns)` in float64."""
         w = self.weights
@@ -247,3 +252,20 @@ def read_detections(outputs: dict[str, np.ndarray], threshold: float) -> list[li
             own.append((score, kind, box, at.get("embedding", np.zeros(0)), landmarks))
         found.append(sorted(own, key=lambda each: -each[0]))
     return found
+
+
+def assert_detections_near(
+    found: list[list[tuple[np.ndarray, ...]]], wanted: list[list[tuple[np.ndarray, ...]]], pixels: float = 0.5
+) -> None:
+    """Check that every wanted detection has a partner: of half precision, where neighbors may change their order."""
+    for image, expected in zip(found, wanted, strict=True):
+        assert len(expected) > 3
+        for score, kind, box, vector, landmarks in expected:
+            others = [each for each in image if each[1] == kind and each[0] > score - 0.02]
+            apart = [float(np.abs(each[2] - box).max()) for each in others]
+            assert apart, (score, kind, box)
+            near = others[int(np.argmin(apart))]
+            assert min(apart) < pixels, (score, kind, box, near)
+            assert abs(near[0] - score) < 0.02
+            np.testing.assert_allclose(near[3], vector, atol=0.02)
+            np.testing.assert_allclose(near[4], landmarks, atol=2 * pixels)
