@@ -2,7 +2,7 @@
 
 `fairmot export` writes everything that an engine must know (stride, input size, pre-processing, class names) into the
 file, so that no command needs a flag for it. `check_outputs` compares it with the outputs of the network. Files that
-were made elsewhere have no metadata: `read_for_build` reads enough to build an engine, not to track with it.
+were made elsewhere have no metadata: `read_for_build` reads enough to build an engine, `fairmot adopt` rewrites them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ModelFile:
         """Raise `ConfigError` if it is known that the network takes no input of `size` (width, height)."""
         if min(size) <= 0:
             raise ConfigError(f"The input size {size[0]}x{size[1]} is not above 0: give --size WIDTHxHEIGHT in pixels.")
-        _check_largest(size)
+        check_largest(size)
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,8 @@ class ModelInfo(ModelFile):
         metadata = _metadata(model)
         if "format" not in metadata:
             raise ModelError(
-                f"{path} carries no FairMOT metadata, so it was made elsewhere: "
-                "export its checkpoint with `fairmot export`."
+                f"{path} carries no FairMOT metadata, so it was made elsewhere: rewrite it with "
+                f"`fairmot adopt {path.name} -o OUT.onnx`, or export its checkpoint with `fairmot export`."
             )
         if metadata["format"] != FORMAT:
             raise ModelError(
@@ -163,7 +163,7 @@ class ModelInfo(ModelFile):
                 f"The input size {size[0]}x{size[1]} does not suit {self.path.name}: width and height must be "
                 f"multiples of {step}, the nearest is {width}x{height}."
             )
-        _check_largest(size)
+        check_largest(size)
 
     def check_outputs(self, input_size: tuple[int, int], shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Compare the shapes that the network returned with the metadata.
@@ -207,7 +207,7 @@ def read_for_build(path: Path | None, size: tuple[int, int] | None, batches: tup
     model = load_onnx(path)
     if "format" in _metadata(model):
         return ModelInfo.read(path)
-    count, height, width = _image_input(model.graph, path)
+    count, height, width = image_input(model.graph, path)
     if size is None and not (width and height):
         raise ConfigError(f"{path} does not state the size of its input: give --size WIDTHxHEIGHT.")
     size = size or (width, height)
@@ -230,7 +230,8 @@ def check_class_names(names: Iterable[str]) -> str | None:
     return None
 
 
-def _check_largest(size: tuple[int, int]) -> None:
+def check_largest(size: tuple[int, int]) -> None:
+    """Raise `ConfigError` if an input of `size` (width, height) is too large for any machine."""
     if max(size) > _MOST_PIXELS:
         raise ConfigError(
             f"The input size {size[0]}x{size[1]} is too large: give --size with at most {_MOST_PIXELS} pixels a side."
@@ -378,15 +379,26 @@ def _names(names: Mapping[str, object]) -> str:
     return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown or "none"
 
 
-def _image_input(graph: onnx.GraphProto, path: Path) -> tuple[int, int, int]:
-    """Return images, rows and columns of the one input; 0 where the file leaves them open."""
+def image_input(
+    graph: onnx.GraphProto, path: Path, types: tuple[int, ...] = (onnx.TensorProto.FLOAT,)
+) -> tuple[int, int, int]:
+    """Return images, rows and columns of the one input of a network; 0 where the file leaves them open.
+
+    Args:
+        graph: of any file.
+        path: of the file, for the message.
+        types: that its input may have, in ONNX's numbers.
+
+    Raises:
+        ModelError: if it has another input, or several.
+    """
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
     tensor = inputs[0].type.tensor_type if len(inputs) == 1 else onnx.TypeProto.Tensor()
     count, channels, height, width = (
         [dim.dim_value for dim in tensor.shape.dim] if len(tensor.shape.dim) == 4 else [0] * 4
     )
-    if tensor.elem_type != onnx.TensorProto.FLOAT or channels == 0:
+    if tensor.elem_type not in types or channels <= 0 or min(count, height, width) < 0:
         raise ModelError(
             f"{path} should have one input, float32 with the shape (n, channels, h, w), the channels a number: "
             "export the model with such an input."

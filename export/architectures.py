@@ -25,6 +25,10 @@ Boxes = Literal["shared", "per-class"]
 SIZE_MULTIPLE = 32  # the deepest maps have stride 32
 
 
+OutputLayout = Literal["separate", "concat"]
+"""Outputs of files for other runtimes, see `fairmot.export.layouts`."""
+
+
 def require_architecture(architecture: str) -> None:
     """Check a name.
 

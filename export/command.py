@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from fairmot.core.errors import ConfigError, SourceError
 from fairmot.core.files import check_writable
 from fairmot.core.records import ByteArray
 from fairmot.core.text import printable
+from fairmot.engine.graph.dialects.names import Dialect
 from fairmot.engine.model import check_class_names
 from fairmot.engine.preprocessing import PREPROCESSING, PreprocessName
-from fairmot.export.architectures import Architecture, Boxes
+from fairmot.export.architectures import Architecture, Boxes, OutputLayout
 from fairmot.export.checkpoint import load_network, read_class_names
-from fairmot.export.networks import HeadSizes
+from fairmot.export.foreign.adopt import Choices, adopt
+from fairmot.export.layouts import trace_layout, write_old
+from fairmot.export.networks import HeadSizes, Network
 from fairmot.export.onnx_model import fold_batch_norm, round_to_half, save, to_onnx
-from fairmot.export.verify import TOLERANCE, check_network, verify
+from fairmot.export.verify import TOLERANCE, OutputDeviation, check_network, verify
 from fairmot.video.synthetic.scene import Scene
 
 
@@ -37,6 +41,8 @@ def export(
     half_storage: bool = False,
     score_shift: float = 0.0,
     frame: Path | None = None,
+    layout: OutputLayout | None = None,
+    dialect: Dialect | None = None,
 ) -> bool:
     """Export a checkpoint, check the result, print the comparison and return whether it agrees with PyTorch.
 
@@ -53,10 +59,14 @@ def export(
         half_storage: store weights as float16.
         score_shift: added to the logits of the heatmap.
         frame: image for the check; a rendered street if None.
+        layout: outputs for another runtime, see `fairmot.export.layouts`; this project's own if None and no dialect.
+        dialect: operator of deformable convolutions for another runtime; the standard one if None.
 
     Raises:
         UserError: if an option or a file is invalid.
     """
+    if (layout or dialect) and (raw or half_storage):
+        raise ConfigError("Files for other runtimes are raw, in single precision: omit --raw and --half-storage.")
     image = _frame(frame)
     check_writable(output)
     name, network = load_network(checkpoint, architecture, class_boxes=None if boxes is None else boxes == "per-class")
@@ -70,19 +80,39 @@ def export(
         reference = round_to_half(fold_batch_norm(network))
     names = _class_names(classes, read_class_names(checkpoint), heads.classes)
     check_network(reference, image, size, preprocessing, checkpoint)
+    if layout is not None or dialect is not None:
+        model = write_old(trace_layout(reference, layout or "separate"), size, dialect or "deformconv")
+        save(model, output)
+        print(f"{printable(output)}: {name}, {size[0]}x{size[1]}, {output.stat().st_size / 1e6:.1f} MB, no metadata")
+        return _adopts(reference, output, image, Choices({}, preprocess, None, names, size))
     model = to_onnx(reference, name, size, names, preprocessing=preprocessing, raw=raw, half_storage=half_storage)
     save(model, output)
     megabytes = output.stat().st_size / 1e6
     print(f"{printable(output)}: {name}, {size[0]}x{size[1]}, {megabytes:.1f} MB, ONNX checker passed")
     print(f"{_described(heads)}; pre-processing of {preprocess}")
     errors = verify(reference, output, image)
-    print("ONNX Runtime against PyTorch, relative to max(1, |value|):")
-    for error in errors:
-        print(f"  {error}")
+    agrees = _print(errors)
     if half_storage:
         print("Cost of half-precision storage, against the float32 weights:")
         for error in verify(network, output, image):
             print(f"  {error}")
+    return agrees
+
+
+def _adopts(reference: Network, path: Path, image: ByteArray, choices: Choices) -> bool:
+    """Return whether `fairmot adopt` makes of a file for another runtime what the network computes."""
+    with tempfile.TemporaryDirectory() as folder:
+        adopted = Path(folder) / "adopted.onnx"
+        print("The same file after `fairmot adopt`:")
+        adopt(path, adopted, choices)
+        return _print(verify(reference, adopted, image))
+
+
+def _print(errors: Sequence[OutputDeviation]) -> bool:
+    """Print how far ONNX Runtime is from PyTorch and return whether that is within the tolerance."""
+    print("ONNX Runtime against PyTorch, relative to max(1, |value|):")
+    for error in errors:
+        print(f"  {error}")
     agrees = all(error.maximum <= TOLERANCE for error in errors)
     if not agrees:
         print(f"error: The exported model differs from PyTorch by more than {TOLERANCE:g}.", file=sys.stderr)

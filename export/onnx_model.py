@@ -141,28 +141,7 @@ def to_onnx(
         The checked model with the metadata that `engine` reads.
     """
     module = ExportedNetwork(fold_batch_norm(network), raw)
-    # Any valid size will do for tracing; unequal sides, so that height and width cannot be confused.
-    example = torch.zeros(2, 3, 2 * SIZE_MULTIPLE, 3 * SIZE_MULTIPLE)
-    rows, columns = torch.export.Dim("h32", min=1), torch.export.Dim("w32", min=1)
-    shapes = {"images": {0: torch.export.Dim("n"), 2: SIZE_MULTIPLE * rows, 3: SIZE_MULTIPLE * columns}}
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns about its own internals
-        for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            module,
-            (example,),
-            input_names=[INPUT],
-            output_names=module.output_names,
-            opset_version=OPSET,
-            dynamic_shapes=shapes,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    _name_dimensions(model)
-    _strip_trace(model)
+    model = trace(module, module.output_names)
     if half_storage:
         store_half(model)
     metadata = metadata_of(
@@ -176,6 +155,33 @@ def to_onnx(
     )
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def trace(module: nn.Module, output_names: Sequence[str]) -> onnx.ModelProto:
+    """Return a module that maps images `(n, 3, h, w)` to maps as ONNX, with dynamic batch, height and width."""
+    # Any valid size will do for tracing; unequal sides, so that height and width cannot be confused.
+    example = torch.zeros(2, 3, 2 * SIZE_MULTIPLE, 3 * SIZE_MULTIPLE)
+    rows, columns = torch.export.Dim("h32", min=1), torch.export.Dim("w32", min=1)
+    shapes = {"images": {0: torch.export.Dim("n"), 2: SIZE_MULTIPLE * rows, 3: SIZE_MULTIPLE * columns}}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module,
+            (example,),
+            input_names=[INPUT],
+            output_names=list(output_names),
+            opset_version=OPSET,
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _name_dimensions(model)
+    _strip_trace(model)
     return model
 
 
@@ -203,7 +209,7 @@ def _name_dimensions(model: onnx.ModelProto) -> None:
     for value, names in [(model.graph.input[0], ("batch", "", "height", "width"))] + [
         (output, ("batch", "", "rows", "columns")) for output in model.graph.output
     ]:
-        for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=True):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
             if name:
                 dimension.dim_param = name
     del model.graph.value_info[:]

@@ -11,8 +11,9 @@ from fairmot.cli.command import Command
 from fairmot.core.console import log_to_stderr
 from fairmot.core.errors import ConfigError
 from fairmot.core.options import Names, Size, argument, option
+from fairmot.engine.graph.dialects.names import Dialect
 from fairmot.engine.preprocessing import PreprocessName
-from fairmot.export.architectures import SIZE_MULTIPLE, Architecture, Boxes
+from fairmot.export.architectures import SIZE_MULTIPLE, Architecture, Boxes, OutputLayout
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class Options:
     raw: bool = option("raw heads: no sigmoid, peak suppression, normalization", False)
     half_storage: bool = option("store weights as float16, half the file", False)
     score_shift: float = option("added to the heatmap's logits, so that the tracker's thresholds suit the model", 0.0)
+    layout: OutputLayout | None = option(
+        "outputs for another runtime: raw hm, wh, reg, id_feature, or one output of 4 + 2C channels", None
+    )
+    dialect: Dialect | None = option("operator of deformable convolutions for another runtime", None)
     frame: Path | None = option("image for the check; a rendered street if not given", None, metavar="IMAGE")
 
     def __post_init__(self) -> None:
@@ -74,6 +79,8 @@ def run(options: Options) -> int:
         half_storage=options.half_storage,
         score_shift=options.score_shift,
         frame=options.frame,
+        layout=options.layout,
+        dialect=options.dialect,
     )
     return 0 if agrees else 1
 

@@ -1,4 +1,4 @@
-"""Dialects of the deformable convolution: of older exporters, of the ONNX standard, of NVIDIA's plugin."""
+"""The standard operator `DeformConv`, and what plugins need of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import onnx
 from onnx import helper
 
 from fairmot.core.errors import ModelError
-from fairmot.engine.graph.graph import Graph, attributes, pair
+from fairmot.engine.graph.attributes import attributes
+from fairmot.engine.graph.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -66,26 +67,6 @@ class DeformConvNode:
 def deform_conv_nodes(graph: Graph) -> list[DeformConvNode]:
     """Return all `DeformConv` nodes of a graph."""
     return [DeformConvNode.read(graph, node) for node in graph.nodes if node.op_type == "DeformConv"]
-
-
-def dcn_v2_to_deform_conv(graph: Graph) -> None:
-    """Turn `DCNv2` nodes of older exporters (x, offset, mask, weight, bias) into the standard operator."""
-    for node in [node for node in graph.nodes if node.op_type == "DCNv2"]:
-        x, offset, mask, weight, bias = [*node.input, ""][:5]
-        settings = attributes(node)
-        padding = pair(settings.get("padding", 0))
-        standard = helper.make_node(
-            "DeformConv",
-            [x, weight, offset, bias, mask],
-            node.output,
-            kernel_shape=graph.shapes[weight][2:],
-            strides=pair(settings.get("stride", 1)),
-            pads=[*padding, *padding],
-            dilations=pair(settings.get("dilation", 1)),
-            group=settings.get("groups", 1),
-            offset_group=settings.get("deformable_group", 1),
-        )
-        graph.replace([node], [standard])
 
 
 def complete_deform_convs(graph: Graph) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from fairmot.engine.graph.attributes import attributes
 from fairmot.engine.graph.deform_conv import DeformConvNode, deform_conv_nodes
-from fairmot.engine.graph.graph import VECTOR, Constant, Graph, attributes
+from fairmot.engine.graph.graph import VECTOR, Constant, Graph
 
 _MOST_POSITIONS = 64  # taps times offset groups that the fused kernel keeps in shared memory
 _STAGE = 64  # values of k that one step of the fused kernels multiplies
@@ -37,7 +38,7 @@ def fuse_deform_convs(graph: Graph) -> None:
     Weights are laid out by `pack_weight`; biases are float32.
     """
     for conv in deform_conv_nodes(graph):
-        predicted = _predicted(graph, conv)
+        predicted = predicted_tensor(graph, conv)
         weight = graph.constants.get(conv.weight)
         if predicted is None or weight is None or conv.group != 1 or (conv.bias and conv.bias not in graph.constants):
             continue
@@ -99,7 +100,7 @@ def _parameters(graph: Graph, weight: str, bias: str, channels: int) -> list[str
     ]
 
 
-def _predicted(graph: Graph, conv: DeformConvNode) -> str | None:
+def predicted_tensor(graph: Graph, conv: DeformConvNode) -> str | None:
     """Return the name of the tensor that holds offsets and mask logits, if both are just channels of one."""
     producers = graph.producers()
     sigmoid = producers.get(conv.mask)

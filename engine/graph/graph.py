@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
-from fairmot.core.errors import ModelError
+from fairmot.engine.graph.deformable import Deformable, is_deformable
 
 Constant = npt.NDArray[Any]
 
@@ -20,11 +20,6 @@ VECTOR = 8
 
 _SHAPE_CONSTANT = 64
 """Shape inference looks into constants of at most so many elements, and need not copy the others."""
-
-DEFORMABLE = {"DeformConv": 1, "DCNv2": 3}
-"""Deformable convolutions, which shape inference may not know, and the index of the weight among their inputs."""
-
-_LEAST_INPUTS = {"DeformConv": 3, "DCNv2": 4}
 
 
 class Graph:
@@ -58,13 +53,13 @@ class Graph:
         recorded = {
             output: (self.shapes[output], self.types.get(output, onnx.TensorProto.FLOAT))
             for node in self.nodes
-            if node.op_type not in DEFORMABLE and not self.knows(node)
+            if not is_deformable(node) and not self.knows(node)
             for output in node.output
             if output in self.shapes
         }
         model = self.to_model(_SHAPE_CONSTANT)
         for node in model.graph.node:
-            if node.op_type in DEFORMABLE:
+            if is_deformable(node):
                 node.CopyFrom(_as_convolution(node))
         for name, (shape, kind) in recorded.items():
             model.graph.value_info.append(helper.make_tensor_value_info(name, kind, list(shape)))
@@ -186,32 +181,15 @@ def _layer_of(weight: str) -> str:
     return weight
 
 
-def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Return the attributes of a node by name, as Python values."""
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
-def pair(value: int | Sequence[int]) -> list[int]:
-    """Return both values of an attribute that may be given as one."""
-    values = [value] if isinstance(value, int) else list(value)
-    return values * 2 if len(values) == 1 else values
-
-
 def _as_convolution(node: onnx.NodeProto) -> onnx.NodeProto:
     """Return a plain convolution whose result has the shape of a deformable one's."""
-    if len(node.input) < _LEAST_INPUTS[node.op_type]:
-        raise ModelError(
-            f'The {node.op_type} that makes "{node.output[0]}" has {len(node.input)} of at least '
-            f"{_LEAST_INPUTS[node.op_type]} inputs: export the model again."
-        )
-    settings = attributes(node)
-    pads = settings.get("pads") or pair(settings.get("padding", 0)) * 2
+    conv = Deformable.read(node)
     return helper.make_node(
         "Conv",
-        [node.input[0], node.input[DEFORMABLE[node.op_type]]],
+        [conv.x, conv.weight],
         node.output,
-        strides=pair(settings.get("strides") or settings.get("stride", 1)),
-        pads=pads,
-        dilations=pair(settings.get("dilations") or settings.get("dilation", 1)),
-        group=settings.get("group", settings.get("groups", 1)),
+        strides=conv.strides,
+        pads=conv.pads,
+        dilations=conv.dilations,
+        group=conv.group,
     )

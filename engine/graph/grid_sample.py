@@ -46,6 +46,7 @@ def deform_conv_to_grid_sample(model: onnx.ModelProto) -> onnx.ModelProto:
     for conv in deform_conv_nodes(graph):
         graph.replace([conv.node], _Sampling(graph, conv, are_sizes_known=False).nodes)
     graph.prune()
+    graph.name_nodes()  # ONNX Runtime 1.19 names the nodes that it fuses after them, and refuses equal names
     return graph.to_model()
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from fairmot.engine.graph.graph import Graph, attributes
+from fairmot.engine.graph.attributes import attributes
+from fairmot.engine.graph.graph import Graph
 from fairmot.engine.graph.precision import WEIGHTED
 from fairmot.engine.model import OUTPUTS
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from onnx import helper
 
-from fairmot.engine.graph.graph import VECTOR, Graph, attributes
+from fairmot.engine.graph.attributes import attributes
+from fairmot.engine.graph.graph import VECTOR, Graph
 
 
 def expand_l2_norms(graph: Graph) -> None:

@@ -14,9 +14,11 @@ from onnx import helper
 
 from fairmot.core.errors import ConfigError, ModelError
 from fairmot.engine.graph.constant_outputs import derive_constant_outputs
-from fairmot.engine.graph.deform_conv import complete_deform_convs, dcn_v2_to_deform_conv, deform_convs_to_nvidia
+from fairmot.engine.graph.deform_conv import complete_deform_convs, deform_convs_to_nvidia
+from fairmot.engine.graph.deformable import is_deformable
+from fairmot.engine.graph.dialects.read import to_deform_convs
 from fairmot.engine.graph.fusion import fuse_deform_convs
-from fairmot.engine.graph.graph import DEFORMABLE, Graph
+from fairmot.engine.graph.graph import Graph
 from fairmot.engine.graph.grid_sample import deform_convs_to_native
 from fairmot.engine.graph.heatmap import split_heatmap_sums
 from fairmot.engine.graph.input_scale import HalfImages, expect_half_images
@@ -28,7 +30,7 @@ from fairmot.engine.graph.upsample import fuse_upsampling, upsample_by_phases
 Precision = Literal["fp16", "fp32"]
 Dcn = Literal["plugin", "native", "nvidia"]
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the graph of a model changes, so that cached plans are built again."""
 
 PLUGINS = {"DeformConv", "DeformConvBlock", "FusedDeformConv", "NormalizeEmbedding", "UpsampleAdd"}
@@ -93,7 +95,7 @@ def _rewrite(
     fold(graph)
     _check_shapes(graph, size)
     derive_constant_outputs(graph)
-    dcn_v2_to_deform_conv(graph)
+    to_deform_convs(graph)
     if precision == "fp16" and dcn != "native":
         if dcn == "plugin":
             fuse_deform_convs(graph)
@@ -129,12 +131,12 @@ def _check_shapes(graph: Graph, size: tuple[int, int]) -> None:
     outputs = graph.output_names()
     for node in graph.nodes:
         inner = any(name not in graph.shapes and name not in outputs for name in node.output if name)
-        if inner and not graph.knows(node) and node.op_type not in DEFORMABLE:
+        if inner and not graph.knows(node) and not is_deformable(node):
             raise ModelError(
                 f'The model uses the operator "{node.op_type}" (for "{node.output[0]}"), which ONNX does not define: '
                 "export the model without it."
             )
-        if node.op_type in DEFORMABLE and not all(name in graph.shapes for name in node.input if name):
+        if is_deformable(node) and not all(name in graph.shapes for name in node.input if name):
             raise ModelError(
                 f'At {size[0]}x{size[1]} the maps before the {node.op_type} that makes "{node.output[0]}" do not fit '
                 "together: give another --size, often a multiple of 32."

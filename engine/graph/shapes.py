@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ from onnx import helper, version_converter
 from onnx.reference import ReferenceEvaluator
 
 from fairmot.core.errors import ModelError
-from fairmot.engine.graph.graph import Constant, Graph, attributes
+from fairmot.core.text import one_line
+from fairmot.engine.graph.attributes import attributes
+from fairmot.engine.graph.deformable import is_deformable
+from fairmot.engine.graph.graph import Constant, Graph
 
 OPSET = 17
 """Opset of the ONNX parser of TensorRT 8.6 (onnx-tensorrt, release/8.6-EA, docs/operators.md)."""
@@ -34,20 +38,28 @@ def fix_input(graph: Graph, batch: int, size: tuple[int, int]) -> None:
                 dim.Clear()
 
 
-def fold(graph: Graph) -> None:
-    """Replace everything that is known before the network runs by constants, and bypass nodes without effect."""
+def fold(graph: Graph, largest: int | None = None) -> None:
+    """Replace everything that is known before the network runs by constants, and bypass nodes without effect.
+
+    Args:
+        graph: to change.
+        largest: elements of a constant that this may compute.
+
+    Raises:
+        ModelError: if it would have more, or is of unknown size; what a damaged file claims takes no memory.
+    """
     while True:
         graph.infer()
-        if not (_fold_constants(graph) | _drop_expands(graph) | _drop_identities(graph)):
+        if not (_fold_constants(graph, largest) | drop_expands(graph) | _drop_identities(graph)):
             break
     graph.prune()
 
 
-def _fold_constants(graph: Graph) -> bool:
+def _fold_constants(graph: Graph, largest: int | None) -> bool:
     outputs = graph.output_names()
     kept = []
     for node in graph.nodes:
-        known = _value(graph, node) if not outputs.intersection(node.output) else None
+        known = _value(graph, node, largest) if not outputs.intersection(node.output) else None
         if known is None:
             kept.append(node)
         else:
@@ -57,7 +69,7 @@ def _fold_constants(graph: Graph) -> bool:
     return changed
 
 
-def _value(graph: Graph, node: onnx.NodeProto) -> list[Constant] | None:
+def _value(graph: Graph, node: onnx.NodeProto, largest: int | None) -> list[Constant] | None:
     """Return the results of a node, if they are known."""
     settings = attributes(node)
     if node.op_type == "Shape" and node.input[0] in graph.shapes:
@@ -66,12 +78,31 @@ def _value(graph: Graph, node: onnx.NodeProto) -> list[Constant] | None:
     if node.domain or not all(name in graph.constants for name in node.input if name):
         return None
     if node.op_type == "Expand" and graph.constants[node.input[0]].dtype.kind == "f":
-        return None  # a map full of one number; mostly `_drop_expands` can do without
+        return None  # a map full of one number; mostly `drop_expands` can do without
     if node.op_type == "Cast":  # the one that large weights pass through
         return [graph.constants[node.input[0]].astype(helper.tensor_dtype_to_np_dtype(settings["to"]))]
     if not graph.knows(node):
         return None
+    if largest is not None and not _is_small(graph, node, largest):
+        raise ModelError(
+            f'{node.op_type} "{one_line(node.output[0])}" makes a constant of more than {largest} numbers: '
+            "export the model without it."
+        )
     return _evaluate(node, {name: graph.constants[name] for name in node.input if name}, graph.opset)
+
+
+def _is_small(graph: Graph, node: onnx.NodeProto, largest: int) -> bool:
+    """Return whether the results of a node have few elements: as inferred, or no more than its inputs have."""
+    if node.op_type == "Range":
+        start, limit, step = (float(graph.constants[name]) for name in node.input)
+        return step != 0 and (limit - start) / step <= largest
+    sizes = [graph.constants[name].size for name in node.input if name]
+    growing = node.op_type in ("ConstantOfShape", "Expand", "Tile", "Pad", "Resize", "OneHot", "EyeLike")
+    return all(
+        math.prod(graph.shapes[name]) <= largest if name in graph.shapes else not growing and sum(sizes) <= largest
+        for name in node.output
+        if name
+    )
 
 
 def _evaluate(node: onnx.NodeProto, inputs: dict[str, Constant], opset: int) -> list[Constant]:
@@ -86,7 +117,7 @@ def _evaluate(node: onnx.NodeProto, inputs: dict[str, Constant], opset: int) -> 
     return [np.asarray(result) for result in ReferenceEvaluator(model).run(None, inputs)]
 
 
-def _drop_expands(graph: Graph) -> bool:
+def drop_expands(graph: Graph) -> bool:
     """Bypass Expands that only make the operands of element-wise operators equally large.
 
     `zeros_like` and `normalize` leave such Expands behind; TensorRT would fill whole maps with one number.
@@ -134,19 +165,19 @@ def anchor_reshapes(graph: Graph) -> None:
             node.input[1] = graph.constant(f"{node.output[0]}/shape", [-1, *shape[1:]], np.int64)
 
 
-def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model with the operators of an older opset in the form of opset 17; others are returned as they are.
+def raise_opset(model: onnx.ModelProto, opset: int = OPSET) -> onnx.ModelProto:
+    """Return a model of an older opset in the form of `opset`; others are returned as they are.
 
     Raises:
         ModelError: if ONNX's own converter cannot do it.
     """
     versions = [entry for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
-    if not versions or versions[0].version >= OPSET:
+    if not versions or versions[0].version >= opset:
         return model
     unknown = {
         node.op_type
         for node in model.graph.node
-        if node.domain or not onnx.defs.has(node.op_type, max_inclusive_version=OPSET)
+        if node.domain or is_deformable(node) or not onnx.defs.has(node.op_type, max_inclusive_version=opset)
     }
     for node in model.graph.node:
         if node.op_type in unknown:
@@ -154,11 +185,11 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     if unknown:
         model.opset_import.append(helper.make_opsetid(_ELSEWHERE, 1))
     try:
-        converted = version_converter.convert_version(model, OPSET)
+        converted = version_converter.convert_version(model, opset)
     except Exception as error:  # the converter's errors share no base class
         detail = " ".join(str(error).split()).rstrip(".")
         raise ModelError(
-            f"The model of opset {versions[0].version} cannot be converted to opset {OPSET} ({detail}): "
+            f"The model of opset {versions[0].version} cannot be converted to opset {opset} ({detail}): "
             f"export it with opset {OPSET} or 19."
         ) from error
     for node in converted.graph.node:

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from fairmot.engine.graph.graph import VECTOR, Constant, Graph, attributes
+from fairmot.engine.graph.attributes import attributes
+from fairmot.engine.graph.graph import VECTOR, Constant, Graph
 
 
 def fuse_upsampling(graph: Graph) -> None:

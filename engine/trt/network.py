@@ -87,8 +87,8 @@ class TensorRTNetwork:
         model = plan.model
         if not isinstance(model, ModelInfo):
             raise ModelError(
-                f"{model.path} carries no FairMOT metadata, so its engine cannot track: export its checkpoint with "
-                "`fairmot export`."
+                f"{model.path} carries no FairMOT metadata, so its engine cannot track: rewrite it with "
+                f"`fairmot adopt {model.path.name} -o OUT.onnx` and build that."
             )
         profiles = _profiles(engine)
         self.batches = sorted(profiles)

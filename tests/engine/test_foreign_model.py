@@ -12,6 +12,8 @@ import plugin_ops
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from support import foreign_network, tiny_network
+from support.old_models import SIZE as OLD_SIZE
+from support.old_models import OldModel, assert_detections_near, read_detections
 
 from fairmot.cli.main import main
 from fairmot.core import ConfigError, ModelError
@@ -21,6 +23,7 @@ from fairmot.engine.graph.prepare import VERSION, prepare
 from fairmot.engine.model import ModelFile, read_for_build
 from fairmot.engine.trt.inspect import print_plan
 from fairmot.engine.trt.plan import BuildSettings, Host, Plan
+from fairmot.export.foreign.adopt import Choices, adopt
 
 SIZE = foreign_network.SIZE
 TOLERANCE = {"fp16": 5e-3, "fp32": 2e-5}
@@ -152,3 +155,30 @@ def test_a_plan_without_the_facts_of_a_model(fixed, tmp_path, capsys):
     assert Plan.read(tmp_path / "a.plan") == plan
     print_plan(plan)
     assert "model: fixed.onnx (made elsewhere)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        OldModel(operator="Plugin", layout="concat"),
+        OldModel(operator="DeformableConv2D"),
+        OldModel(layout="centerface"),
+    ],
+    ids=str,
+)
+def test_adopted_files_in_half_precision(model, tmp_path):
+    assert adopt(model.save(tmp_path / "old.onnx"), tmp_path / "new.onnx", Choices())
+    images = model.images(1)
+    graph = prepare(onnx.load(tmp_path / "new.onnx"), OLD_SIZE, half_images=False)
+    found = read_detections(plugin_ops.run(graph, images), 0.0)
+    assert_detections_near(found, model.detections(images, 0.5))
+
+
+@pytest.mark.parametrize("operator", ["DCNv2", "DCNv2_2", "Plugin", "DeformableConv2D"])
+def test_files_that_were_not_adopted_build_too(operator, tmp_path):
+    """The same rewrite, and 1 for absent attributes, the padding included."""
+    model = OldModel(operator=operator)
+    images = model.images(1)
+    found = plugin_ops.run(prepare(model.build(), OLD_SIZE, precision="fp32"), images)
+    for name, wanted in model.heads(images).items():
+        np.testing.assert_allclose(found[name], wanted, atol=1e-4)

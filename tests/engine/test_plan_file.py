@@ -56,7 +56,7 @@ HEADER_OF_VERSION_2 = (
     b'"model_sha256":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",'
     b'"settings":{"size":[576,320],"batches":[1,4],"precision":"fp16","dcn":"plugin","aux_streams":3},'
     b'"host":{"gpu":"NVIDIA H200","compute_capability":[9,0],"tensorrt":"8.6.0","plugins":"abc123"},'
-    b'"graph_version":4,'
+    b'"graph_version":5,'
     b'"layers":[{"name":"stem + relu","kind":"CaskConvolution","inputs":["half HWC8"],"outputs":["half HWC8"]}]}'
 )
 WRITTEN_MODEL = ModelInfo(
@@ -74,7 +74,7 @@ WRITTEN_MODEL = ModelInfo(
     embedding_size=64,
 )
 WRITTEN_SHA256 = "0123456789abcdef" * 4
-WRITTEN = Plan(WRITTEN_MODEL, WRITTEN_SHA256, BuildSettings((576, 320), (1, 4)), HOST, 4, LAYERS[:1], b"engine")
+WRITTEN = Plan(WRITTEN_MODEL, WRITTEN_SHA256, BuildSettings((576, 320), (1, 4)), HOST, 5, LAYERS[:1], b"engine")
 
 
 def test_plans_in_caches_stay_valid(tmp_path: Path) -> None:
@@ -97,21 +97,21 @@ def test_plans_in_caches_stay_valid(tmp_path: Path) -> None:
             WRITTEN_MODEL,
             WRITTEN.settings,
             HOST,
-            "dla-fp16-plugin-576x320-b1-4-a243bbadfaae5f96.plan",
+            "dla-fp16-plugin-576x320-b1-4-cf4e05176cf65aad.plan",
             "NVIDIA-H200-8.6.0.cache",
         ),
         (
             WRITTEN_MODEL,
             BuildSettings(None, (1,), "fp32", "native", 0),
             Host("NVIDIA H200", (9, 0), "10.9.0.34", None),
-            "dla-fp32-native-576x320-b1-ee6e12bec9c648f9.plan",
+            "dla-fp32-native-576x320-b1-2038827bb2202daa.plan",
             "NVIDIA-H200-10.9.0.34.cache",
         ),
         (
             ModelFile(Path("a/b.onnx"), (64, 32)),
             BuildSettings((96, 64), (8,), "fp16", "nvidia"),
             HOST,
-            "b-fp16-nvidia-96x64-b8-c2de2ac1bd8bf2b0.plan",
+            "b-fp16-nvidia-96x64-b8-b2f1771c54f3f040.plan",
             "NVIDIA-H200-8.6.0.cache",
         ),
     ],

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from dcn_reference import (
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from support.dcn_reference import (
     Array,
     deform_conv,
     deform_conv_block,
@@ -15,7 +16,6 @@ from dcn_reference import (
     split_predicted,
     upsample_add,
 )
-from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 LINEAR, HWC8 = "linear", "hwc8"
 

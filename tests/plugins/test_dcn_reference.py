@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from dcn_reference import deform_conv, deform_conv_block, normalize, pack_weight, split_predicted, upsample_add
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
+from support.dcn_reference import deform_conv, deform_conv_block, normalize, pack_weight, split_predicted, upsample_add
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dcn_reference import Array
 from onnx import helper
 from plugin_cases import DYNAMIC_CASES, FLOAT_CASES, HALF_CASES, HWC8, LINEAR, Case, onnx_bytes
+from support.dcn_reference import Array
 
 pytestmark = pytest.mark.gpu
 
