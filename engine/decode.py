@@ -135,6 +135,8 @@ def map_boxes(tlbr: FloatArray, geometry: Letterbox, stride: int, mode: BoxMappi
         mode: `exact` inverts the letterbox as it was done, with its rounded size and padding. `reference` is
             FairMOT's affine (`ctdet_post_process`, `get_affine_transform` without rotation), which maps the center
             of the cells to the center of the frame and ignores the rounding; up to 1 px apart at 1080p.
+            Both are the inverse of a warp, which is not rounded (`transform_preds` of CenterNet, `d2i` of
+            tensorRT_Pro).
 
     Returns:
         `(n, 4)` float32.
@@ -148,6 +150,9 @@ def cell_transform(
     geometry: Letterbox, stride: int, mode: BoxMapping
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the scale and the shift, each `(x, y)`, that map cells to source pixels; see `map_boxes`."""
+    if geometry.resize != "area":
+        scale, shift = (np.array(each, np.float64) for each in geometry.inverse)
+        return scale * stride, shift
     source = np.array(geometry.source, np.float64)
     target = np.array(geometry.target, np.float64)
     if mode == "exact":
