@@ -32,7 +32,7 @@ class View:
 
     def to_image(self, detections: Detections, stride: int) -> Detections:
         """Return detections with boxes in cells as detections with boxes in pixels of the image."""
-        boxes = map_boxes(detections.tlbr, self.geometry, stride) / np.tile(np.float32(self.factor), 2)
+        boxes = map_boxes(detections.tlbr, self.geometry, stride) / np.tile(np.array(self.factor), 2)
         return replace(detections, tlbr=boxes.astype(np.float32))
 
 

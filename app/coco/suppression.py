@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fairmot.core.records import BoolArray, Detections, FloatArray
+from fairmot.core.records import Detections, FloatArray
 
 OVERLAP = 0.5
 """Most overlap (IoU) that `nms` keeps; CenterNet names it for soft-NMS as well, whose Gaussian does not use it."""
@@ -60,8 +60,8 @@ def nms(detections: Detections) -> Detections:
     return detections[kept]
 
 
-def _same_class_after(detections: Detections, row: int) -> BoolArray:
-    same: BoolArray = detections.class_ids == detections.class_ids[row]
+def _same_class_after(detections: Detections, row: int) -> npt.NDArray[np.bool_]:
+    same: npt.NDArray[np.bool_] = detections.class_ids == detections.class_ids[row]
     same[: row + 1] = False
     return same
 
