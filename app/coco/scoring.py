@@ -63,6 +63,7 @@ def score(annotations: Annotations, results: Sequence[Mapping[str, Any]], catego
 def _indexed(annotations: Annotations, objects: list[dict[str, Any]]) -> Any:
     coco = COCO()
     coco.dataset = {
+        "info": {},  # which pycocotools 2.0.9 reads
         "images": [{"id": image.id} for image in annotations.images],
         "categories": [{"id": id_, "name": name} for name, id_ in annotations.categories.items()],
         "annotations": objects,
