@@ -19,6 +19,9 @@ Architecture = Literal[
 ]
 """A name in `fairmot.export.networks.ARCHITECTURES`."""
 
+Boxes = Literal["shared", "per-class"]
+"""One box of a cell for all classes, or one for each (CenterNet's `cat_spec_wh`)."""
+
 SIZE_MULTIPLE = 32  # the deepest maps have stride 32
 
 

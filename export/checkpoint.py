@@ -1,4 +1,4 @@
-"""Strict loading of FairMOT checkpoints: every key must match, else the error names those that do not."""
+"""Strict loading of FairMOT and CenterNet checkpoints: every key must match, else the error names the others."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ _CLASSIFIER = "base.fc."  # ImageNet classifier of the backbone, present in offi
 _NAMED = 6  # keys that an error lists by name
 _SHOWN = 200  # characters of each
 _MOST_CHANNELS = 10_000  # of a head, so that no file decides how much memory the network takes
+_HEADS = ("hm", "wh", "reg", "id")
+# CenterNet's heads for human poses, boxes in 3D and extreme points (`opts.py`), which are not exported.
+_OTHER_HEADS = {"hps", "hm_hp", "hp_offset", "dep", "rot", "dim", "hm_t", "hm_l", "hm_b", "hm_r", "hm_c"}
+_HOURGLASS = "kps."  # its stacks, `large_hourglass.py`
 
 
 def _read(path: Path) -> Any:
@@ -96,36 +100,82 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def head_sizes(weights: Mapping[str, Tensor]) -> HeadSizes:
+def head_sizes(weights: Mapping[str, Tensor], class_boxes: bool | None = None) -> HeadSizes:
     """Derive the sizes of the heads from the shapes of their weights.
 
+    Args:
+        weights: of FairMOT or CenterNet: `hm` and `wh`, and `reg` and `id` if it has them.
+        class_boxes: whether every class has a box of its own (CenterNet's `cat_spec_wh`); None means by the channels
+            of `wh`: 2 or 4 for one box, as many for each class. Four channels of two classes are one box of FairMOT if
+            there is `id`.
+
     Raises:
-        ModelError: if a head is missing or boxes are not given by four distances.
+        ModelError: if a head is missing, the network is of another kind, or the boxes are not of any known form.
     """
-    needed = ("hm.0.weight", "hm.2.weight", "wh.0.weight", "wh.2.weight", "reg.2.weight")
-    missing = [key for key in needed if key not in weights]
-    if missing:
-        raise ModelError(f"The checkpoint is not FairMOT's: it lacks {', '.join(missing)}.")
-    for key in (*needed, "id.2.weight"):
-        if key in weights and (weights[key].dim() != 4 or not 0 < weights[key].shape[0] <= _MOST_CHANNELS):
+    _require_kind(weights)
+    layers = {head: _layers(weights, head) for head in _HEADS}
+    channels = {head: weights[layers[head][-1]].shape[0] if layers[head] else 0 for head in _HEADS}
+    hidden, box_hidden = (weights[layers[head][0]].shape[0] if len(layers[head]) > 1 else 0 for head in ("hm", "wh"))
+    classes, box = channels["hm"], channels["wh"]
+    if class_boxes is None:
+        if (classes, box) == (2, 4) and not channels["id"]:
             raise ModelError(
-                f"The checkpoint is not FairMOT's: {key} has the shape {tuple(weights[key].shape)}, not four sizes "
-                f"that begin with 1 to {_MOST_CHANNELS} channels."
+                "The checkpoint's wh head has 4 channels for 2 classes, which is one box as left, top, right, bottom "
+                "or two as width, height: give --boxes shared or --boxes per-class."
             )
-    hidden, box_hidden = (weights[f"{head}.0.weight"].shape[0] for head in ("hm", "wh"))
-    sizes = HeadSizes(
-        classes=weights["hm.2.weight"].shape[0],
-        box=weights["wh.2.weight"].shape[0],
-        embedding=weights["id.2.weight"].shape[0] if "id.2.weight" in weights else 0,
+        class_boxes = box not in (2, 4)
+    sets = classes if class_boxes else 1
+    if box not in (2 * sets, 4 * sets):
+        raise ModelError(
+            f"The checkpoint's wh head has {box} channels for {classes} class{'' if classes == 1 else 'es'}; boxes "
+            "have 2 (width, height) or 4 (left, top, right, bottom), or as many a class: check the file and --boxes."
+        )
+    return HeadSizes(
+        classes=classes,
+        box=box,
+        embedding=channels["id"],
         hidden=hidden,
         box_hidden=0 if box_hidden == hidden else box_hidden,
+        offset=channels["reg"] > 0,
+        class_boxes=class_boxes and classes > 1,
     )
-    if sizes.box != 4:
+
+
+def _require_kind(weights: Mapping[str, Tensor]) -> None:
+    """Raise `ModelError` for networks of CenterNet that cannot be exported."""
+    if any(key.startswith(_HOURGLASS) for key in weights):
         raise ModelError(
-            f"The checkpoint's wh head has {sizes.box} channels; only boxes as left, top, right, bottom (4) can be "
-            "exported, FairMOT's default (train with --ltrb True)."
+            f"The checkpoint is an hourglass network; supported are {', '.join(ARCHITECTURES)}: give one of these."
         )
-    return sizes
+    others = sorted(_OTHER_HEADS.intersection(key.partition(".")[0] for key in weights))
+    if others:
+        raise ModelError(
+            f"The checkpoint has the heads {', '.join(others)}, which are not for boxes; supported are "
+            f"{', '.join(_HEADS)}: give a checkpoint that was trained for boxes (CenterNet's task ctdet)."
+        )
+
+
+def _layers(weights: Mapping[str, Tensor], head: str) -> list[str]:
+    """Return the keys of the weights of a head's one or two convolutions, none if there is no such head.
+
+    Raises:
+        ModelError: if `hm` or `wh` is missing, or a weight does not have four sizes of which the first is in bounds.
+    """
+    single, pair = f"{head}.weight", [f"{head}.0.weight", f"{head}.2.weight"]
+    keys = [single] if single in weights else pair
+    missing = [key for key in keys if key not in weights]
+    if missing == pair and head in ("reg", "id"):
+        return []
+    if missing:
+        raise ModelError(f"The checkpoint is neither FairMOT's nor CenterNet's: it lacks {', '.join(missing)}.")
+    for key in keys:
+        shape = tuple(weights[key].shape)
+        if len(shape) != 4 or not 0 < shape[0] <= _MOST_CHANNELS:
+            raise ModelError(
+                f"The checkpoint is neither FairMOT's nor CenterNet's: {key} has the shape {shape}, not four sizes "
+                f"that begin with 1 to {_MOST_CHANNELS} channels."
+            )
+    return keys
 
 
 def _differences(network: Network, weights: Mapping[str, Tensor]) -> list[str]:
@@ -147,19 +197,30 @@ def _list(keys: list[str]) -> str:
     return ", ".join(one_line(key, _SHOWN) for key in keys[:_NAMED]) + rest
 
 
-def matching_architectures(weights: Mapping[str, Tensor]) -> list[str]:
-    """Return the architectures whose keys and shapes are exactly those of `weights`."""
-    sizes = head_sizes(weights)
+def matching_architectures(weights: Mapping[str, Tensor], class_boxes: bool | None = None) -> list[str]:
+    """Return the architectures whose keys and shapes are exactly those of `weights`.
+
+    Args:
+        weights: a state dict.
+        class_boxes: see `head_sizes`.
+
+    Raises:
+        ModelError: if the heads cannot be read.
+    """
+    sizes = head_sizes(weights, class_boxes)
     with torch.device("meta"):
         return [name for name in ARCHITECTURES if not _differences(build_network(name, sizes), weights)]
 
 
-def load_network(path: Path, architecture: str | None = None) -> tuple[str, Network]:
+def load_network(
+    path: Path, architecture: str | None = None, *, class_boxes: bool | None = None
+) -> tuple[str, Network]:
     """Build the network of a checkpoint and load its weights, ready for inference.
 
     Args:
         path: the checkpoint.
         architecture: a name in `ARCHITECTURES`; None means recognize it by keys and shapes.
+        class_boxes: see `head_sizes`.
 
     Returns:
         The architecture's name and the network in evaluation mode.
@@ -170,14 +231,14 @@ def load_network(path: Path, architecture: str | None = None) -> tuple[str, Netw
     """
     weights = read_state_dict(path)
     if architecture is None:
-        fitting = matching_architectures(weights)
+        fitting = matching_architectures(weights, class_boxes)
         if not fitting:
             raise ModelError(f"{path} fits no known architecture; name the nearest with --arch to see what differs.")
         architecture = fitting[0]
-    network = build_network(architecture, head_sizes(weights))
+    network = build_network(architecture, head_sizes(weights, class_boxes))
     differences = _differences(network, weights)
     if differences:
-        fitting = matching_architectures(weights)
+        fitting = matching_architectures(weights, class_boxes)
         hint = f" It fits {' or '.join(fitting)}: use --arch {fitting[0]}." if fitting else ""
         raise ModelError(f"{path} does not fit {architecture}; keys {'; '.join(differences)}.{hint}")
     complete: dict[str, Any] = network.state_dict() | weights

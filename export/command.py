@@ -8,14 +8,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
+from fairmot.core.class_names import default_class_names
 from fairmot.core.errors import ConfigError, SourceError
 from fairmot.core.files import check_writable
 from fairmot.core.records import ByteArray
 from fairmot.core.text import printable
 from fairmot.engine.model import check_class_names
+from fairmot.engine.preprocessing import PREPROCESSING, PreprocessName
+from fairmot.export.architectures import Architecture, Boxes
 from fairmot.export.checkpoint import load_network, read_class_names
+from fairmot.export.networks import HeadSizes
 from fairmot.export.onnx_model import fold_batch_norm, round_to_half, save, to_onnx
 from fairmot.export.verify import TOLERANCE, check_network, verify
 from fairmot.video.synthetic.scene import Scene
@@ -25,8 +28,10 @@ def export(
     checkpoint: Path,
     output: Path,
     *,
-    size: tuple[int, int],
-    architecture: str | None = None,
+    size: tuple[int, int] | None = None,
+    preprocess: PreprocessName | None = None,
+    architecture: Architecture | None = None,
+    boxes: Boxes | None = None,
     classes: Sequence[str] = (),
     raw: bool = False,
     half_storage: bool = False,
@@ -36,11 +41,14 @@ def export(
     """Export a checkpoint, check the result, print the comparison and return whether it agrees with PyTorch.
 
     Args:
-        checkpoint: a .pth file of FairMOT or of `fairmot train`.
+        checkpoint: a .pth file of FairMOT, of CenterNet or of `fairmot train`.
         output: the ONNX file.
-        size: default input of the network, width and height in pixels.
+        size: default input of the network, width and height in pixels; that of the pre-processing if None.
+        preprocess: pre-processing that the network was trained with; if None, FairMOT's for a network with embeddings,
+            else CenterNet's.
         architecture: recognized by the keys if None.
-        classes: names; those of the checkpoint, or person, if empty.
+        boxes: by the channels of `wh` if None, see `fairmot.export.checkpoint.head_sizes`.
+        classes: names; those of the checkpoint, or by their number, if empty.
         raw: export raw heads.
         half_storage: store weights as float16.
         score_shift: added to the logits of the heatmap.
@@ -51,18 +59,22 @@ def export(
     """
     image = _frame(frame)
     check_writable(output)
-    architecture, network = load_network(checkpoint, architecture)
-    with torch.no_grad():
-        network.hm[2].bias.add_(score_shift)  # type: ignore[operator]
+    name, network = load_network(checkpoint, architecture, class_boxes=None if boxes is None else boxes == "per-class")
+    heads = network.head_sizes
+    preprocess = preprocess or ("fairmot" if heads.embedding else "centernet")
+    preprocessing = PREPROCESSING[preprocess]
+    size = size or preprocessing.size
+    network.shift_scores(score_shift)
     reference = network
     if half_storage:
         reference = round_to_half(fold_batch_norm(network))
-    names = _class_names(classes, read_class_names(checkpoint), network.head_sizes.classes)
-    check_network(reference, image, size, checkpoint)
-    model = to_onnx(reference, architecture, size, names, raw=raw, half_storage=half_storage)
+    names = _class_names(classes, read_class_names(checkpoint), heads.classes)
+    check_network(reference, image, size, preprocessing, checkpoint)
+    model = to_onnx(reference, name, size, names, preprocessing=preprocessing, raw=raw, half_storage=half_storage)
     save(model, output)
     megabytes = output.stat().st_size / 1e6
-    print(f"{printable(output)}: {architecture}, {size[0]}x{size[1]}, {megabytes:.1f} MB, ONNX checker passed")
+    print(f"{printable(output)}: {name}, {size[0]}x{size[1]}, {megabytes:.1f} MB, ONNX checker passed")
+    print(f"{_described(heads)}; pre-processing of {preprocess}")
     errors = verify(reference, output, image)
     print("ONNX Runtime against PyTorch, relative to max(1, |value|):")
     for error in errors:
@@ -77,6 +89,18 @@ def export(
     return agrees
 
 
+def _described(heads: HeadSizes) -> str:
+    """Return what the heads hold, in words."""
+    form = "width, height" if heads.box_is_size else "left, top, right, bottom"
+    parts = [
+        f"{heads.classes} class{'' if heads.classes == 1 else 'es'}",
+        f"boxes as {form}{' of each class' if heads.class_boxes else ''}",
+        "offsets" if heads.offset else "no offsets",
+        f"embeddings of {heads.embedding}" if heads.embedding else "no embeddings",
+    ]
+    return ", ".join(parts)
+
+
 def _class_names(given: Sequence[str], stored: list[str], count: int) -> list[str]:
     names = list(given)
     wrong = check_class_names(names) if names else None
@@ -85,7 +109,7 @@ def _class_names(given: Sequence[str], stored: list[str], count: int) -> list[st
     if not names and len(stored) == count:
         return stored
     if not names:
-        return ["person"] if count == 1 else [f"class_{i}" for i in range(count)]
+        return list(default_class_names(count))
     if len(names) != count:
         raise ConfigError(f"The checkpoint has {count} classes but --classes names {len(names)}.")
     return names

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fairmot.core.records import Detections, FloatArray
 from fairmot.engine.decode import HeadOutputs, decode
+from fairmot.engine.preprocessing import FAIRMOT
 
 _NEAR = 1.0  # cells by which the edges of matching boxes may differ
 
@@ -133,7 +134,8 @@ def compare_detections(
     tied: npt.NDArray[np.bool_],
     stride: int,
     raw_heads: bool,
-    threshold: float = 0.4,
+    threshold: float = FAIRMOT.score_threshold,
+    most: int = FAIRMOT.max_detections,
 ) -> list[DetectionDifference]:
     """Decode both and compare the detections of each image box by box.
 
@@ -144,10 +146,11 @@ def compare_detections(
         stride: input pixels per cell.
         raw_heads: see `fairmot.engine.decode.decode`.
         threshold: detections score above it.
+        most: detections per image.
     """
     rest = [np.where(tied, np.float32(-np.inf), heads.heatmap) for heads in (reference, results)]
-    wanted = decode(replace(reference, heatmap=rest[0]), threshold, 500, raw_heads)
-    found = decode(replace(results, heatmap=rest[1]), threshold, 500, raw_heads)
+    wanted = decode(replace(reference, heatmap=rest[0]), threshold, most, raw_heads)
+    found = decode(replace(results, heatmap=rest[1]), threshold, most, raw_heads)
     peaks = np.maximum(reference.heatmap, results.heatmap)  # a tied cell is 0 in one of them
     return [
         _compare(wanted[image], found[image], peaks[image][tied[image] & (peaks[image] > threshold)], stride)

@@ -67,7 +67,7 @@ def require_finite_heads(network: Network, images: Tensor, path: Path) -> Mappin
             layer = _first_layer(network, images)
             raise ModelError(
                 f'{path}: the head "{name}" is not finite on the verification image'
-                f"{f', from the layer {one_line(layer)} on' if layer else ''}: the model detects nobody, train it "
+                f"{f', from the layer {one_line(layer)} on' if layer else ''}: the model detects nothing, train it "
                 "again or give an earlier checkpoint."
             )
     return heads

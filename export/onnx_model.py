@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from fairmot.core.errors import ModelError
 from fairmot.core.files import write_whole
+from fairmot.engine.preprocessing import FAIRMOT, Preprocessing, metadata_of
 from fairmot.export.architectures import SIZE_MULTIPLE
 from fairmot.export.networks import STRIDE, Network
 from fairmot.export.networks.deform_conv import DeformConv2d
 
 OPSET = 19  # the first with DeformConv
 INPUT = "images"
-OUTPUTS = {"hm": "heatmap", "wh": "box", "reg": "offset", "id": "embedding"}
+_NO_OFFSET = 0.5  # CenterNet, `ctdet_decode`: without `reg` an object is in the middle of its cell
 _HALF_STORAGE_MINIMUM = 64  # smaller tensors (biases, scalars) stay float32
 
 
@@ -34,30 +35,48 @@ class ExportedNetwork(nn.Module):
 
     The heatmap passes the sigmoid and keeps only cells that equal their 3x3 maximum (CenterNet,
     "Objects as Points", section 4; one tensor is pooled and compared, so that ties stay ties). The
-    embedding is divided by its length over the channels (FairMOT, section 3.3). With `raw`, the
-    heads are returned unchanged.
+    embedding is divided by its length over the channels (FairMOT, section 3.3). With `raw`, both are
+    left as they are.
+
+    The box is left, top, right, bottom whatever the network predicts: width and height w, h around the center
+    (CenterNet) become w/2, h/2, w/2, h/2 of each box. Where there is no head `reg`, the offset is 0.5.
     """
 
     def __init__(self, network: Network, raw: bool = False) -> None:
         super().__init__()
         self.network = network
         self.raw = raw
+        sizes = network.head_sizes
+        order = [2 * box + side % 2 for box in range(sizes.boxes) for side in range(4)]
+        self.register_buffer("sides", torch.tensor(order) if sizes.box_is_size else None, persistent=False)
 
     @property
     def output_names(self) -> list[str]:
         """Names of the outputs, in the order `forward` returns them."""
-        return [name for head, name in OUTPUTS.items() if head != "id" or self.network.head_sizes.embedding]
+        return ["heatmap", "box", "offset", *(["embedding"] if self.network.head_sizes.embedding else [])]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images `(n, 3, h, w)` to heatmap, box, offset and embedding at stride 4."""
         heads = self.network(images)
+        heat, embedding = heads["hm"], heads.get("id")
         if not self.raw:
-            heat = heads["hm"].sigmoid()
+            heat = heat.sigmoid()
             peaks = F.max_pool2d(heat, 3, stride=1, padding=1)
-            heads["hm"] = torch.where(heat == peaks, heat, torch.zeros_like(heat))
-            if "id" in heads:
-                heads["id"] = F.normalize(heads["id"], dim=1)
-        return tuple(heads[head] for head in OUTPUTS if head in heads)
+            heat = torch.where(heat == peaks, heat, torch.zeros_like(heat))
+            embedding = None if embedding is None else F.normalize(embedding, dim=1)
+        outputs = (heat, self._box(heads["wh"]), self._offset(heads))
+        return outputs if embedding is None else (*outputs, embedding)
+
+    def _box(self, wh: Tensor) -> Tensor:
+        """Return left, top, right, bottom of every box, `(n, 4 boxes, h, w)`."""
+        return wh if self.sides is None else (0.5 * wh).index_select(1, self.sides)  # type: ignore[arg-type]
+
+    def _offset(self, heads: dict[str, Tensor]) -> Tensor:
+        if "reg" in heads:
+            return heads["reg"]
+        # A map of the right size for any batch and input: outputs of ONNX files cannot be constants, and TensorRT is
+        # poor at them. Infinite values, which half precision may have here, become 0.5 as well.
+        return heads["wh"][:, :2].clamp(_NO_OFFSET, _NO_OFFSET)
 
 
 def fold_batch_norm(network: Network) -> Network:
@@ -101,8 +120,9 @@ def to_onnx(
     network: Network,
     architecture: str,
     size: tuple[int, int],
-    class_names: list[str],
+    class_names: Sequence[str],
     *,
+    preprocessing: Preprocessing = FAIRMOT,
     raw: bool = False,
     half_storage: bool = False,
 ) -> onnx.ModelProto:
@@ -113,6 +133,7 @@ def to_onnx(
         architecture: its name, for the metadata.
         size: default input `(width, height)` in pixels, for the metadata.
         class_names: one name per heatmap channel.
+        preprocessing: what the network expects, for the metadata.
         raw: leave out sigmoid, peak suppression and embedding normalization.
         half_storage: store weights as float16, cast to float32 when the file is loaded.
 
@@ -144,20 +165,15 @@ def to_onnx(
     _strip_trace(model)
     if half_storage:
         store_half(model)
-    metadata = {
-        "fairmot.format": "1",
-        "fairmot.architecture": architecture,
-        "fairmot.stride": str(STRIDE),
-        "fairmot.size": f"{size[0]}x{size[1]}",
-        "fairmot.size_multiple": str(SIZE_MULTIPLE),
-        "fairmot.channel_order": "rgb",
-        "fairmot.mean": "0,0,0",
-        "fairmot.std": "1,1,1",
-        "fairmot.border": "128",
-        "fairmot.resize": "area",
-        "fairmot.class_names": json.dumps(class_names),
-        "fairmot.raw_heads": str(int(raw)),
-    }
+    metadata = metadata_of(
+        preprocessing,
+        architecture=architecture,
+        size=size,
+        stride=STRIDE,
+        size_multiple=SIZE_MULTIPLE,
+        class_names=class_names,
+        raw_heads=raw,
+    )
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)
     return model

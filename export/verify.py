@@ -14,6 +14,7 @@ from fairmot.core.records import ByteArray, FloatArray
 from fairmot.engine.letterbox import Letterbox, Preprocessor, letterbox
 from fairmot.engine.model import INPUT, ModelInfo
 from fairmot.engine.onnxruntime import open_session, runtime_errors, usable_cores
+from fairmot.engine.preprocessing import Preprocessing
 from fairmot.export.compare import tied_peaks
 from fairmot.export.finite import require_finite_heads
 from fairmot.export.networks import Network
@@ -43,21 +44,32 @@ class OutputDeviation:
         return f"{self.name:<10} maximum error {self.maximum:.2e}, mean {self.mean:.2e}{ties}"
 
 
-def check_network(network: Network, image: ByteArray, size: tuple[int, int], path: Path) -> None:
+def check_network(
+    network: Network, image: ByteArray, size: tuple[int, int], preprocessing: Preprocessing, path: Path
+) -> None:
     """Run an image through a network and check that its raw heads are finite, before it is exported.
 
     Args:
         network: with its trained weights, in evaluation mode.
         image: `(height, width, 3)` uint8 BGR of any size.
         size: input `(width, height)`.
+        preprocessing: what the network expects; the frame is always resized by area, which makes no difference here.
         path: the checkpoint, for the message.
 
     Raises:
         ModelError: if a head is not finite.
     """
-    resized = letterbox(image, Letterbox.fit((image.shape[1], image.shape[0]), size))
-    planes = np.ascontiguousarray(resized[:, :, ::-1].transpose(2, 0, 1)[None], np.float32) / np.float32(255)
-    require_finite_heads(network, torch.from_numpy(planes), path)
+    resized = letterbox(image, Letterbox.fit((image.shape[1], image.shape[0]), size), preprocessing.border)
+    require_finite_heads(network, normalized(resized[None], preprocessing), path)
+
+
+def normalized(images: ByteArray, preprocessing: Preprocessing) -> torch.Tensor:
+    """Return images `(n, height, width, 3)` uint8 BGR as a network's input `(n, 3, height, width)` float32."""
+    if preprocessing.channel_order == "rgb":
+        images = images[..., ::-1]
+    mean, std = (np.array(each, np.float32) for each in (preprocessing.mean, preprocessing.std))
+    values = (images / np.float32(255) - mean) / std
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
 
 
 def verify(network: Network, path: Path, image: ByteArray) -> list[OutputDeviation]:

@@ -42,16 +42,16 @@ Reference = Callable[[FloatArray], tuple["HeadOutputs[FloatArray]", "FloatArray 
 
 
 def verify_engine(
-    model_path: Path, plan_path: Path, frame: Path, *, checkpoint: Path | None = None, threshold: float = 0.4
+    model_path: Path, plan_path: Path, frame: Path, *, checkpoint: Path | None = None, threshold: float | None = None
 ) -> bool:
     """Compare a plan with its model, print the comparison and return whether the plan is accepted.
 
     Args:
         model_path: the ONNX file.
         plan_path: the plan.
-        frame: an image with people.
+        frame: an image with objects of the model's classes.
         checkpoint: compare with PyTorch on this .pth file instead of ONNX Runtime.
-        threshold: detections score above it.
+        threshold: detections score above it; None means the model's own.
 
     Raises:
         UserError: if a file or the GPU is invalid.
@@ -77,7 +77,7 @@ def verify_engine(
     images, _ = Preprocessor(model, plan.size)(variants(np.asarray(image, np.uint8), most))
     expected, heat = _in_parts(images, reference)
     results = ((batch, _run(network, images, batch)) for batch in network.batches)
-    good = judge(results, expected, heat, model, tolerance, threshold)
+    good = judge(results, expected, heat, model, tolerance, model.score_threshold if threshold is None else threshold)
     print("accepted" if good else f"not accepted: tolerance {tolerance:g}, cosine at least {LEAST_COSINE}")
     return good
 
@@ -118,9 +118,13 @@ def judge(
             continue
         tied = tied_peaks(found.heatmap, expected.heatmap, heat, tolerance)
         outputs = compare_outputs(found, expected, tied)
-        detections = compare_detections(found, expected, tied, model.stride, model.raw_heads, threshold)
+        detections = compare_detections(
+            found, expected, tied, model.stride, model.raw_heads, threshold, model.max_detections
+        )
         if not any(each.expected or each.tied for each in detections):
-            raise SourceError(f"Nobody in the frame scores above {threshold:g}: give an image with people.")
+            raise SourceError(
+                f"Nothing in the frame scores above {threshold:g}: give an image with objects of the model's classes."
+            )
         print(f"batch {batch}, {len(found.heatmap)} images:")
         good &= _report(outputs, detections, tolerance, threshold)
         if first is None:
@@ -168,7 +172,7 @@ def onnx_reference(model: ModelInfo) -> Reference:
 
     def run(images: FloatArray) -> tuple[HeadOutputs[FloatArray], FloatArray | None]:
         results = session.run(names, {INPUT: images})
-        return HeadOutputs(*results[: len(model.output_names)]), results[-1] if heat else None
+        return HeadOutputs(**dict(zip(model.output_names, results, strict=False))), results[-1] if heat else None
 
     return run
 
@@ -184,14 +188,16 @@ def torch_reference(checkpoint: Path, model: ModelInfo) -> Reference:
     from fairmot.export.checkpoint import load_network
     from fairmot.export.onnx_model import ExportedNetwork
 
-    _, network = load_network(checkpoint, model.architecture)
+    # Four channels of a model of two classes are one box or two.
+    _, network = load_network(checkpoint, model.architecture, class_boxes=model.class_boxes)
     finished = ExportedNetwork(network.eval(), model.raw_heads)
 
     def run(images: FloatArray) -> tuple[HeadOutputs[FloatArray], FloatArray | None]:
         with torch.no_grad():
             results = finished(torch.from_numpy(images))
             heat = None if model.raw_heads else network(torch.from_numpy(images))["hm"].sigmoid().numpy()
-        return HeadOutputs(*(result.numpy() for result in results)), heat
+        named = zip(finished.output_names, results, strict=True)
+        return HeadOutputs(**{name: result.numpy() for name, result in named}), heat
 
     return run
 
@@ -238,7 +244,7 @@ def _report(
         print(f"  image {number}: {each}")
     cosines = np.concatenate([each.cosines for each in detections])
     if cosines.size:
-        print(f"  embeddings: cosine at least {cosines.min():.6f}, mean {cosines.mean():.6f}, {len(cosines)} people")
+        print(f"  embeddings: cosine at least {cosines.min():.6f}, mean {cosines.mean():.6f}, {len(cosines)} pairs")
     # Rounding may move a score across the threshold.
     alone = [score for each in detections for score in each.unmatched if score > threshold + _BORDER]
     return (

@@ -30,14 +30,14 @@ class Options:
 
     model: Path = argument("the ONNX file", "MODEL")
     engine: Path = option("the plan of `fairmot build`", metavar="PLAN")
-    frame: Path = option("an image with people", metavar="IMAGE")
+    frame: Path = option("an image with objects of the model's classes", metavar="IMAGE")
     checkpoint: Path | None = option(
         "compare with PyTorch on this .pth file, not with ONNX Runtime", None, metavar="CHECKPOINT"
     )
-    threshold: float = option("detections score above it", 0.4)
+    threshold: float | None = option("detections score above it; null means the model's own threshold", None)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold < 1:
+        if self.threshold is not None and not 0 <= self.threshold < 1:
             raise ConfigError(f"threshold must be at least 0 and below 1, not {self.threshold}.")
 
 

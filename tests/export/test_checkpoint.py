@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fairmot.core.errors import ModelError
-from fairmot.export.checkpoint import load_network, read_class_names, read_state_dict
+from fairmot.export.checkpoint import head_sizes, load_network, read_class_names, read_state_dict
 from fairmot.export.networks import HeadSizes, build_network
 from fairmot.export.networks.dla import DLASeg
 
@@ -72,10 +72,76 @@ def test_channels_that_no_architecture_has(tmp_path):
         load_network(path)
 
 
-def test_boxes_by_width_and_height_are_refused(tmp_path):
-    path = saved(tmp_path, build_network("res_18", HeadSizes(box=2, hidden=4)).state_dict())
-    with pytest.raises(ModelError, match="wh head has 2 channels"):
-        load_network(path)
+def heads(sizes):
+    """The weights of the heads of a network, without its features."""
+    with torch.device("meta"):
+        network = build_network("res_18", sizes)
+    names = ("hm.", "wh.", "reg.", "id.")
+    return {key: value for key, value in network.state_dict().items() if key.startswith(names)}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "class_boxes"),
+    [
+        (HeadSizes(classes=80, box=2, embedding=0, hidden=64), None),
+        (HeadSizes(classes=80, box=160, embedding=0, hidden=256, class_boxes=True), None),
+        (HeadSizes(classes=80, box=320, embedding=0, hidden=256, class_boxes=True), None),
+        (HeadSizes(classes=20, box=4, embedding=0, hidden=64, offset=False), None),
+        (HeadSizes(classes=1, box=2, embedding=0, hidden=0, offset=False), None),
+        (HeadSizes(classes=3, box=6, embedding=16, hidden=0, class_boxes=True), None),
+        (HeadSizes(classes=1, box=2), None),  # of FairMOT before its boxes had four sides
+        (HeadSizes(classes=5, embedding=64, hidden=64, box_hidden=32), None),  # of `fairmot train`
+        (HeadSizes(classes=2, box=4), None),
+        (HeadSizes(classes=2, box=8, embedding=0, class_boxes=True), None),
+        (HeadSizes(classes=2, box=4, embedding=0, class_boxes=True), True),
+        (HeadSizes(classes=2, box=4, class_boxes=True), True),
+        (HeadSizes(classes=2, box=4, embedding=0), False),
+        (HeadSizes(classes=1, box=4), True),
+    ],
+)
+def test_sizes_of_the_heads(sizes, class_boxes):
+    assert head_sizes(heads(sizes), class_boxes) == sizes
+
+
+@pytest.mark.parametrize(
+    ("sizes", "change", "class_boxes", "message"),
+    [
+        (
+            HeadSizes(classes=2, embedding=0),
+            {},
+            None,
+            "4 channels for 2 classes.*: give --boxes shared or --boxes per-",
+        ),
+        (HeadSizes(), {"wh.2.weight": (3, 256, 1, 1)}, None, "3 channels for 1 class; boxes have 2 .* 4 .*: check the"),
+        (HeadSizes(classes=3), {"wh.2.weight": (5, 256, 1, 1)}, None, "wh head has 5 channels for 3 classes"),
+        (HeadSizes(classes=3), {}, True, "wh head has 4 channels for 3 classes"),
+        (HeadSizes(classes=3, box=6, class_boxes=True), {}, False, "wh head has 6 channels for 3 classes"),
+        (
+            HeadSizes(),
+            {"kps.0.up1.0.conv1.weight": (256, 256, 3, 3)},
+            None,
+            "hourglass network; supported are dla_34, ",
+        ),
+        (
+            HeadSizes(),
+            {"hps.0.weight": (1,), "hm_hp.0.bias": (1,)},
+            None,
+            "has the heads hm_hp, hps, which are not for",
+        ),
+        (HeadSizes(hidden=0), {"wh.weight": (2,)}, None, r"CenterNet's: wh.weight has the shape \(2,\)"),
+    ],
+)
+def test_heads_that_cannot_be_exported(sizes, change, class_boxes, message):
+    weights = heads(sizes) | {key: torch.zeros(shape) for key, shape in change.items()}
+    with pytest.raises(ModelError, match=message):
+        head_sizes(weights, class_boxes)
+
+
+def test_a_head_that_is_cut(weights):
+    with pytest.raises(ModelError, match=r"it lacks reg\.0\.weight"):
+        head_sizes({key: value for key, value in weights.items() if key != "reg.0.weight"})
+    with pytest.raises(ModelError, match=r"neither FairMOT's nor CenterNet's: it lacks wh\.0\.weight, wh\.2\.weight"):
+        head_sizes({key: value for key, value in weights.items() if not key.startswith("wh.")})
 
 
 class Payload:
@@ -92,7 +158,7 @@ class Payload:
         ({"state_dict": {"a": "text"}}, "holds no weights"),
         ([1, 2], "holds no weights"),
         ({"state_dict": Payload()}, "not a checkpoint that torch can load safely"),
-        ({"weight": torch.zeros(1)}, "not FairMOT's"),
+        ({"weight": torch.zeros(1)}, "neither FairMOT's nor CenterNet's"),
     ],
 )
 def test_files_that_are_not_checkpoints(tmp_path, content, message, capsys):

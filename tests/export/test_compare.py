@@ -187,7 +187,7 @@ def test_batch_sizes_must_agree_with_each_other(
 def test_a_frame_without_people_proves_nothing(model: ModelInfo, outputs: tuple[HeadOutputs, np.ndarray]) -> None:
     heads, heat = outputs
     empty = replace(heads, heatmap=heads.heatmap * np.float32(0.1))
-    with pytest.raises(SourceError, match=r"Nobody in the frame scores above 0\.4: give an image with people\."):
+    with pytest.raises(SourceError, match=r"Nothing in the frame scores above 0\.4: give an image with"):
         judge([(1, empty)], empty, heat, model, 5e-3, 0.4)
 
 
@@ -206,6 +206,27 @@ def test_a_wrong_box_is_not_excused_by_a_tie_elsewhere(
     assert judge([(1, replace(moved, box=boxes))], expected, near, model, 1e-4, 0.4)
     assert not judge([(1, replace(moved, box=wrong))], expected, near, model, 1e-4, 0.4)
     assert "image 2: 2 of 3 detections matched, 3 found" in capsys.readouterr().out
+
+
+def test_landmarks_are_compared(
+    tmp_path: Path, outputs: tuple[HeadOutputs, np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a model without embeddings, whose fourth output they are."""
+    graph = blob_network.build(without=("embedding",))
+    graph.graph.node.append(blob_network.helper.make_node("Identity", ["offset"], ["landmarks"]))
+    graph.graph.output.append(
+        blob_network.helper.make_tensor_value_info("landmarks", blob_network.TensorProto.FLOAT, ["n", 2, "r", "c"])
+    )
+    model = ModelInfo.read(blob_network.save(tmp_path / "landmarks.onnx", graph))
+    assert (model.landmark_count, model.embedding_size) == (1, 0)
+    images, _ = Preprocessor(model, SIZE)([blob_network.image_of(SIZE, SQUARES)] * 2)
+    heads, heat = onnx_reference(model)(images)
+    assert heads.embedding is None
+    assert heads.landmarks is not None
+    np.testing.assert_array_equal(heads.landmarks, heads.offset)
+    assert judge([(1, heads)], heads, heat, model, 1e-4, 0.4)
+    assert "  landmarks  relative 0.00e+00" in capsys.readouterr().out
+    assert not judge([(1, replace(heads, landmarks=heads.landmarks + 1))], heads, heat, model, 1e-4, 0.4)
 
 
 def test_variants_differ(model: ModelInfo) -> None:

@@ -11,6 +11,7 @@ from fairmot.core.errors import ConfigError
 from fairmot.export.architectures import Architecture
 from fairmot.export.checkpoint import matching_architectures
 from fairmot.export.networks import ARCHITECTURES, HeadSizes, build_network
+from fairmot.export.onnx_model import ExportedNetwork
 
 KEYS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "keys"
 
@@ -73,11 +74,16 @@ def test_names_are_stated_without_pytorch_too():
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_outputs_have_stride_4(name):
-    network = build_network(name, HeadSizes(classes=3, embedding=16, hidden=8)).eval()
+    """Heads of CenterNet, where it has this architecture with a box of each class."""
+    network = build_network(name, HeadSizes(classes=3, box=6, embedding=0, hidden=8, class_boxes=True)).eval()
     with torch.no_grad():
-        outputs = network(torch.rand(1, 3, 64, 96))
-    shapes = {head: tuple(value.shape) for head, value in outputs.items()}
-    assert shapes == {"hm": (1, 3, 16, 24), "wh": (1, 4, 16, 24), "id": (1, 16, 16, 24), "reg": (1, 2, 16, 24)}
+        heads = network(torch.rand(1, 3, 64, 96))
+        shapes = {head: tuple(value.shape) for head, value in heads.items()}
+        assert shapes == {"hm": (1, 3, 16, 24), "wh": (1, 6, 16, 24), "reg": (1, 2, 16, 24)}
+        network.forward = lambda images: heads
+        outputs = ExportedNetwork(network)(heads["hm"])
+    assert [output.shape[1] for output in outputs] == [3, 12, 2]
+    assert torch.equal(outputs[1][:, 4:8], heads["wh"][:, [2, 3, 2, 3]] / 2)
 
 
 @pytest.mark.parametrize(("name", "count"), [("dla_34", 16), ("dla_34_lite", 6)])
@@ -86,9 +92,11 @@ def test_deformable_layers(name, count):
     assert sum(key.endswith("conv_offset_mask.weight") for key in keys) == count
 
 
-@pytest.mark.parametrize("name", ["dla_34", "dla_34_lite"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_weights_tell_the_architecture(name):
-    assert matching_architectures(build_meta(name).state_dict()) == [name]
+    """With the heads of CenterNet, whose hidden layer has 256 channels in DLA and 64 in ResNet (`opts.py`)."""
+    heads = HeadSizes(classes=80, box=160, embedding=0, hidden=256 if "dla" in name else 64, class_boxes=True)
+    assert matching_architectures(build_meta(name, heads).state_dict()) == [name]
 
 
 def test_the_skip_reaches_the_features():
