@@ -1,8 +1,8 @@
 """Decoding of the network's heads to boxes in source pixels: the NumPy reference of every faster decoder.
 
-CenterNet's decoding with FairMOT's four-sided boxes (`mot_decode` in `src/lib/models/decode.py`): a peak of
-the heatmap is an object, its box and embedding are read at the same cell. Every step is deterministic:
-scores are compared in float32 and equal scores are ordered by their cell.
+CenterNet's decoding (`ctdet_decode` in `src/lib/models/decode.py`, `cat_spec_wh` included) with FairMOT's four-sided
+boxes (`mot_decode`): a peak of the heatmap is an object; its box, embedding and landmarks are read at the same cell.
+Every step is deterministic: scores are compared in float32 and equal scores are ordered by their cell.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class HeadOutputs(Generic[Head]):
 
     Attributes:
         heatmap: score per class; 0 where a cell is not a peak.
-        box: distances left, top, right, bottom from the center, in cells; 4 channels, or 4 for each class.
+        box: distances left, top, right, bottom from the center, in cells; 4 channels, or 4 for each class one after
+            the other (`cat_spec_wh`), read at the class of the detection.
         offset: x and y of the center within its cell, in cells.
         embedding: appearance, length 1 over the channels; None for a model without.
         landmarks: x and y of each point from the center, in cells; None for a model without.
@@ -64,49 +65,48 @@ def decode(
         raw_heads: the heatmap is logits and the embedding has any length; finish both here.
 
     Returns:
-        One record per image, boxes in cells and not clipped.
+        One record per image, boxes and landmarks in cells and not clipped.
     """
     return [
         _decode_one(
-            peaks(_sigmoid(heatmap)) if raw_heads else heatmap,
-            heads.box[image],
-            heads.offset[image],
-            None if heads.embedding is None else heads.embedding[image],
+            HeadOutputs(**{name: head[image] for name, head in heads.named()}),
             score_threshold,
             max_detections,
             raw_heads,
         )
-        for image, heatmap in enumerate(heads.heatmap)
+        for image in range(len(heads.heatmap))
     ]
 
 
 def _decode_one(
-    heatmap: FloatArray,
-    box: FloatArray,
-    offset: FloatArray,
-    embedding: FloatArray | None,
-    score_threshold: float,
-    max_detections: int,
-    normalize: bool,
+    heads: HeadOutputs[FloatArray], score_threshold: float, max_detections: int, raw_heads: bool
 ) -> Detections:
+    """Return the detections of one image, whose heads are `(channels, rows, columns)`."""
+    heatmap = peaks(_sigmoid(heads.heatmap)) if raw_heads else heads.heatmap
     class_ids, rows, columns = np.nonzero(heatmap > np.float32(score_threshold))
     scores = heatmap[class_ids, rows, columns]
     best = np.lexsort((class_ids, columns, rows, -scores))[:max_detections]
     class_ids, rows, columns, scores = class_ids[best], rows[best], columns[best], scores[best]
 
-    center_x = columns.astype(np.float32) + offset[0, rows, columns]
-    center_y = rows.astype(np.float32) + offset[1, rows, columns]
-    left, top, right, bottom = box[:, rows, columns]
-    tlbr = np.stack([center_x - left, center_y - top, center_x + right, center_y + bottom], axis=1)
+    center = np.stack([columns, rows], axis=1).astype(np.float32) + heads.offset[:, rows, columns].T
+    boxes = heads.box.reshape(-1, 4, *heatmap.shape[1:])  # one box for all classes, or one for each
+    box_ids = class_ids if len(boxes) > 1 else 0
+    left, top, right, bottom = boxes[box_ids, :, rows, columns].T
+    tlbr = np.stack([center[:, 0] - left, center[:, 1] - top, center[:, 0] + right, center[:, 1] + bottom], axis=1)
 
-    if embedding is None:
+    if heads.embedding is None:
         vectors = np.zeros((len(scores), 0), np.float32)
     else:
-        vectors = np.ascontiguousarray(embedding[:, rows, columns].T)
-        if normalize:
+        vectors = np.ascontiguousarray(heads.embedding[:, rows, columns].T)
+        if raw_heads:
             length = np.linalg.norm(vectors, axis=1, keepdims=True)
             vectors /= np.maximum(length, np.float32(1e-12))
-    return Detections(tlbr, scores, class_ids.astype(np.int64), vectors)
+    if heads.landmarks is None:
+        points = np.zeros((len(scores), 0, 2), np.float32)
+    else:
+        values = heads.landmarks[:, rows, columns].T
+        points = center[:, None] + values.reshape(len(scores), len(heads.landmarks) // 2, 2)
+    return Detections(tlbr, scores, class_ids.astype(np.int64), vectors, points)
 
 
 def peaks(heatmap: FloatArray) -> FloatArray:
@@ -144,6 +144,12 @@ def map_boxes(tlbr: FloatArray, geometry: Letterbox, stride: int, mode: BoxMappi
     scale, shift = cell_transform(geometry, stride, mode)
     # In float64, rounded once: at 1920 px a float32 step is 1.2e-4 px already.
     return (tlbr * np.tile(scale, 2) + np.tile(shift, 2)).astype(np.float32)
+
+
+def map_landmarks(landmarks: FloatArray, geometry: Letterbox, stride: int, mode: BoxMapping = "exact") -> FloatArray:
+    """Return landmarks `(n, k, 2)` in cells as float32 in source pixels, by the transform of `map_boxes`."""
+    scale, shift = cell_transform(geometry, stride, mode)
+    return (landmarks * scale + shift).astype(np.float32)
 
 
 def cell_transform(

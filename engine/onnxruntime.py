@@ -20,7 +20,7 @@ from fairmot.core.failures import OUT_OF_MEMORY
 from fairmot.core.records import Detections, FloatArray, Frame
 from fairmot.core.text import reason_of
 from fairmot.engine.base import Engine
-from fairmot.engine.decode import HeadOutputs, decode, map_boxes
+from fairmot.engine.decode import HeadOutputs, decode, map_boxes, map_landmarks
 from fairmot.engine.graph.grid_sample import deform_conv_to_grid_sample
 from fairmot.engine.letterbox import Preprocessor
 from fairmot.engine.model import INPUT, ModelInfo
@@ -89,6 +89,7 @@ class OnnxRuntimeEngine(Engine):
                     found.scores,
                     found.class_ids,
                     found.embeddings,
+                    map_landmarks(found.landmarks, geometry, model.stride, settings.box_mapping),
                 )
                 for found, geometry in zip(in_cells, geometries, strict=True)
             ]

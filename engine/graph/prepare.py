@@ -13,6 +13,7 @@ import onnx
 from onnx import helper
 
 from fairmot.core.errors import ConfigError, ModelError
+from fairmot.engine.graph.constant_outputs import derive_constant_outputs
 from fairmot.engine.graph.deform_conv import complete_deform_convs, dcn_v2_to_deform_conv, deform_convs_to_nvidia
 from fairmot.engine.graph.fusion import fuse_deform_convs
 from fairmot.engine.graph.graph import DEFORMABLE, Graph
@@ -83,6 +84,7 @@ def _rewrite(
     fix_input(graph, batch, size)
     fold(graph)
     _check_shapes(graph, size)
+    derive_constant_outputs(graph)
     dcn_v2_to_deform_conv(graph)
     if precision == "fp16" and dcn != "native":
         if dcn == "plugin":

@@ -181,6 +181,7 @@ class TensorRTEngine(Engine):
             found.scores[:count],
             found.class_ids[:count],
             found.embeddings[:count],
+            found.landmarks[:count],
         )
 
     def allocate(self, shape: tuple[int, ...]) -> ByteArray:
@@ -212,6 +213,8 @@ class TensorRTEngine(Engine):
             max_detections=settings.max_detections,
             score_threshold=settings.score_threshold,
             raw_heads=model.raw_heads,
+            class_boxes=model.class_boxes,
+            landmark_count=model.landmark_count,
         )
 
     def _submit(self, frames: Sequence[Frame]) -> _Slot:

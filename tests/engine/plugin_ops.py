@@ -167,12 +167,24 @@ class ConvTranspose(OpRun):
         return (y.numpy().astype(x.dtype),)
 
 
+class MaxPool(OpRun):
+    """ONNX's own operator, hundreds of times quicker than the reference's."""
+
+    op_domain = ""
+
+    def _run(self, x, kernel_shape, pads=None, strides=None, **settings):
+        assert len(set(pads or [0])) == 1
+        y = F.max_pool2d(_tensor(x), kernel_shape, strides or 1, (pads or [0])[0])
+        return (y.numpy().astype(x.dtype),)
+
+
 OPERATORS = [
     Conv,
     ConvTranspose,
     DeformConv,
     DeformConvBlock,
     FusedDeformConv,
+    MaxPool,
     ModulatedDeformConv2d,
     NormalizeEmbedding,
     UpsampleAdd,

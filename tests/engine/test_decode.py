@@ -9,27 +9,37 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairmot.engine.decode import HeadOutputs, decode, peaks
+from fairmot.engine.decode import HeadOutputs, decode, map_boxes, map_landmarks, peaks
+from fairmot.engine.letterbox import Letterbox
 
 
-def random_heads(seed: int, shape: tuple[int, int, int, int], size: int | None, levels: int, raw: bool) -> HeadOutputs:
+def random_heads(
+    seed: int,
+    shape: tuple[int, int, int, int],
+    size: int | None,
+    levels: int,
+    raw: bool,
+    class_boxes: bool = False,
+    points: int | None = None,
+) -> HeadOutputs:
     """Heads whose scores take few values, so that many are equal."""
     random = np.random.default_rng(seed)
-    n, _, rows, columns = shape
+    n, classes, rows, columns = shape
     heatmap = random.integers(0, levels + 1, shape).astype(np.float32) / np.float32(levels)
     if raw:
         heatmap = 12 * heatmap - 6
     embedding = None if size is None else random.normal(size=(n, size, rows, columns)).astype(np.float32)
     return HeadOutputs(
         heatmap,
-        random.normal(4, 3, (n, 4, rows, columns)).astype(np.float32),
+        random.normal(4, 3, (n, 4 * classes if class_boxes else 4, rows, columns)).astype(np.float32),
         random.random((n, 2, rows, columns)).astype(np.float32),
         embedding,
+        None if points is None else random.normal(0, 3, (n, 2 * points, rows, columns)).astype(np.float32),
     )
 
 
 def plain_decode(heads: HeadOutputs, image: int, threshold: float, limit: int, raw: bool) -> list[tuple]:
-    """Rows of score, class, box, embedding, by visiting every cell."""
+    """Rows of score, class, box, embedding, landmarks, by visiting every cell."""
     heatmap = heads.heatmap[image]
     if raw:
         heatmap = np.float32(1) / (np.float32(1) + np.exp(-heatmap))
@@ -46,12 +56,15 @@ def plain_decode(heads: HeadOutputs, image: int, threshold: float, limit: int, r
     result = []
     for score, cell, c in found[:limit]:
         y, x = divmod(cell, columns)
-        left, top, right, bottom = heads.box[image, :, y, x]
+        first = 4 * c if heads.box.shape[1] > 4 else 0
+        left, top, right, bottom = heads.box[image, first : first + 4, y, x]
         cx, cy = np.float32(x) + heads.offset[image, 0, y, x], np.float32(y) + heads.offset[image, 1, y, x]
         vector = np.zeros(0) if heads.embedding is None else heads.embedding[image, :, y, x]
         if raw and heads.embedding is not None:
             vector = vector / np.linalg.norm(vector)
-        result.append((score, c, [cx - left, cy - top, cx + right, cy + bottom], vector))
+        marks = [] if heads.landmarks is None else heads.landmarks[image, :, y, x].tolist()
+        points = [(cx + marks[i], cy + marks[i + 1]) for i in range(0, len(marks), 2)]
+        result.append((score, c, [cx - left, cy - top, cx + right, cy + bottom], vector, points))
     return result
 
 
@@ -62,22 +75,28 @@ def plain_decode(heads: HeadOutputs, image: int, threshold: float, limit: int, r
     levels=st.integers(1, 10),
     limit=st.integers(1, 40),
     raw=st.booleans(),
+    class_boxes=st.booleans(),
+    points=st.sampled_from([None, 1, 5]),
 )
 @settings(max_examples=200, deadline=None)
-def test_equals_the_plain_loop(seed, shape, size, levels, limit, raw) -> None:
-    heads = random_heads(seed, shape, size, levels, raw)
+def test_equals_the_plain_loop(seed, shape, size, levels, limit, raw, class_boxes, points) -> None:
+    heads = random_heads(seed, shape, size, levels, raw, class_boxes, points)
     found = decode(heads, 0.4, limit, raw_heads=raw)
     assert len(found) == shape[0]
     for image, record in enumerate(found):
         expected = plain_decode(heads, image, 0.4, limit, raw)
         assert len(record) == len(expected)
         assert record.embeddings.shape == (len(expected), size or 0)
-        assert record.embeddings.dtype == record.tlbr.dtype == np.float32
-        for row, (score, class_id, box, vector) in enumerate(expected):
+        assert record.landmarks.shape == (len(expected), points or 0, 2)
+        assert record.embeddings.dtype == record.tlbr.dtype == record.landmarks.dtype == np.float32
+        for row, (score, class_id, box, vector, marks) in enumerate(expected):
             np.testing.assert_allclose(record.scores[row], score, rtol=1e-6)
             assert record.class_ids[row] == class_id
             np.testing.assert_allclose(record.tlbr[row], box, rtol=1e-6, atol=1e-6)
             np.testing.assert_allclose(record.embeddings[row], vector, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                record.landmarks[row].reshape(-1, 2), np.reshape(marks, (-1, 2)), rtol=1e-5, atol=1e-5
+            )
 
 
 def test_the_threshold_is_strict_in_float32() -> None:
@@ -124,3 +143,12 @@ def test_outputs_by_name() -> None:
     heads = HeadOutputs("h", "b", "o")  # whatever they are
     assert list(heads.named()) == [("heatmap", "h"), ("box", "b"), ("offset", "o")]
     assert list(replace(heads, embedding="e").named())[3:] == [("embedding", "e")]
+    assert list(replace(heads, landmarks="l").named())[3:] == [("landmarks", "l")]
+
+
+@pytest.mark.parametrize("mode", ["exact", "reference"])
+def test_landmarks_are_mapped_as_the_corners_of_boxes(mode) -> None:
+    boxes = np.random.default_rng(8).normal(20, 9, (6, 4)).astype(np.float32)
+    geometry = Letterbox.fit((1280, 719), (576, 320))
+    corners = map_landmarks(boxes.reshape(6, 2, 2), geometry, 4, mode)
+    np.testing.assert_array_equal(corners.reshape(6, 4), map_boxes(boxes, geometry, 4, mode))

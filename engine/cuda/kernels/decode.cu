@@ -1,5 +1,5 @@
 // From the network's heads to a fixed number of detections, in three launches per batch: collect the
-// candidates, rank them, gather boxes and embeddings of the best. Equal to engine/decode.py, ties included.
+// candidates, rank them, gather boxes, embeddings and landmarks of the best. Equal to engine/decode.py, ties included.
 //
 // A candidate is one 64-bit key: the bits of its score inverted, then its cell and class. Rising keys
 // are falling scores and, among equal scores, rising cells and then classes; no two keys are equal, so
@@ -194,11 +194,13 @@ extern "C" __global__ void __launch_bounds__(kRankThreads)
     if (threadIdx.x == 0) kept[image] = best;
 }
 
-// Inputs of the gather. transforms: (images, 4), scale and shift from cells to source pixels: x, y, x, y.
+// Inputs of the gather; embedding and landmarks are null for a model without.
+// transforms: (images, 4), scale and shift from cells to source pixels: x, y, x, y.
 struct Heads {
     float const* box;
     float const* offset;
     float const* embedding;
+    float const* landmarks;
     double const* transforms;
 };
 
@@ -208,12 +210,14 @@ struct Detections {
     float* scores;
     int* class_ids;
     float* embeddings;
+    float* landmarks;
 };
 
-// Grid: groups of slots by images; one warp per slot. limit: row length of `ranked`.
+// Grid: groups of slots by images; one warp per slot.
+// boxes: of a cell, 1 for all classes or `classes`; points: landmarks of a detection; limit: row length of `ranked`.
 extern "C" __global__ void __launch_bounds__(256)
     decode_gather(Key const* ranked, int const* kept, Heads heads, Detections out, int classes, int rows, int columns,
-                  int embedding_size, int normalize, int limit, int slots) {
+                  int boxes, int embedding_size, int points, int normalize, int limit, int slots) {
     int const lane = threadIdx.x % 32;
     int const slot = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (slot >= slots) return;
@@ -221,28 +225,38 @@ extern "C" __global__ void __launch_bounds__(256)
     size_t const row_out = image * slots + slot;
     float* const tlbr = out.tlbr + row_out * 4;
     float* const embedding = out.embeddings + row_out * embedding_size;
+    float* const landmarks = out.landmarks + row_out * 2 * points;
     if (slot >= kept[image]) {
         if (lane < 4) tlbr[lane] = 0.f;
         if (lane == 0) out.scores[row_out] = 0.f;
         if (lane == 0) out.class_ids[row_out] = 0;
         for (int i = lane; i < embedding_size; i += 32) embedding[i] = 0.f;
+        for (int i = lane; i < 2 * points; i += 32) landmarks[i] = 0.f;
         return;
     }
     Key const key = ranked[image * limit + slot];
     int const index = static_cast<int>(key & 0xffffffffu);
     int const cell = index / classes;
+    int const class_id = index - cell * classes;
     size_t const cells = static_cast<size_t>(rows) * columns;
-    if (lane < 4) {
+    if (lane < 4 || points > 0) {
         int const axis = lane % 2;
         float const position = static_cast<float>(axis == 0 ? cell % columns : cell / columns);
         float const center = position + heads.offset[(image * 2 + axis) * cells + cell];
-        float const distance = heads.box[(image * 4 + lane) * cells + cell];
-        double const edge = lane < 2 ? center - distance : center + distance;
         double const* transform = heads.transforms + image * 4 + axis;
-        tlbr[lane] = static_cast<float>(edge * transform[0] + transform[2]);
+        if (lane < 4) {
+            size_t const box = image * boxes + (boxes > 1 ? class_id : 0);
+            float const distance = heads.box[(box * 4 + lane) * cells + cell];
+            double const edge = lane < 2 ? center - distance : center + distance;
+            tlbr[lane] = static_cast<float>(edge * transform[0] + transform[2]);
+        }
+        for (int i = lane; i < 2 * points; i += 32) {  // 32 is even, so a lane's values are all of its axis
+            double const coordinate = center + heads.landmarks[(image * 2 * points + i) * cells + cell];
+            landmarks[i] = static_cast<float>(coordinate * transform[0] + transform[2]);
+        }
     }
     if (lane == 0) out.scores[row_out] = __uint_as_float(~static_cast<unsigned>(key >> 32));
-    if (lane == 0) out.class_ids[row_out] = index % classes;
+    if (lane == 0) out.class_ids[row_out] = class_id;
 
     float const* vector = heads.embedding + image * embedding_size * cells + cell;
     float length = 1.f;

@@ -27,8 +27,8 @@ _RANK_THREADS = 1024  # kRankThreads of decode.cu
 class DecodeKernel:
     """Head tensors to a fixed number of detections per image; three launches per batch.
 
-    Equal to `fairmot.engine.decode.decode` and `map_boxes`, ties included, for any number of candidates. Beyond
-    4096 candidates in an image the heatmap is read a few times more.
+    Equal to `fairmot.engine.decode.decode`, `map_boxes` and `map_landmarks`, ties included, for any number of
+    candidates. Beyond 4096 candidates in an image the heatmap is read a few times more.
 
     Args:
         gpu: where it runs.
@@ -40,6 +40,8 @@ class DecodeKernel:
         max_detections: slots per image.
         score_threshold: keep scores strictly above this, compared in float32; at least 0.
         raw_heads: the heatmap is logits without peak suppression, the embedding has any length.
+        class_boxes: the box has 4 channels for each class.
+        landmark_count: points of a detection, 0 without.
 
     Attributes:
         detections: results of the latest launch.
@@ -58,6 +60,8 @@ class DecodeKernel:
         max_detections: int,
         score_threshold: float,
         raw_heads: bool = False,
+        class_boxes: bool = False,
+        landmark_count: int = 0,
     ) -> None:
         import torch
 
@@ -70,6 +74,7 @@ class DecodeKernel:
         self._batch, self._slots, self._embedding_size = batch, max_detections, embedding_size
         self._cells = (rows, columns)
         self._classes = classes
+        self._boxes, self._points = classes if class_boxes else 1, landmark_count
         self._raw = int(raw_heads)
         self._heatmap = (classes, rows, columns, float(np.float32(score_threshold)), self._raw)
         self._limit = min(max_detections, size)
@@ -79,12 +84,12 @@ class DecodeKernel:
 
         self._collect = gpu.kernel(_SOURCE, "decode_collect", "PPP3ifii")
         self._rank = gpu.kernel(_SOURCE, "decode_rank", "PPPPP3ifiii")
-        self._gather = gpu.kernel(_SOURCE, "decode_gather", "PP4P4P7i")
+        self._gather = gpu.kernel(_SOURCE, "decode_gather", "PP5P5P9i")
 
         self._candidates = gpu.zeros((batch, self._capacity), torch.int64)
         self._found = gpu.zeros((batch,), torch.int32)
         self._ranked = gpu.zeros((batch, self._limit), torch.int64)
-        self._layout = _packed_layout(batch, max_detections, embedding_size)
+        self._layout = _packed_layout(batch, max_detections, embedding_size, landmark_count)
         self.packed = gpu.zeros((self._layout[-1][1],), torch.uint8)
         views = [
             self.packed[start:stop].view(getattr(torch, np.dtype(kind).name)).reshape(shape)
@@ -109,12 +114,16 @@ class DecodeKernel:
             raise ValueError(f"{images} images are not between 1 and {self._batch}")
         if (heads.embedding is None) != (self._embedding_size == 0):
             raise ValueError(f"The embedding does not have {self._embedding_size} channels")
+        if (heads.landmarks is None) != (self._points == 0):
+            raise ValueError(f"The landmarks do not have {2 * self._points} channels")
         check_tensor("heatmap", heads.heatmap, "float32", images * self._classes * cells)
-        check_tensor("box", heads.box, "float32", images * 4 * cells)
+        check_tensor("box", heads.box, "float32", images * 4 * self._boxes * cells)
         check_tensor("offset", heads.offset, "float32", images * 2 * cells)
         check_tensor("transforms", transforms, "float64", images * 4)
         if heads.embedding is not None:
             check_tensor("embedding", heads.embedding, "float32", images * self._embedding_size * cells)
+        if heads.landmarks is not None:
+            check_tensor("landmarks", heads.landmarks, "float32", images * 2 * self._points * cells)
 
         out = self.detections
         heatmap = heads.heatmap.data_ptr()
@@ -143,14 +152,18 @@ class DecodeKernel:
             heads.box.data_ptr(),
             heads.offset.data_ptr(),
             0 if heads.embedding is None else heads.embedding.data_ptr(),
+            0 if heads.landmarks is None else heads.landmarks.data_ptr(),
             transforms.data_ptr(),
             out.tlbr.data_ptr(),
             out.scores.data_ptr(),
             out.class_ids.data_ptr(),
             out.embeddings.data_ptr(),
+            out.landmarks.data_ptr(),
             self._classes,
             *self._cells,
+            self._boxes,
             self._embedding_size,
+            self._points,
             self._raw,
             self._limit,
             self._slots,
@@ -163,7 +176,7 @@ class DecodeKernel:
             host: uint8, as long as `packed`.
             images: how many the launch had.
         """
-        counts, tlbr, scores, class_ids, embeddings = (
+        counts, tlbr, scores, class_ids, embeddings, landmarks = (
             host[start:stop].view(kind).reshape(shape) for start, stop, kind, shape in self._layout
         )
         return [
@@ -172,12 +185,15 @@ class DecodeKernel:
                 scores[image, :count].copy(),
                 class_ids[image, :count].astype(np.int64),
                 embeddings[image, :count].copy(),
+                landmarks[image, :count].copy(),
             )
             for image, count in enumerate(counts[:images].tolist())
         ]
 
 
-def _packed_layout(batch: int, slots: int, embedding_size: int) -> list[tuple[int, int, Any, tuple[int, ...]]]:
+def _packed_layout(
+    batch: int, slots: int, embedding_size: int, landmark_count: int
+) -> list[tuple[int, int, Any, tuple[int, ...]]]:
     """Return start, stop, type and shape of each array within the packed bytes, each from a multiple of 16."""
     arrays: list[tuple[Any, tuple[int, ...]]] = [
         (np.int32, (batch,)),
@@ -185,6 +201,7 @@ def _packed_layout(batch: int, slots: int, embedding_size: int) -> list[tuple[in
         (np.float32, (batch, slots)),
         (np.int32, (batch, slots)),
         (np.float32, (batch, slots, embedding_size)),
+        (np.float32, (batch, slots, landmark_count, 2)),
     ]
     layout = []
     start = 0

@@ -19,6 +19,7 @@ class TensorDetections:
         scores: `(n, slots)` float32.
         class_ids: `(n, slots)` int32.
         embeddings: `(n, slots, d)` float32; `d` is 0 for a model without embeddings.
+        landmarks: `(n, slots, k, 2)` float32, points in source pixels; `k` is 0 for a model without landmarks.
     """
 
     counts: torch.Tensor
@@ -26,6 +27,7 @@ class TensorDetections:
     scores: torch.Tensor
     class_ids: torch.Tensor
     embeddings: torch.Tensor
+    landmarks: torch.Tensor
 
 
 def check_tensor(name: str, tensor: torch.Tensor, kind: str, values: int) -> None:

@@ -9,9 +9,12 @@ import struct
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
@@ -19,7 +22,6 @@ COMPILER = shutil.which("g++")
 
 class CudaOnCpu:
     def __init__(self, folder: Path) -> None:
-        self.device = torch.device("cpu")
         self.multiprocessors = 2
         self.launches: list[str] = []
         self._folder = folder
@@ -37,9 +39,13 @@ class CudaOnCpu:
         return launch
 
     def zeros(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        import torch
+
         return torch.zeros(tuple(shape), dtype=dtype)
 
     def upload(self, array: np.ndarray) -> torch.Tensor:
+        import torch
+
         return torch.from_numpy(array.copy())
 
     def synchronize(self) -> None:

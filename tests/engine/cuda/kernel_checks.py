@@ -10,7 +10,7 @@ import torch
 
 from fairmot.core.records import Frame
 from fairmot.engine.cuda.kernels import DecodeKernel, LetterboxKernel
-from fairmot.engine.decode import BoxMapping, HeadOutputs, decode, map_boxes
+from fairmot.engine.decode import BoxMapping, HeadOutputs, decode, map_boxes, map_landmarks
 from fairmot.engine.letterbox import Letterbox, Preprocessor
 from fairmot.engine.model import ModelInfo
 
@@ -140,11 +140,18 @@ def plain_yuv_letterbox(frame: Frame, size: tuple[int, int], model: ModelInfo) -
 
 
 def random_heads(
-    seed: int, shape: tuple[int, int, int, int], embedding_size: int, levels: int, raw: bool, share: float = 1.0
+    seed: int,
+    shape: tuple[int, int, int, int],
+    embedding_size: int,
+    levels: int,
+    raw: bool,
+    share: float = 1.0,
+    class_boxes: bool = False,
+    points: int = 0,
 ) -> HeadOutputs:
     """Heads whose scores take few values, so that many are equal; `share` of the cells are not 0."""
     random = np.random.default_rng(seed)
-    n, _, rows, columns = shape
+    n, classes, rows, columns = shape
     if raw:
         levels = min(levels, 1000)  # logits nearer to each other have equal scores here or there, as exp rounds
     heatmap = random.integers(0, levels + 1, shape).astype(np.float32) / np.float32(levels)
@@ -153,8 +160,10 @@ def random_heads(
     if raw:
         heatmap = 12 * heatmap - 6
     embedding = random.normal(size=(n, embedding_size, rows, columns)).astype(np.float32) if embedding_size else None
-    box = random.normal(4, 3, (n, 4, rows, columns)).astype(np.float32)
-    return HeadOutputs(heatmap, box, random.random((n, 2, rows, columns)).astype(np.float32), embedding)
+    box = random.normal(4, 3, (n, 4 * classes if class_boxes else 4, rows, columns)).astype(np.float32)
+    offset = random.random((n, 2, rows, columns)).astype(np.float32)
+    landmarks = random.normal(0, 3, (n, 2 * points, rows, columns)).astype(np.float32) if points else None
+    return HeadOutputs(heatmap, box, offset, embedding, landmarks)
 
 
 def cell_transforms(geometries: list[Letterbox], stride: int, mode: BoxMapping) -> np.ndarray:
@@ -175,7 +184,14 @@ def cell_transforms(geometries: list[Letterbox], stride: int, mode: BoxMapping) 
 
 
 def decode_kernel(
-    gpu: Any, shape: tuple[int, int, int, int], embedding_size: int, limit: int, threshold: float, raw: bool
+    gpu: Any,
+    shape: tuple[int, int, int, int],
+    embedding_size: int,
+    limit: int,
+    threshold: float,
+    raw: bool,
+    class_boxes: bool = False,
+    points: int = 0,
 ) -> DecodeKernel:
     n, classes, rows, columns = shape
     return DecodeKernel(
@@ -188,6 +204,8 @@ def decode_kernel(
         max_detections=limit,
         score_threshold=threshold,
         raw_heads=raw,
+        class_boxes=class_boxes,
+        landmark_count=points,
     )
 
 
@@ -228,6 +246,9 @@ def check_decode(
             assert not np.shares_memory(record.tlbr, host)
             np.testing.assert_array_equal(record.class_ids, wanted.class_ids)
             np.testing.assert_array_equal(record.tlbr, map_boxes(wanted.tlbr, geometries[image], 4, mode))
+            in_pixels = map_landmarks(wanted.landmarks, geometries[image], 4, mode)
+            assert record.landmarks.shape == in_pixels.shape
+            np.testing.assert_array_equal(record.landmarks, in_pixels)
             if raw:
                 np.testing.assert_allclose(record.scores, wanted.scores, rtol=1e-6)
                 np.testing.assert_allclose(record.embeddings, wanted.embeddings, rtol=1e-5, atol=1e-6)
@@ -236,5 +257,5 @@ def check_decode(
                 np.testing.assert_array_equal(record.embeddings, wanted.embeddings)
             on_gpu = kernel.detections
             assert int(on_gpu.counts[image]) == count
-            for tensor in (on_gpu.tlbr, on_gpu.scores, on_gpu.class_ids, on_gpu.embeddings):
+            for tensor in (on_gpu.tlbr, on_gpu.scores, on_gpu.class_ids, on_gpu.embeddings, on_gpu.landmarks):
                 assert not tensor[image, count:].any()

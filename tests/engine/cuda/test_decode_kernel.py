@@ -28,11 +28,13 @@ def gpu(tmp_path_factory: pytest.TempPathFactory) -> CudaOnCpu:
     limit=st.integers(1, 40),
     raw=st.booleans(),
     mode=st.sampled_from(["exact", "reference"]),
+    class_boxes=st.booleans(),
+    points=st.sampled_from([0, 0, 1, 5, 17]),  # one warp has lanes for 16
 )
 @settings(max_examples=40, deadline=None)
-def test_equals_the_numpy_decoder(gpu, seed, shape, embedding_size, levels, limit, raw, mode) -> None:
-    heads = random_heads(seed, shape, embedding_size, levels, raw)
-    kernel = decode_kernel(gpu, shape, embedding_size, limit, 0.4, raw)
+def test_equals_the_numpy_decoder(gpu, seed, shape, embedding_size, levels, limit, raw, mode, class_boxes, points):
+    heads = random_heads(seed, shape, embedding_size, levels, raw, 1.0, class_boxes, points)
+    kernel = decode_kernel(gpu, shape, embedding_size, limit, 0.4, raw, class_boxes, points)
     check_decode(gpu, kernel, heads, limit, 0.4, raw, mode)
 
 
@@ -52,6 +54,23 @@ def test_any_number_of_candidates(gpu: CudaOnCpu, shape, levels, limit, raw) -> 
     heads = random_heads(5, shape, 3, levels, raw)
     kernel = decode_kernel(gpu, shape, 3, limit, 0.1, raw)
     check_decode(gpu, kernel, heads, limit, 0.1, raw)
+
+
+@pytest.mark.parametrize(
+    ("classes", "levels", "limit", "raw"),
+    [
+        pytest.param(1, 5, 100, False, id="one class"),
+        pytest.param(2, 1, 37, True, id="ties"),
+        pytest.param(20, 10**6, 100, False, id="20 classes"),
+        pytest.param(80, 3, 100, False, id="80 classes, ties"),
+        pytest.param(80, 3, 100, True, id="80 classes, raw"),
+        pytest.param(90, 10**6, 12000, False, id="more slots than candidates"),
+    ],
+)
+def test_boxes_of_a_class_and_landmarks(gpu: CudaOnCpu, classes, levels, limit, raw) -> None:
+    shape = (2, classes, 9, 13)
+    heads = random_heads(10 + classes, shape, 0, levels, raw, 1.0, class_boxes=True, points=5)
+    check_decode(gpu, decode_kernel(gpu, shape, 0, limit, 0.1, raw, True, 5), heads, limit, 0.1, raw)
 
 
 def test_all_scores_equal(gpu: CudaOnCpu) -> None:
@@ -108,6 +127,24 @@ def test_wrong_tensors_are_refused(gpu: CudaOnCpu) -> None:
         kernel.launch(kernel_checks.tensor_heads(gpu, random_heads(1, (2, 2, 10, 10), 2, 9, False)), transforms)
     with pytest.raises(ValueError, match="score_threshold"):
         decode_kernel(gpu, (2, 1, 10, 10), 2, 20, -0.1, False)
+
+
+@pytest.mark.parametrize(
+    ("made_for", "given", "message"),
+    [
+        ({}, {"points": 1}, "The landmarks do not have 0 channels"),
+        ({"points": 1}, {}, "The landmarks do not have 2 channels"),
+        ({"points": 5}, {"points": 4}, "landmarks must be contiguous, float32, 2000 values"),
+        ({"class_boxes": True}, {}, "box must be contiguous, float32, 2400 values"),
+        ({}, {"class_boxes": True}, "box must be contiguous, float32, 800 values"),
+    ],
+)
+def test_heads_of_another_kind_are_refused(gpu: CudaOnCpu, made_for, given, message) -> None:
+    shape = (2, 3, 10, 10)
+    kernel = decode_kernel(gpu, shape, 0, 20, 0.4, False, **made_for)
+    heads = kernel_checks.tensor_heads(gpu, random_heads(1, shape, 0, 9, False, **given))
+    with pytest.raises(ValueError, match=message):
+        kernel.launch(heads, torch.ones(2, 4, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,28 @@ def test_equals_the_numpy_decoder(gpu, shape, embedding_size, levels, limit, sha
     check_decode(gpu, kernel, heads, limit, 0.4, raw, mode)
 
 
+@pytest.mark.parametrize("mode", ["exact", "reference"])
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "class_boxes", "points", "embedding_size", "levels", "limit", "share"),
+    [
+        pytest.param((1, 1, 128, 128), True, 0, 0, 1000, 100, 0.01, id="one class"),
+        pytest.param((2, 2, 128, 128), True, 0, 64, 10, 100, 0.05, id="two classes, ties"),
+        pytest.param((2, 20, 96, 96), True, 5, 0, 10, 100, 0.01, id="20 classes, ties"),
+        pytest.param((8, 80, 128, 128), True, 0, 0, 1000, 100, 0.001, id="COCO, a batch"),
+        pytest.param((1, 80, 128, 128), True, 5, 0, 10**6, 20000, 1.0, id="COCO, more than shared memory sorts"),
+        pytest.param((1, 91, 33, 47), True, 17, 3, 4, 500, 0.1, id="odd"),
+        pytest.param((4, 1, 120, 160), False, 5, 0, 100, 500, 0.01, id="faces"),
+    ],
+)
+def test_boxes_of_a_class_and_landmarks(
+    gpu, shape, class_boxes, points, embedding_size, levels, limit, share, raw, mode
+) -> None:
+    heads = random_heads(2, shape, embedding_size, levels, raw, share, class_boxes, points)
+    kernel = decode_kernel(gpu, shape, embedding_size, limit, 0.3, raw, class_boxes, points)
+    check_decode(gpu, kernel, heads, limit, 0.3, raw, mode)
+
+
 def test_random_shapes(gpu) -> None:
     random = np.random.default_rng(3)
     for seed in range(30):
