@@ -13,7 +13,7 @@ from fairmot.core.records import FloatArray
 from fairmot.engine.decode import HeadOutputs
 from fairmot.engine.model import ModelInfo
 from fairmot.engine.preprocessing import PREPROCESSING, PreprocessName
-from fairmot.export.architectures import SIZE_MULTIPLE
+from fairmot.export.architectures import SIZE_MULTIPLE, Boxes
 from fairmot.export.checkpoint import load_network, read_class_names
 from fairmot.export.networks import STRIDE
 from fairmot.export.onnx_model import ExportedNetwork
@@ -26,6 +26,7 @@ class TorchNetwork:
         checkpoint: a .pth file that `fairmot export` takes.
         preprocess: pre-processing that the network was trained with; as `fairmot export` chooses it if None: FairMOT's
             for a network with embeddings, else CenterNet's.
+        boxes: by the channels of `wh` if None, see `fairmot.export.checkpoint.head_sizes`.
         all_cells: return the scores of all cells, as raw heads, not of peaks alone.
 
     Attributes:
@@ -36,8 +37,15 @@ class TorchNetwork:
         ModelError: if the checkpoint cannot be read.
     """
 
-    def __init__(self, checkpoint: Path, *, preprocess: PreprocessName | None = None, all_cells: bool = False) -> None:
-        architecture, network = load_network(checkpoint)
+    def __init__(
+        self,
+        checkpoint: Path,
+        *,
+        preprocess: PreprocessName | None = None,
+        boxes: Boxes | None = None,
+        all_cells: bool = False,
+    ) -> None:
+        architecture, network = load_network(checkpoint, class_boxes=None if boxes is None else boxes == "per-class")
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._network = ExportedNetwork(network, raw=all_cells).eval().to(self._device)
         sizes = network.head_sizes
@@ -61,7 +69,7 @@ class TorchNetwork:
             embedding_size=sizes.embedding,
             score_threshold=wanted.score_threshold,
             max_detections=wanted.max_detections,
-            class_boxes=classes > 1 and self._box_channels() == 4 * classes,
+            class_boxes=sizes.class_boxes,
         )
 
     def __call__(self, images: FloatArray) -> HeadOutputs[FloatArray]:
@@ -84,9 +92,6 @@ class TorchNetwork:
     def _run(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         outputs = self._network(images.to(self._device))
         return dict(zip(self._network.output_names, outputs, strict=True))
-
-    def _box_channels(self) -> int:
-        return int(self._run(torch.zeros(1, 3, SIZE_MULTIPLE, SIZE_MULTIPLE))["box"].shape[1])
 
 
 def _name(device: torch.device) -> str:

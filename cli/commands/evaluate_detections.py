@@ -14,6 +14,7 @@ from fairmot.core.console import log_to_stderr
 from fairmot.core.errors import ConfigError
 from fairmot.core.options import Format, Names, Size, argument, option
 from fairmot.engine.preprocessing import PreprocessName
+from fairmot.export.architectures import Boxes
 
 if TYPE_CHECKING:
     from fairmot.app.coco.detectors import Detector
@@ -63,10 +64,14 @@ class Options:
     preprocess: PreprocessName | None = option(
         "of a checkpoint; null means fairmot for one with embeddings, else centernet", None
     )
+    boxes: Boxes | None = option(
+        "of a checkpoint: one for all classes or one for each; null means by their channels", None
+    )
 
     def __post_init__(self) -> None:
-        if self.preprocess is not None and self.engine != "torch":
-            raise ConfigError("--preprocess is for --engine torch alone: an ONNX file states its own, leave it out.")
+        for name, value in (("--preprocess", self.preprocess), ("--boxes", self.boxes)):
+            if value is not None and self.engine != "torch":
+                raise ConfigError(f"{name} is for --engine torch alone: an ONNX file states its own, leave it out.")
         if (self.model.suffix == ".onnx") == (self.engine == "torch") and self.model.suffix in (".onnx", ".pth"):
             kind = "an ONNX file" if self.engine == "torch" else "a checkpoint"
             needed = "--engine onnxruntime" if self.engine == "torch" else "--engine torch"
@@ -94,7 +99,7 @@ def _opened(options: Options, settings: DetectionSettings, clock: StageClock) ->
         from fairmot.export.torch_network import TorchNetwork
     except ImportError as error:
         raise missing_package(error, "[export]") from error
-    network = TorchNetwork(options.model, preprocess=options.preprocess, all_cells=settings.flip)
+    network = TorchNetwork(options.model, preprocess=options.preprocess, boxes=options.boxes, all_cells=settings.flip)
     return nullcontext(NetworkDetector(network, settings, options.size, clock))
 
 

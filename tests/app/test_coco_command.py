@@ -168,6 +168,7 @@ def test_files_that_are_no_annotations(
         (("--scales", "0"), 2, "scales must be from 0.125 to 8"),
         (("--engine", "torch"), 2, "is an ONNX file, which --engine torch does not run: give --engine onnxruntime"),
         (("--preprocess", "fairmot"), 2, "--preprocess is for --engine torch alone"),
+        (("--boxes", "shared"), 2, "--boxes is for --engine torch alone"),
         (("--output", "/dev/null/x"), 1, "Cannot write"),
     ],
 )

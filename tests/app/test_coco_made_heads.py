@@ -30,12 +30,13 @@ def evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Evaluate:
         settings: DetectionSettings,
         resize: str = "linear",
         raw: bool = False,
+        class_boxes: bool = False,
         change: Callable[[list[Scene]], None] = lambda content: None,
         **changes: Any,
     ) -> dict[str, float]:
         annotations = coco_set.write_set(tmp_path / "set", content, **changes)
         change(content)  # of what the network sees
-        network = MadeHeads(coco_set.model_of(resize, raw=raw), content, forwards)
+        network = MadeHeads(coco_set.model_of(resize, raw=raw, class_boxes=class_boxes), content, forwards)
         task = Task(annotations, tmp_path / "set" / "images", tmp_path / "results.json")
         code = evaluate_detections(task, lambda clock: nullcontext(NetworkDetector(network, settings, None, clock)))
         assert code == 0
@@ -75,6 +76,12 @@ def test_ground_truth_as_heads_is_found(
 
 def test_raw_heads_are_finished(evaluate: Evaluate) -> None:
     scores = evaluate(coco_set.scenes(), [fixed("linear")], DetectionSettings(flip=True), raw=True)
+    assert scores[AP] > 0.99
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_every_class_may_have_a_box_of_its_own(flip: bool, evaluate: Evaluate) -> None:
+    scores = evaluate(coco_set.scenes(), [fixed("linear")], DetectionSettings(flip=flip), class_boxes=True)
     assert scores[AP] > 0.99
 
 

@@ -94,6 +94,17 @@ def test_a_checkpoint_without_embeddings_is_taken_for_centernets(tmp_path: Path)
     assert (model.resize, model.class_names[14], model.embedding_size) == ("linear", "person", 0)
 
 
+def test_boxes_of_each_class(tmp_path: Path) -> None:
+    """Four channels of two classes are two boxes by width and height, if that is said."""
+    heads = HeadSizes(classes=2, box=4, embedding=0, hidden=4, class_boxes=True)
+    torch.save(build_network("res_18", heads).state_dict(), tmp_path / "model.pth")
+    with pytest.raises(ModelError, match="give --boxes shared or --boxes per-class"):
+        TorchNetwork(tmp_path / "model.pth")
+    network = TorchNetwork(tmp_path / "model.pth", boxes="per-class")
+    assert network.model.class_boxes
+    assert network(np.zeros((1, 3, 32, 64), np.float32)).box.shape == (1, 8, 8, 16)
+
+
 def test_what_is_no_checkpoint(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--coco", str(folder / "annotations.json"), "--images", str(folder), "-o", str(tmp_path / "r.json")]
     assert main([str(folder / "model.pth"), *words]) == 2

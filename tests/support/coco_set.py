@@ -99,11 +99,13 @@ def write_set(folder: Path, content: Iterable[Scene], **changes: Any) -> Path:
     return path
 
 
-def model_of(resize: str = "linear", *, raw: bool = False, size: tuple[int, int] = INPUT) -> ModelInfo:
+def model_of(
+    resize: str = "linear", *, raw: bool = False, class_boxes: bool = False, size: tuple[int, int] = INPUT
+) -> ModelInfo:
     return ModelInfo(
         path=Path("made.onnx"), size=size, architecture="made", stride=4, size_multiple=32, channel_order="bgr",
         mean=(0.4, 0.4, 0.4), std=(0.3, 0.3, 0.3), border=128 if resize == "area" else 0, class_names=NAMES,
-        raw_heads=raw, embedding_size=0, resize=resize,
+        raw_heads=raw, embedding_size=0, resize=resize, class_boxes=class_boxes,
     )  # fmt: skip
 
 
@@ -152,30 +154,35 @@ class MadeHeads:
 
     def __call__(self, images: np.ndarray) -> HeadOutputs[np.ndarray]:
         scene, forward = self._waiting.popleft()
-        heatmap, box, offset = heads_of(scene, forward, images.shape[:1:-1])
+        heatmap, box, offset = heads_of(scene, forward, images.shape[:1:-1], self.model.class_boxes)
         parts = [(heatmap, box, offset)]
         if len(images) == 2:
             assert np.array_equal(images[0], images[1][..., ::-1])
-            mirrored = (heatmap[..., ::-1], box[[2, 1, 0, 3]][..., ::-1], offset[..., ::-1])
+            mirrored = (heatmap[..., ::-1], box[:, [2, 1, 0, 3], :, ::-1], offset[..., ::-1])
             parts.append(mirrored)
         heatmap, box, offset = (np.stack(each) for each in zip(*parts, strict=True))
         if self.model.raw_heads:
             heatmap = np.log(np.maximum(heatmap, 1e-6) / (1 - heatmap))
-        return HeadOutputs(heatmap, box, offset)
+        return HeadOutputs(heatmap, box.reshape(len(images), -1, *box.shape[3:]), offset)
 
 
-def heads_of(scene: Scene, forward: Forward, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return heatmap, box and offset that hold the objects of a scene that are inside the input."""
+def heads_of(
+    scene: Scene, forward: Forward, size: tuple[int, ...], class_boxes: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return heatmap, box `(boxes, 4, rows, columns)` and offset that hold a scene's objects inside the input."""
     scale_x, scale_y, shift_x, shift_y, expected = forward(scene.size)
     assert tuple(size) == expected
     columns, rows = size[0] // 4, size[1] // 4
     heatmap = np.zeros((len(NAMES), rows, columns), np.float32)
-    box, offset = np.zeros((4, rows, columns), np.float32), np.zeros((2, rows, columns), np.float32)
+    box = np.full((len(NAMES) if class_boxes else 1, 4, rows, columns), 9.0, np.float32)
+    offset = np.zeros((2, rows, columns), np.float32)
     for each in sorted(scene.objects, key=lambda each: each.score):
         x, y = (each.center[0] * scale_x + shift_x) / 4, (each.center[1] * scale_y + shift_y) / 4
         column, row = int(np.floor(x)), int(np.floor(y))
         if 0 <= column < columns and 0 <= row < rows:
             heatmap[each.class_id, row, column] = each.score
-            box[:, row, column] = np.array(each.sides) * [scale_x, scale_y, scale_x, scale_y] / 4
+            box[each.class_id if class_boxes else 0, :, row, column] = (
+                np.array(each.sides) * [scale_x, scale_y, scale_x, scale_y] / 4
+            )
             offset[:, row, column] = x - column, y - row
     return heatmap, box, offset
