@@ -13,6 +13,7 @@ import torch
 from support import material
 from support.commands import evaluate_detections as main
 
+from benchmarks.coco_engines import main as compare
 from fairmot.core.errors import ModelError
 from fairmot.export.networks import HeadSizes, build_network
 from fairmot.export.onnx_model import save, to_onnx
@@ -74,6 +75,31 @@ def test_torch_and_onnx_runtime_have_the_same_average_precision(
     assert scores["torch"][0] > least
 
 
+def test_the_comparison_of_engines_on_training_images(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels made of the annotations: the same AP, to the rounding of their numbers."""
+    data = json.loads((folder / "annotations.json").read_text())
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels_with_ids").mkdir()
+    for image in data["images"]:
+        name = image["file_name"]
+        (tmp_path / "images" / name).write_bytes((folder / name).read_bytes())
+        height, width = cv2.imread(str(folder / name)).shape[:2]
+        lines = ["7 -1 0.5 0.5 0.1 0.1"]  # of a class that is left out
+        for each in data["annotations"]:
+            if each["image_id"] == image["id"]:
+                x, y, w, h = each["bbox"]
+                center = (x + w / 2) / width, (y + h / 2) / height
+                lines.append(f"{each['category_id'] - 10} -1 {center[0]} {center[1]} {w / width} {h / height}")
+        (tmp_path / "labels_with_ids" / name).with_suffix(".txt").write_text("\n".join(lines))
+    words = ["--labels", str(tmp_path), "--classes", "person:0,car:1,dog:2", "--engines", "onnxruntime"]
+    assert compare([str(folder / "model.pth"), str(folder / "model.onnx"), *words]) == 0
+    found = re.search(r"onnxruntime  AP (\S+)\n0.0 points apart", capsys.readouterr().out)
+    assert found is not None
+    assert float(found[1]) > 95
+
+
 def test_the_metadata_of_a_checkpoint_is_that_of_its_export(folder: Path) -> None:
     network = TorchNetwork(folder / "model.pth")
     assert network.model.class_names == CLASSES
@@ -87,13 +113,6 @@ def test_the_metadata_of_a_checkpoint_is_that_of_its_export(folder: Path) -> Non
     assert not kept.all()
 
 
-def test_a_checkpoint_without_embeddings_is_taken_for_centernets(tmp_path: Path) -> None:
-    network = build_network("res_18", HeadSizes(classes=20, embedding=0, hidden=4))
-    torch.save(network.state_dict(), tmp_path / "model.pth")
-    model = TorchNetwork(tmp_path / "model.pth").model
-    assert (model.resize, model.class_names[14], model.embedding_size) == ("linear", "person", 0)
-
-
 def test_boxes_of_each_class(tmp_path: Path) -> None:
     """Four channels of two classes are two boxes by width and height, if that is said."""
     heads = HeadSizes(classes=2, box=4, embedding=0, hidden=4, class_boxes=True)
@@ -102,6 +121,7 @@ def test_boxes_of_each_class(tmp_path: Path) -> None:
         TorchNetwork(tmp_path / "model.pth")
     network = TorchNetwork(tmp_path / "model.pth", boxes="per-class")
     assert network.model.class_boxes
+    assert (network.model.resize, network.model.embedding_size) == ("linear", 0)  # CenterNet's, without embeddings
     assert network(np.zeros((1, 3, 32, 64), np.float32)).box.shape == (1, 8, 8, 16)
 
 
@@ -113,3 +133,16 @@ def test_what_is_no_checkpoint(folder: Path, tmp_path: Path, capsys: pytest.Capt
     material.check_sentence(capsys.readouterr().err, "is not a checkpoint that torch can load safely")
     with pytest.raises(ModelError, match="There is no checkpoint"):
         TorchNetwork(tmp_path / "none.pth")
+
+
+@pytest.mark.gpu
+def test_tensorrt_has_the_same_average_precision(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In half precision; the network was not trained, so that many of its scores are nearly equal."""
+    scores = {}
+    for engine in ("onnxruntime", "tensorrt"):
+        words = ["--coco", str(folder / "annotations.json"), "--images", str(folder), "-o", str(tmp_path / "r.json")]
+        assert main([str(folder / "model.onnx"), "--engine", engine, *words]) == 0
+        (scores[engine],) = re.findall(r"maxDets=100 \] = (\S+)", capsys.readouterr().out)[:1]
+    assert float(scores["tensorrt"]) == pytest.approx(float(scores["onnxruntime"]), abs=0.03)
