@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from fairmot.cli.overview import about_unknown, overview
 from fairmot.cli.packages import missing_package
-from fairmot.cli.table import COMMANDS
+from fairmot.cli.table import COMMANDS, module_of
 from fairmot.core.console import exit_code_of
 from fairmot.core.errors import ConfigError
 from fairmot.core.signals import cleaned_up_on_signals, ended_by_signals
@@ -66,7 +66,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         # Here, because it takes seconds, in which Ctrl-C should end the process at once.
         from fairmot.cli.options import read_options
 
-        command: Any = import_module(f"fairmot.cli.commands.{name}").COMMAND
+        command: Any = import_module(module_of(name)).COMMAND
         options = read_options(command, name, arguments)
         import_module(command.module)
     except ImportError as error:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Entry:
-    """A subcommand, whose module `fairmot.cli.commands.NAME` defines `COMMAND`.
+    """A subcommand, whose module defines `COMMAND`, see `module_of`.
 
     Attributes:
         group: title under which the help lists it.
@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "track": Entry("Track", "follow people in videos, images, cameras and network streams"),
         "associate": Entry("Track", "identities for stored detections, without the network"),
         "evaluate": Entry("Track", "HOTA, MOTA and IDF1 of results against ground truth"),
+        "evaluate-detections": Entry("Track", "COCO's average precision of a model", "[coco]"),
         "export": Entry("Models", "a FairMOT or own checkpoint (.pth) to one ONNX file", "[export]"),
         "adopt": Entry("Models", "an ONNX file of another exporter, made fit for this project"),
         "build": Entry("Models", "the TensorRT engine of an ONNX file, ahead of its first use"),
@@ -39,3 +40,8 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "reproduce": Entry("Training", "make the bundled weights from the data folder", "[train]", has_workers=True),
     }
 )
+
+
+def module_of(name: str) -> str:
+    """Return the module of a subcommand: `fairmot.cli.commands.NAME`, with _ in place of -."""
+    return f"fairmot.cli.commands.{name.replace('-', '_')}"

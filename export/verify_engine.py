@@ -16,6 +16,7 @@ from fairmot.core.records import ByteArray, FloatArray
 from fairmot.core.text import printable
 from fairmot.engine.decode import HeadOutputs
 from fairmot.engine.factory import BACKENDS, choose_backend
+from fairmot.engine.graph.heatmap import keep_scores_of_all_cells
 from fairmot.engine.letterbox import Preprocessor
 from fairmot.engine.model import INPUT, ModelInfo
 from fairmot.engine.onnxruntime import open_session, usable_cores
@@ -165,7 +166,7 @@ def onnx_reference(model: ModelInfo) -> Reference:
         ModelError: if ONNX Runtime cannot run it.
     """
     graph = onnx.load(model.path)
-    heat = None if model.raw_heads else _before_suppression(graph)
+    heat = None if model.raw_heads else keep_scores_of_all_cells(graph)
     names = [*model.output_names, *([heat] if heat else [])]
     session = open_session(model.path, usable_cores(), graph)
 
@@ -174,21 +175,6 @@ def onnx_reference(model: ModelInfo) -> Reference:
         return HeadOutputs(**dict(zip(model.output_names, results, strict=False))), results[-1] if heat else None
 
     return run
-
-
-def _before_suppression(graph: onnx.ModelProto) -> str:
-    """Add the heatmap before peak suppression to the outputs, and return its name.
-
-    Raises:
-        ModelError: if it is not found.
-    """
-    producers = {name: node for node in graph.graph.node for name in node.output}
-    keep = producers["heatmap"]
-    if keep.op_type != "Where":
-        raise ModelError('The output "heatmap" does not keep peaks by a Where: export it with `fairmot export`.')
-    name = str(keep.input[1])
-    graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    return name
 
 
 def torch_reference(checkpoint: Path, model: ModelInfo) -> Reference:

@@ -15,7 +15,7 @@ import yaml
 
 import fairmot
 from fairmot.cli.options import read_options
-from fairmot.cli.table import COMMANDS
+from fairmot.cli.table import COMMANDS, module_of
 from fairmot.core.options import keys_of
 from fairmot.tracker.settings import TrackerSettings
 
@@ -62,12 +62,12 @@ def test_every_command_can_be_read_without_a_warning(
         (tmp_path / "mine.yaml").write_text("settings: {sets: {street: 1.0}}")
         (tmp_path / "configs").symlink_to(ROOT / "configs")
         monkeypatch.chdir(tmp_path)
-        read_options(import_module(f"fairmot.cli.commands.{name}").COMMAND, name, words)
+        read_options(import_module(module_of(name)).COMMAND, name, words)
         assert not capsys.readouterr().err  # which names that are no longer used would cause
 
 
 def test_flags_in_the_text_exist() -> None:
-    commands = [import_module(f"fairmot.cli.commands.{name}").COMMAND for name in COMMANDS]
+    commands = [import_module(module_of(name)).COMMAND for name in COMMANDS]
     names = {name for command in commands for name in keys_of(command.options)} | {"config"}
     known = {f"--{prefix}{name}" for name in names for prefix in ("", "no_")}
     text = "".join(FENCE.sub("", page.read_text(encoding="utf-8")) for page in PAGES)

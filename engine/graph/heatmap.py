@@ -1,4 +1,4 @@
-"""Distinct peaks of the heatmap in half precision.
+"""The heatmap: its scores before peaks alone are kept, and distinct peaks in half precision.
 
 A convolution sums in float32 but returns float16, where neighboring cells of a peak often become equal: each of them
 then counts as a peak and one person is found twice. Here the sum over the input channels is split into a few parts,
@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from fairmot.core.errors import ModelError
 from fairmot.engine.graph.attributes import attributes
 from fairmot.engine.graph.graph import Graph
 from fairmot.engine.graph.precision import WEIGHTED
@@ -21,6 +22,24 @@ from fairmot.engine.model import OUTPUTS
 _PARTS = 8  # one class then fills one element of the format kHWC8
 _PARTS_OF_MANY = 4  # for models of so many classes that the parts cost more than the layer
 _MANY = 16
+
+
+def keep_scores_of_all_cells(model: onnx.ModelProto) -> str:
+    """Add the scores of all cells, before peaks alone are kept, to the outputs of a model, and return their name.
+
+    Args:
+        model: without raw heads; changed in place.
+
+    Raises:
+        ModelError: if the graph does not keep peaks as `fairmot export` writes it.
+    """
+    producers = {name: node for node in model.graph.node for name in node.output}
+    keep = producers[OUTPUTS[0]]
+    if keep.op_type != "Where":
+        raise ModelError('The output "heatmap" does not keep peaks by a Where: export it with `fairmot export`.')
+    name = str(keep.input[1])
+    model.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    return name
 
 
 def split_heatmap_sums(graph: Graph) -> None:

@@ -13,7 +13,7 @@ from support.commands import options_of
 
 from fairmot.cli.main import main
 from fairmot.cli.overview import overview
-from fairmot.cli.table import COMMANDS
+from fairmot.cli.table import COMMANDS, module_of
 from fairmot.core.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,9 +101,9 @@ def test_help_of_a_command_ends_with_examples_that_work(
 
 def test_every_command_is_a_module_and_a_line() -> None:
     modules = {path.stem for path in (ROOT / "cli" / "commands").glob("*.py")} - {"__init__"}
-    assert modules == set(COMMANDS)
+    assert modules == {module_of(name).rpartition(".")[2] for name in COMMANDS}
     for name in COMMANDS:
-        assert import_module(f"fairmot.cli.commands.{name}").COMMAND.examples
+        assert import_module(module_of(name)).COMMAND.examples
 
 
 @pytest.mark.parametrize("line", [["run_track.py"], ["-m", "fairmot", "track"]])

@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 from support.commands import options_of
 
-from fairmot.cli.table import COMMANDS
+from fairmot.cli.table import COMMANDS, module_of
 from fairmot.core.errors import ConfigError
 from fairmot.core.options import Key, keys_of
 
@@ -55,7 +55,7 @@ def test_negative_numbers_are_values() -> None:
 def flags() -> list[tuple[str, Key]]:
     found = []
     for name in COMMANDS:
-        keys = keys_of(import_module(f"fairmot.cli.commands.{name}").COMMAND.options)
+        keys = keys_of(import_module(module_of(name)).COMMAND.options)
         found += [(name, key) for key in keys.values() if "_" in key.name and not key.is_argument]
     return found
 

@@ -12,6 +12,7 @@ from typing import Any
 from fairmot.cli.commands import associate as association
 from fairmot.cli.main import main
 from fairmot.cli.options import read_options
+from fairmot.cli.table import module_of
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
@@ -20,7 +21,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
 def options_of(name: str, arguments: Sequence[str]) -> Any:
     """Return the options that a command line gives a subcommand."""
-    return read_options(import_module(f"fairmot.cli.commands.{name}").COMMAND, name, arguments)
+    return read_options(import_module(module_of(name)).COMMAND, name, arguments)
 
 
 def associate(arguments: Sequence[str], say: Callable[[str], object]) -> int:
@@ -33,6 +34,7 @@ def associate(arguments: Sequence[str], say: Callable[[str], object]) -> int:
 
 
 evaluate = partial(_run, "evaluate")
+evaluate_detections = partial(_run, "evaluate-detections")
 export = partial(_run, "export")
 plugins = partial(_run, "plugins")
 reproduce = partial(_run, "reproduce")

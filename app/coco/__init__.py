@@ -1,0 +1,1 @@
+"""Accuracy of detections by COCO's measure: annotations, test-time augmentation, results.json, COCOeval."""
