@@ -26,7 +26,7 @@ def track(options: Options) -> int:
         try:
             model = ModelInfo.read(options.engine.weights)
             options = replace(options, tracker=options.tracker.resolved(model.score_threshold))
-            classes = TrackedClasses.of(model.class_names, options.classes or ())
+            classes = TrackedClasses.of(model.class_names, options.classes)
             if options.eval:
                 check_classes(classes)
             clock, least = StageClock(), options.tracker.minimum_score

@@ -42,7 +42,7 @@ class Options:
     engine: EngineSettings = nested(
         EngineSettings, group="engine", names={"backend": "engine"}, skip=("score_threshold", "clock")
     )
-    classes: Names | None = _tracks("track only these classes of the model, as in person,car; null means all", None)
+    classes: Names = option("track only these classes of the model, as in person,car; all if empty", (), group="tracks")
     gmc: bool = _tracks(
         "global motion compensation: follow a moving camera by optical flow; no part of --save-detections", False
     )

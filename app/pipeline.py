@@ -48,14 +48,14 @@ def track_frames(
         SourceError: if the source fails while reading.
         Exception: whatever else source, engine or tracker raise.
     """
-    if not isinstance(classes, TrackedClasses):
+    if classes and not isinstance(classes, TrackedClasses):
         classes = TrackedClasses.of(engine.model.class_names, classes)
     clock = clock or StageClock()
     tracks = Tracks.empty()
     size, prefetch_batches = (1, 0) if source.is_live else (engine.max_batch, engine.prefetch_batches)
     with closing(engine.detect_batches(_batches(source, size, clock), prefetch_batches)) as found:
         for frame, detected in _one_by_one(found):
-            detections = classes.only(detected)
+            detections = classes.only(detected) if isinstance(classes, TrackedClasses) else detected
             if writer is not None:
                 writer.add(frame.index, detections, frame.timestamp)
             if gmc is not None:
@@ -72,7 +72,7 @@ def run_pipeline(
     tracker: FairMOTTracker,
     sinks: Sequence[Sink],
     *,
-    classes: TrackedClasses,
+    classes: TrackedClasses | Sequence[str] = (),
     clock: StageClock,
     gmc: OpticalFlowGMC | None = None,
     writer: DetectionWriter | None = None,
@@ -85,7 +85,7 @@ def run_pipeline(
         engine: detects objects.
         tracker: new.
         sinks: receive every frame with its tracks.
-        classes: those that are tracked.
+        classes: see `track_frames`.
         clock: accumulates the seconds of the stage `write` too.
         gmc: new.
         writer: receives the detections.
@@ -99,9 +99,8 @@ def run_pipeline(
         OutputError: if a sink cannot write.
         Exception: whatever else source, engine, tracker or sinks raise.
     """
-    with closing(
-        track_frames(source, engine, tracker, classes=classes, clock=clock, gmc=gmc, writer=writer)
-    ) as tracked:
+    frames = track_frames(source, engine, tracker, classes=classes, clock=clock, gmc=gmc, writer=writer)
+    with closing(frames) as tracked:
         for frame, tracks in tracked:
             with clock("write"):
                 for sink in sinks:

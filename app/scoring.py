@@ -100,7 +100,7 @@ def score_run(source: Source, folder: RunFolder, frames: range, options: Options
     truth = read_ground_truth(source.ground_truth)
     benchmark = _benchmark(options, truth)
     found = read_tracks(folder.tracks)
-    if classes.several:
+    if classes.several and found.class_ids is not None:
         found = found[np.isin(found.class_ids, np.array(classes.person_ids) + 1)]
     scored = Scored(score(truth, found, frames, benchmark), benchmark, options.split)
     write_json(folder.scores, scored.to_dict())

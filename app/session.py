@@ -52,7 +52,7 @@ class Session:
         self._engine = engine
         self._clock = clock
         self._terminal = terminal
-        self._classes = TrackedClasses.of(engine.model.class_names, options.classes or ())
+        self._classes = TrackedClasses.of(engine.model.class_names, options.classes)
         self._folders = ResultFolders(
             Path(options.output), has_video=options.video, has_csv=options.csv, detections=options.save_detections
         )

@@ -73,6 +73,10 @@ class TrackedClasses:
         return detections[np.isin(detections.class_ids, self.ids)]
 
 
+PEOPLE = TrackedClasses()
+"""The classes of a model of people alone."""
+
+
 def class_name(names: Sequence[str], id_: int) -> str:
     """Return the name of a class, `class_ID` where the names do not reach so far."""
     return names[id_] if 0 <= id_ < len(names) else f"class_{id_}"

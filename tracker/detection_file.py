@@ -5,8 +5,8 @@ A detection file is a MOTChallenge `det.txt` (boxes and scores) or an `.npz` fil
 - `frame` `(n,)` int, from 1; `tlbr` `(n, 4)` float, source pixels; `score` `(n,)` float;
 - `embedding` `(n, d)` float and `class_id` `(n,)` int, both optional;
 - `fps`, `width`, `height`, `n_frames`: numbers; `n_frames` is the number of the last frame;
-- `class_names` `(c,)` text and `classes` `(t,)` int, both optional: the names by class id, person if there are none, and
-  the ids of those that were detected, all of them if there are none;
+- `class_names` `(c,)` text and `classes` `(t,)` int, both optional: names by class id, person if there are none, and
+  ids of those that were to be detected, all of them if there are none;
 - `processed` `(k,)` int, optional: the frames that the detector saw, where these are not all from 1 to `n_frames`;
 - `timestamp` `(k,)` float, optional: seconds of these frames, by which the tracker then measures time.
 
@@ -34,7 +34,7 @@ from fairmot.core.motchallenge import read_detections
 from fairmot.core.motchallenge_table import LARGEST
 from fairmot.core.records import Detections
 from fairmot.core.sequence_info import read_sequence_info
-from fairmot.core.tracked_classes import TrackedClasses
+from fairmot.core.tracked_classes import PEOPLE, TrackedClasses
 from fairmot.tracker.archives import read_archive
 from fairmot.tracker.detection_log import DetectionWriter, checked_classes, is_log, read_log, read_metadata
 
@@ -67,7 +67,7 @@ class DetectionFile:
     frame_rate: float | None = None
     size: tuple[int, int] | None = None
     timestamps: npt.NDArray[np.float64] | None = None
-    classes: TrackedClasses = TrackedClasses()
+    classes: TrackedClasses = PEOPLE
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -231,7 +231,7 @@ def _read_log(path: Path) -> DetectionFile:
 def _classes(data: dict[str, npt.NDArray[Any]], path: Path) -> TrackedClasses:
     """Return the classes that an archive names, people if it names none."""
     if "class_names" not in data:
-        return TrackedClasses()
+        return PEOPLE
     names = data["class_names"].ravel().tolist()
     ids = data["classes"].ravel().tolist() if "classes" in data else range(len(names))
     try:

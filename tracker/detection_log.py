@@ -29,11 +29,10 @@ import numpy.typing as npt
 from fairmot.core.errors import OutputError, UserError
 from fairmot.core.files import replacing, write_all
 from fairmot.core.records import Detections
-from fairmot.core.tracked_classes import TrackedClasses
+from fairmot.core.tracked_classes import PEOPLE, TrackedClasses
 
 LOG_MAGIC = b"fairmot detections 1\n"
 _CLASSES_MAGIC = b"fairmot detections 2\n"  # of a log that names its classes, as JSON after the three numbers
-_PEOPLE = TrackedClasses()
 _LENGTH = struct.Struct("<I")
 _LONGEST_CLASSES = 1 << 24  # bytes
 _METADATA = ("fps", "width", "height")
@@ -86,7 +85,7 @@ class DetectionWriter:
     """
 
     def __init__(
-        self, path: Path | str, frame_rate: float, size: tuple[int, int], classes: TrackedClasses = _PEOPLE
+        self, path: Path | str, frame_rate: float, size: tuple[int, int], classes: TrackedClasses = PEOPLE
     ) -> None:
         self._path = Path(path)
         self._classes = classes
@@ -97,7 +96,7 @@ class DetectionWriter:
         self._rows = 0
         self._timed = True
         head = LOG_MAGIC + _METADATA_STRUCT.pack(*self._metadata.values())
-        if classes != _PEOPLE:
+        if classes != PEOPLE:
             text = json.dumps([classes.names, classes.ids]).encode()
             head = _CLASSES_MAGIC + head[len(LOG_MAGIC) :] + _LENGTH.pack(len(text)) + text
         try:
@@ -186,7 +185,7 @@ class DetectionWriter:
         """Copy a log into an archive with the keys of `fairmot.tracker.detection_file`, array by array."""
         size = self._embedding_size or 0
         metadata: dict[str, Any] = {**self._metadata, "n_frames": self._last}
-        if self._classes != _PEOPLE:
+        if self._classes != PEOPLE:
             metadata |= {"class_names": np.array(self._classes.names), "classes": np.array(self._classes.ids, "<i4")}
         arrays: dict[str, tuple[str, tuple[int, ...], Callable[[LogRecord], npt.NDArray[Any]]]] = {
             "frame": ("<i4", (self._rows,), lambda each: np.full(len(each.detections), each.frame)),
@@ -232,7 +231,7 @@ def read_metadata(log: IO[bytes]) -> tuple[dict[str, float], TrackedClasses]:
     values = _METADATA_STRUCT.unpack(data) if len(data) == _METADATA_STRUCT.size else ()
     if not values or not all(0 < value < math.inf for value in values):
         raise ValueError
-    return dict(zip(_METADATA, values, strict=True)), _read_classes(log) if names_classes else _PEOPLE
+    return dict(zip(_METADATA, values, strict=True)), _read_classes(log) if names_classes else PEOPLE
 
 
 def checked_classes(names: Any, ids: Any) -> TrackedClasses:

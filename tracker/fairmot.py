@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -474,11 +474,8 @@ class FairMOTTracker:
         shown &= store.confirmed[: store.tracked]
         rows = shown.nonzero()[0]
         tlwh = boxes.take(rows, axis=1).T.astype(np.float32, order="C")
-        if landmarks is not None:
-            landmarks = landmarks.take(rows, axis=0)
-        return Tracks(
-            store.ids.take(rows), tlwh, store.scores.take(rows), store.class_ids.take(rows), landmarks=landmarks
-        )
+        tracks = Tracks(store.ids.take(rows), tlwh, store.scores.take(rows), store.class_ids.take(rows))
+        return tracks if landmarks is None else replace(tracks, landmarks=landmarks.take(rows, axis=0))
 
 
 def _without(values: IndexArray, positions: IndexArray) -> IndexArray:

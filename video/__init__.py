@@ -1,4 +1,4 @@
-"""Frames in (file, folder, MOTChallenge sequence, camera, URL) and results out (video, text, JSON lines, CSV, window)."""
+"""Frames in (file, folder, sequence, camera, URL) and results out (video, text, JSON lines, CSV, window)."""
 
 from fairmot.video.drawing import Trails, draw_tracks
 from fairmot.video.sink import CSVSink, JSONLSink, MOTSink, Sink

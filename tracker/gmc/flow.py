@@ -1,6 +1,6 @@
 """Global motion compensation from the images: sparse optical flow of the background.
 
-Corners of the last frame outside of the tracked boxes in it are tracked into this one (Lucas and Kanade, 1981, in pyramids);
+Corners of the last frame outside of the boxes in it are tracked into this one (Lucas and Kanade, 1981, in pyramids);
 the similarity transform with most inliers (RANSAC) is the camera's motion, as in BoT-SORT (Aharon et al., 2022).
 """
 
@@ -42,7 +42,7 @@ class OpticalFlowGMC:
 
         Args:
             image: uint8, `(height, width, 3)` in BGR or `(height, width)` gray.
-            boxes: `(n, 4)`, left, top, width, height of what was tracked in the last frame, where no corners are tracked.
+            boxes: `(n, 4)`, left, top, width, height of the tracks of the last frame, where no corners are tracked.
         """
         width = image.shape[1]
         factor = min(1.0, _WIDTH / width)
