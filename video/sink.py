@@ -186,7 +186,7 @@ class CSVSink(TextSink):
     def __init__(self, path: Path | str, class_names: Sequence[str] = ("person",)) -> None:
         super().__init__(path)
         self._class_names = class_names
-        try:
+        try:  # the disk may be full
             self._append(_csv([self.COLUMNS]))
         except BaseException:
             self.close()
