@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from fairmot.app.folders import check_detection_file
 from fairmot.app.options import Options
-from fairmot.app.scoring import Scored, table_of, write_combined
+from fairmot.app.scoring import Scored, check_classes, table_of, write_combined
 from fairmot.app.session import Session
 from fairmot.app.terminal import Terminal
 from fairmot.core import StageClock, UserError
 from fairmot.core.failures import explained
 from fairmot.core.text import without_secrets
-from fairmot.engine import open_engine
+from fairmot.core.tracked_classes import TrackedClasses
+from fairmot.engine import ModelInfo, open_engine
 from fairmot.video import expand_sources
 
 
@@ -22,8 +24,13 @@ def track(options: Options) -> int:
     terminal = Terminal()
     with terminal.logs():
         try:
-            clock = StageClock()
-            with open_engine(options.engine, clock=clock, score_threshold=options.tracker.minimum_score) as engine:
+            model = ModelInfo.read(options.engine.weights)
+            options = replace(options, tracker=options.tracker.resolved(model.score_threshold))
+            classes = TrackedClasses.of(model.class_names, options.classes)
+            if options.eval:
+                check_classes(classes)
+            clock, least = StageClock(), options.tracker.minimum_score
+            with open_engine(options.engine, clock=clock, score_threshold=least, model=model) as engine:
                 return _track_all(options, Session(options, engine, clock, terminal), terminal)
         except UserError as error:
             terminal.error(error)

@@ -26,13 +26,17 @@ class ResultFolders:
     Args:
         output: the output folder.
         has_video: whether runs write annotated videos.
+        has_csv: whether runs write CSV.
         detections: where runs save detections: a file, if it ends in `.npz`, else a folder for `NAME.npz`; None if
             they do not.
     """
 
-    def __init__(self, output: Path, *, has_video: bool = True, detections: str | None = None) -> None:
+    def __init__(
+        self, output: Path, *, has_video: bool = True, has_csv: bool = False, detections: str | None = None
+    ) -> None:
         self._output = output
         self._has_video = has_video
+        self._has_csv = has_csv
         self._detections = detections
         self._taken: set[str] = set()
 
@@ -95,7 +99,8 @@ class ResultFolders:
                 f"{folder} is being written by another run of this source; choose another --output or wait until that "
                 "has ended."
             )
-        found = RunFolder(folder, lock, has_video=self._has_video, detections=self._detection_file(folder.name))
+        detections = self._detection_file(folder.name)
+        found = RunFolder(folder, lock, has_video=self._has_video, has_csv=self._has_csv, detections=detections)
         try:
             if is_new:
                 found.mark(location)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from fairmot.core.errors import ConfigError
 from fairmot.core.limits import MAX_PIXELS
-from fairmot.core.options import argument, nested, option
+from fairmot.core.options import Names, argument, nested, option
 from fairmot.engine.settings import EngineSettings
 from fairmot.tracker.settings import TrackerSettings
 
@@ -42,12 +42,14 @@ class Options:
     engine: EngineSettings = nested(
         EngineSettings, group="engine", names={"backend": "engine"}, skip=("score_threshold", "clock")
     )
+    classes: Names = option("track only these classes of the model, as in person,car; all if empty", (), group="tracks")
     gmc: bool = _tracks(
         "global motion compensation: follow a moving camera by optical flow; no part of --save-detections", False
     )
     interpolate: bool = _tracks("at the end fill the gaps of tracks that were found again, in tracks.txt alone", False)
     output: str = _results("folder for the results; each source gets a folder in it", "output")
     video: bool = _results("write the annotated video", True)
+    csv: bool = _results("write the tracks as CSV too, tracks.csv", False)
     show: bool = _results("show the tracks in a window while they are found; q ends the run", False)
     save_detections: str | None = _results(
         "write what the tracker was given for `fairmot associate`: NAME.npz, or a folder for one per source",

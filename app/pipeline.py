@@ -8,6 +8,7 @@ from itertools import islice
 
 from fairmot.core import Detections, Frame, StageClock, Tracks
 from fairmot.core.records import ByteArray
+from fairmot.core.tracked_classes import TrackedClasses
 from fairmot.engine import Engine
 from fairmot.tracker import FairMOTTracker
 from fairmot.tracker.detection_file import DetectionWriter
@@ -20,19 +21,21 @@ def track_frames(
     engine: Engine,
     tracker: FairMOTTracker,
     *,
+    classes: TrackedClasses | Sequence[str] = (),
     clock: StageClock | None = None,
     gmc: OpticalFlowGMC | None = None,
     writer: DetectionWriter | None = None,
 ) -> Generator[tuple[Frame, Tracks], None, None]:
-    """Track the people of a source until it ends or is closed by another thread.
+    """Track the objects of a source until it ends or is closed by another thread.
 
     Frames that were read before the source fails are tracked and yielded first.
 
     Args:
         source: open, at its first frame.
-        engine: detects people, in batches of its `max_batch` frames, read ahead as it recommends; of a live source it
+        engine: detects objects, in batches of its `max_batch` frames, read ahead as it recommends; of a live source it
             gets single frames, each only when the one before is done.
-        tracker: new, for the source's frame rate divided by its stride.
+        tracker: new, for the source's frame rate divided by its stride and the class names of the engine's model.
+        classes: names of the only classes that are tracked (and written by `writer`); all of the model's if empty.
         clock: accumulates the seconds of the stages `read`, `camera` and `track`; pass the engine the same.
         gmc: new; estimates the motion of the camera for the tracker.
         writer: receives the detections of every frame that is tracked.
@@ -41,14 +44,18 @@ def track_frames(
         Each frame and the tracks in it.
 
     Raises:
+        ConfigError: if the model has no class of a name.
         SourceError: if the source fails while reading.
         Exception: whatever else source, engine or tracker raise.
     """
+    if classes and not isinstance(classes, TrackedClasses):
+        classes = TrackedClasses.of(engine.model.class_names, classes)
     clock = clock or StageClock()
     tracks = Tracks.empty()
     size, prefetch_batches = (1, 0) if source.is_live else (engine.max_batch, engine.prefetch_batches)
     with closing(engine.detect_batches(_batches(source, size, clock), prefetch_batches)) as found:
-        for frame, detections in _one_by_one(found):
+        for frame, detected in _one_by_one(found):
+            detections = classes.only(detected) if isinstance(classes, TrackedClasses) else detected
             if writer is not None:
                 writer.add(frame.index, detections, frame.timestamp)
             if gmc is not None:
@@ -65,18 +72,20 @@ def run_pipeline(
     tracker: FairMOTTracker,
     sinks: Sequence[Sink],
     *,
+    classes: TrackedClasses | Sequence[str] = (),
     clock: StageClock,
     gmc: OpticalFlowGMC | None = None,
     writer: DetectionWriter | None = None,
     report: Callable[[Frame, Tracks], object] = lambda frame, tracks: None,
 ) -> bool:
-    """Track the people of a source into sinks until it ends, is closed by another thread, or a sink asks to stop.
+    """Track the objects of a source into sinks until it ends, is closed by another thread, or a sink asks to stop.
 
     Args:
         source: see `track_frames`, as for engine, tracker, gmc and writer.
-        engine: detects people.
+        engine: detects objects.
         tracker: new.
         sinks: receive every frame with its tracks.
+        classes: see `track_frames`.
         clock: accumulates the seconds of the stage `write` too.
         gmc: new.
         writer: receives the detections.
@@ -90,7 +99,8 @@ def run_pipeline(
         OutputError: if a sink cannot write.
         Exception: whatever else source, engine, tracker or sinks raise.
     """
-    with closing(track_frames(source, engine, tracker, clock=clock, gmc=gmc, writer=writer)) as tracked:
+    frames = track_frames(source, engine, tracker, classes=classes, clock=clock, gmc=gmc, writer=writer)
+    with closing(frames) as tracked:
         for frame, tracks in tracked:
             with clock("write"):
                 for sink in sinks:

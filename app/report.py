@@ -36,7 +36,7 @@ class RunReport:
         traceback: of an unexpected exception, for a bug report.
         frames: number of frames that were tracked.
         first_frame, last_frame: their numbers in the source.
-        identities: number of people reported.
+        identities: number of identities reported.
         wall_seconds: from the first frame asked for until all files were closed.
         milliseconds: per frame, by stage. `read`, `write` and `wait` are what the loop waited; decoding, encoding and
             the work of a GPU (`gpu`) run beside it.

@@ -20,16 +20,17 @@ from fairmot.app.run_folder import RUN, RunFolder
 from fairmot.app.terminal import Terminal
 from fairmot.core import Frame, OutputError, SourceError, StageClock, Tracks
 from fairmot.core.failures import explained, traceback_of
-from fairmot.core.motchallenge import read_results
+from fairmot.core.motchallenge import read_tracks
 from fairmot.core.signals import StopSignals
 from fairmot.core.text import without_secrets
+from fairmot.core.tracked_classes import TrackedClasses
 from fairmot.engine import Engine
 from fairmot.tracker import FairMOTTracker
 from fairmot.tracker.association import write_results
 from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.tracker.interpolation import interpolate
-from fairmot.video import JSONLSink, MOTSink, Sink, Source, VideoSink, WindowSink
+from fairmot.video import CSVSink, JSONLSink, MOTSink, Sink, Source, VideoSink, WindowSink
 
 _SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
 
@@ -57,6 +58,7 @@ class Run:
         folder: claimed for the source.
         options: of the command.
         engine: open.
+        classes: of its model, and which of them are tracked.
         clock: the one that the engine adds to.
         terminal: for messages.
     """
@@ -67,6 +69,7 @@ class Run:
         folder: RunFolder,
         options: Options,
         engine: Engine,
+        classes: TrackedClasses,
         clock: StageClock,
         terminal: Terminal,
     ) -> None:
@@ -74,6 +77,7 @@ class Run:
         self._folder = folder
         self._options = options
         self._engine = engine
+        self._classes = classes
         self._clock = clock
         self._terminal = terminal
 
@@ -148,7 +152,7 @@ class Run:
         sinks = self._open_sinks(stack, rate)
         writer = None
         if folder.detections is not None:
-            writer = stack.enter_context(DetectionWriter(folder.detections, rate, source.size))
+            writer = stack.enter_context(DetectionWriter(folder.detections, rate, source.size, self._classes))
         progress = stack.enter_context(self._terminal.progress(source.name, source.frame_count))
 
         def count(frame: Frame, tracks: Tracks) -> None:
@@ -158,8 +162,9 @@ class Run:
         return run_pipeline(
             source,
             self._engine,
-            FairMOTTracker(rate, options.tracker),
+            FairMOTTracker(rate, options.tracker, self._classes.names),
             sinks,
+            classes=self._classes,
             clock=self._clock,
             gmc=OpticalFlowGMC() if options.gmc else None,
             writer=writer,
@@ -168,16 +173,27 @@ class Run:
 
     def _open_sinks(self, stack: ExitStack, rate: float) -> list[Sink]:
         """Open the sinks, first those that may not be possible here; the stack closes them."""
-        source, folder = self._source, self._folder
+        source, folder, names = self._source, self._folder, self._classes.shown_names
         sinks: list[Sink] = []
         if self._options.show:
-            sinks.append(stack.enter_context(WindowSink(source.name)))
+            sinks.append(stack.enter_context(WindowSink(source.name, names)))
         if folder.video is not None:
-            aspect, is_live = source.pixel_aspect, source.is_live
-            video = VideoSink(folder.video, source.size, rate, pixel_aspect=aspect, low_delay=is_live)
+            video = VideoSink(
+                folder.video,
+                source.size,
+                rate,
+                pixel_aspect=source.pixel_aspect,
+                low_delay=source.is_live,
+                class_names=names,
+            )
             sinks.append(stack.enter_context(video))
-        texts = [MOTSink(folder.tracks), JSONLSink(folder.tracks_json)]
-        return [*map(stack.enter_context, texts), *sinks]
+        texts: list[Sink] = [
+            stack.enter_context(MOTSink(folder.tracks, names)),
+            stack.enter_context(JSONLSink(folder.tracks_json, names)),
+        ]
+        if folder.csv is not None:
+            texts.append(stack.enter_context(CSVSink(folder.csv, self._classes.names)))
+        return [*texts, *sinks]
 
 
 class _Tally:
@@ -232,5 +248,5 @@ def _fill_gaps(path: Path, frames: list[int]) -> None:
     Raises:
         OutputError: if it cannot be replaced; it stays as it was.
     """
-    boxes = interpolate(read_results(path))
+    boxes = interpolate(read_tracks(path))
     write_results(boxes[np.isin(boxes.frames, frames)], path)

@@ -19,9 +19,10 @@ from fairmot.core.renames import Renames
 
 LOCK, RUN, SCORES = ".lock", "run.json", "scores.json"
 
-_TRACKS, _TRACKS_JSON, _VIDEO = "tracks.txt", "tracks.jsonl", "tracked.mp4"
+_TRACKS, _TRACKS_JSON, _CSV, _VIDEO = "tracks.txt", "tracks.jsonl", "tracks.csv", "tracked.mp4"
 _RESERVE_BYTES = 8192  # run.json takes some 3 kB, and 4 more with a traceback
 # These options change no result: where and what else, how it is shown and scored. The model counts by its content.
+_NEWER = {"classes": "", "csv": False}  # with the values that runs of older versions had
 _INDIFFERENT = ("sources", "output", "show", "eval", "benchmark", "resume", "weights", "max_pixels")
 
 
@@ -36,6 +37,7 @@ class RunFolder:
         tracks: MOTChallenge text.
         tracks_json: JSON lines.
         video: the annotated video, None if it is not wanted.
+        csv: the tracks as CSV, None if that is not wanted.
         detections: the detection file, which may lie anywhere, None if it is not wanted.
         scores: the scores.
 
@@ -43,13 +45,23 @@ class RunFolder:
         path: the folder.
         lock: of the folder, held.
         has_video: whether a run writes the annotated video.
+        has_csv: whether a run writes CSV.
         detections: see above.
     """
 
-    def __init__(self, path: Path, lock: Lock, *, has_video: bool = True, detections: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        lock: Lock,
+        *,
+        has_video: bool = True,
+        has_csv: bool = False,
+        detections: Path | None = None,
+    ) -> None:
         self.path = path
         self.tracks, self.tracks_json, self.scores = path / _TRACKS, path / _TRACKS_JSON, path / SCORES
         self.video = path / _VIDEO if has_video else None
+        self.csv = path / _CSV if has_csv else None
         self.detections = detections
         self._locks = [lock]
 
@@ -71,7 +83,7 @@ class RunFolder:
         """
         if self.detections is not None:
             self._lock_file(self.detections)
-        for path in (self.tracks, self.tracks_json, self.path / _VIDEO, self.scores):
+        for path in (self.tracks, self.tracks_json, self.path / _CSV, self.path / _VIDEO, self.scores):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
@@ -105,7 +117,7 @@ class RunFolder:
             report = RunReport.from_run(run)
         except (KeyError, TypeError, AttributeError, ConfigError):  # of another version, or not ours
             return None
-        wanted = (self.tracks, self.tracks_json, self.video, self.detections)
+        wanted = (self.tracks, self.tracks_json, self.csv, self.video, self.detections)
         is_complete = report.status == "complete" and all(path.is_file() for path in wanted if path is not None)
         return report if is_same and is_complete else None
 
@@ -144,7 +156,7 @@ def owner_of(folder: Path) -> str | None:
 
 def _deciding(run: Mapping[str, Any]) -> list[Any]:
     """Return the part of the inputs in `run.json` that decides the results."""
-    configuration = Renames().content(run["configuration"])  # of an older version as well
+    configuration = {**_NEWER, **Renames().content(run["configuration"])}  # of an older version as well
     settings = {key: value for key, value in configuration.items() if key not in _INDIFFERENT}
     engine = run["engine"]
     return [run["source"], engine["name"], engine["input_size"], run["model"]["sha256"], settings]

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich import box
 from rich.table import Table
 
 from fairmot.app.json_files import write_json
 from fairmot.app.options import Options
 from fairmot.app.run_folder import SCORES, RunFolder
-from fairmot.core import SourceError, UserError
-from fairmot.core.motchallenge import Boxes, read_ground_truth, read_results
+from fairmot.core import ConfigError, SourceError, UserError
+from fairmot.core.motchallenge import Boxes, read_ground_truth, read_tracks
 from fairmot.core.sequence_info import read_sequence_info
+from fairmot.core.tracked_classes import TrackedClasses
 from fairmot.video import Source
 
 if TYPE_CHECKING:  # takes a second to load, which runs that are not scored need not spend
@@ -73,8 +75,18 @@ def check_ground_truth(source: Source, options: Options) -> None:
         raise UserError(f"{source.ground_truth}: {error}") from error
 
 
-def score_run(source: Source, folder: RunFolder, frames: range, options: Options) -> Scored:
-    """Score the tracks in `folder` in these frames, and write the scores.
+def check_classes(classes: TrackedClasses) -> None:
+    """Raise unless the classes of a run can be scored: one, or several of which one is people.
+
+    Raises:
+        ConfigError: if they cannot.
+    """
+    if classes.several and not classes.person_ids:
+        raise ConfigError("--eval scores people, and none of the tracked classes is person; leave it out.")
+
+
+def score_run(source: Source, folder: RunFolder, frames: range, options: Options, classes: TrackedClasses) -> Scored:
+    """Score the tracks in `folder` in these frames, of several classes those of people, and write the scores.
 
     In frames without tracks everybody was missed, also where the image could not be read.
 
@@ -87,7 +99,10 @@ def score_run(source: Source, folder: RunFolder, frames: range, options: Options
     assert source.ground_truth is not None
     truth = read_ground_truth(source.ground_truth)
     benchmark = _benchmark(options, truth)
-    scored = Scored(score(truth, read_results(folder.tracks), frames, benchmark), benchmark, options.split)
+    found = read_tracks(folder.tracks)
+    if classes.several and found.class_ids is not None:
+        found = found[np.isin(found.class_ids, np.array(classes.person_ids) + 1)]
+    scored = Scored(score(truth, found, frames, benchmark), benchmark, options.split)
     write_json(folder.scores, scored.to_dict())
     return scored
 

@@ -14,6 +14,7 @@ from fairmot.app.run import Run
 from fairmot.app.scoring import Scored, check_ground_truth, score_run, sequence_length
 from fairmot.app.terminal import Terminal
 from fairmot.core import SourceError, StageClock
+from fairmot.core.tracked_classes import TrackedClasses
 from fairmot.engine import Engine
 from fairmot.video import Source, open_source
 from fairmot.video.sources import names_path
@@ -51,7 +52,10 @@ class Session:
         self._engine = engine
         self._clock = clock
         self._terminal = terminal
-        self._folders = ResultFolders(Path(options.output), has_video=options.video, detections=options.save_detections)
+        self._classes = TrackedClasses.of(engine.model.class_names, options.classes)
+        self._folders = ResultFolders(
+            Path(options.output), has_video=options.video, has_csv=options.csv, detections=options.save_detections
+        )
 
     def track(self, spec: str) -> Outcome:
         """Track a source, write its results and return the outcome.
@@ -83,12 +87,12 @@ class Session:
                         f"-> {folder.path}"
                     )
                 else:
-                    run = Run(source, folder, options, engine, self._clock, self._terminal)
+                    run = Run(source, folder, options, engine, self._classes, self._clock, self._terminal)
                     report, exit_code = run.execute(location, inputs)
                 scored = None
                 if options.eval and report.status not in ("failed", "interrupted"):
                     last = _last_scored(report, first, length, options)
-                    scored = score_run(source, folder, range(first, last + 1, options.stride), options)
+                    scored = score_run(source, folder, range(first, last + 1, options.stride), options, self._classes)
         return Outcome(folder.path, exit_code, report.status in ("interrupted", "stopped"), scored)
 
 

@@ -13,7 +13,7 @@ from fairmot.cli.table import COMMANDS
 _HEAD = """\
 usage: fairmot COMMAND [options]      (fairmot COMMAND --help tells more)
 
-People in a video become tracks with identities, on an NVIDIA GPU or any CPU.
+People or objects in a video become tracks with identities, on a GPU or any CPU.
 """
 _EXAMPLES = """\
 Examples:

@@ -2,7 +2,8 @@
 
 One box per line: frame (from 1), identity, left, top, width, height, and then
 
-- results: score; further columns (-1, -1, -1) mean nothing, but a class in the eighth must be that of people.
+- results: score; class, where there is more than one: its number in the model's list, from 1, else -1; further columns
+  (-1, -1) mean nothing. What is scored must be of class 1 or -1.
 - detections: score; the identity is -1.
 - ground truth of MOT16 and later: flag (0 = do not count), class (1 = pedestrian), visibility.
 - ground truth of MOT15: flag (1 or -1), then world coordinates or -1. There is no class. With 10 or more columns the
@@ -40,7 +41,7 @@ class Boxes:
         ids: `(n,)` int64.
         tlwh: `(n, 4)` float64, pixels.
         scores: `(n,)` float64, the seventh column (flag in ground truth).
-        class_ids: `(n,)` int64, or none where the file has no class column.
+        class_ids: `(n,)` int64, the class column as it stands (from 1; -1 is none), or none where the file has none.
     """
 
     frames: npt.NDArray[np.int64]
@@ -70,19 +71,31 @@ def read_ground_truth(path: Path | str) -> Boxes:
 
 
 def read_results(path: Path | str) -> Boxes:
-    """Read the results of a tracker; an empty file is a tracker that detected nobody.
+    """Read the results of a tracker of people; an empty file is a tracker that detected nobody.
 
     Raises:
-        UserError: as for `read_ground_truth`, or if a line is of another class than people, which is not scored.
+        UserError: as for `read_ground_truth`, or if a line is of another class than 1, people, which is not scored.
     """
     table = read_table(Path(path))
     others = np.flatnonzero(np.trunc(table.values[:, _CLASS]) > PEDESTRIAN)
     if len(others):
         raise UserError(
             f"{table.where(others[0])}: the class must be {PEDESTRIAN} (people) or -1, not "
-            f"{table.values[others[0], _CLASS]:g}; leave out what is of another class."
+            f"{table.values[others[0], _CLASS]:g}; only people are scored: track them alone (fairmot track --classes "
+            "person), or leave out lines of other classes."
         )
     return _sorted(_boxes(table, None), table, unique=True)
+
+
+def read_tracks(path: Path | str) -> Boxes:
+    """Read the results of a run of `fairmot track`, whatever their class; `class_ids` are -1 where there is one class.
+
+    Raises:
+        UserError: as for `read_ground_truth`.
+    """
+    table = read_table(Path(path))
+    classes = np.nan_to_num(table.values[:, _CLASS], nan=-1.0).astype(np.int64)
+    return _sorted(_boxes(table, classes), table, unique=True)
 
 
 def read_detections(path: Path | str) -> dict[int, Detections]:
@@ -104,15 +117,17 @@ def read_detections(path: Path | str) -> dict[int, Detections]:
     return found
 
 
-def result_line(frame: int, identity: int, tlwh: Iterable[float], score: float) -> str:
-    """Return `frame,id,left,top,width,height,score,-1,-1,-1` with a line end; pixels with two decimals."""
+def result_line(frame: int, identity: int, tlwh: Iterable[float], score: float, class_number: int = -1) -> str:
+    """Return `frame,id,left,top,width,height,score,class,-1,-1` with a line end; pixels with two decimals."""
     left, top, width, height = tlwh
-    return f"{frame},{identity},{left:.2f},{top:.2f},{width:.2f},{height:.2f},{score:.6f},-1,-1,-1\n"
+    return f"{frame},{identity},{left:.2f},{top:.2f},{width:.2f},{height:.2f},{score:.6f},{class_number},-1,-1\n"
 
 
 def result_text(boxes: Boxes) -> str:
     """Return results as MOTChallenge text, a `result_line` for each row."""
-    rows = zip(boxes.frames.tolist(), boxes.ids.tolist(), boxes.tlwh.tolist(), boxes.scores.tolist(), strict=True)
+    classes = [-1] * len(boxes) if boxes.class_ids is None else boxes.class_ids.tolist()
+    columns = (boxes.frames, boxes.ids, boxes.tlwh, boxes.scores)
+    rows = zip(*(column.tolist() for column in columns), classes, strict=True)
     return "".join(result_line(*row) for row in rows)
 
 

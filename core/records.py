@@ -209,7 +209,7 @@ class TrackState(IntEnum):
 
 @dataclass(frozen=True)
 class Track:
-    """One person in one frame: a row of `Tracks`."""
+    """One object in one frame: a row of `Tracks`."""
 
     id: int
     tlwh: tuple[float, float, float, float]

@@ -67,7 +67,11 @@ BACKENDS = (
 
 
 def open_engine(
-    settings: EngineSettings | None = None, *, clock: StageClock | None = None, score_threshold: float | None = None
+    settings: EngineSettings | None = None,
+    *,
+    clock: StageClock | None = None,
+    score_threshold: float | None = None,
+    model: ModelInfo | None = None,
 ) -> Engine:
     """Open a model on the best backend of this machine.
 
@@ -75,6 +79,7 @@ def open_engine(
         settings: which model and backend, and how; the bundled model with all defaults if not given.
         clock: in place of that of the settings.
         score_threshold: in place of that of the settings.
+        model: what `ModelInfo.read` returned for the weights of the settings, to spare reading them again.
 
     Returns:
         The engine, to be used with `with`.
@@ -89,7 +94,7 @@ def open_engine(
     if score_threshold is not None:
         settings = replace(settings, score_threshold=score_threshold)
     backend, why = choose_backend(settings.backend, BACKENDS)
-    opened = backend.open(ModelInfo.read(settings.weights), settings)
+    opened = backend.open(model or ModelInfo.read(settings.weights), settings)
     opened.reason = f"{opened.reason} ({why})"
     _log.info("%s", opened.reason)
     return opened

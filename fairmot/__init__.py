@@ -1,10 +1,10 @@
-"""FairMOT in production form: people in a video become tracks with identities.
+"""FairMOT in production form: people or other objects in a video become tracks with identities.
 
 This is the public API; what a name needs is imported when it is first used.
 
 Example:
     with fairmot.open_source("video.mp4") as source, fairmot.open_engine() as engine:
-        tracker = fairmot.FairMOTTracker(source.frame_rate)
+        tracker = fairmot.FairMOTTracker(source.frame_rate, class_names=engine.model.class_names)
         for frame, tracks in fairmot.track_frames(source, engine, tracker):
             print(frame.index, tracks.ids, tracks.tlwh)
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fairmot.engine.settings import EngineSettings
     from fairmot.tracker.fairmot import FairMOTTracker
     from fairmot.tracker.settings import TrackerSettings
-    from fairmot.video.sink import JSONLSink, MOTSink, Sink
+    from fairmot.video.sink import CSVSink, JSONLSink, MOTSink, Sink
     from fairmot.video.source import Source
     from fairmot.video.sources import open_source
     from fairmot.video.video_sink import VideoSink
@@ -55,7 +55,7 @@ else:
         "fairmot.engine.settings": ("EngineSettings",),
         "fairmot.tracker.fairmot": ("FairMOTTracker",),
         "fairmot.tracker.settings": ("TrackerSettings",),
-        "fairmot.video.sink": ("JSONLSink", "MOTSink", "Sink"),
+        "fairmot.video.sink": ("CSVSink", "JSONLSink", "MOTSink", "Sink"),
         "fairmot.video.source": ("Source",),
         "fairmot.video.sources": ("open_source",),
         "fairmot.video.video_sink": ("VideoSink",),
@@ -64,6 +64,7 @@ else:
     __getattr__, __dir__ = lazy_names(__name__, {name: module for module, names in _NAMES.items() for name in names})
 
 __all__ = [
+    "CSVSink",
     "ConfigError",
     "Detections",
     "Engine",

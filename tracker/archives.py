@@ -57,16 +57,22 @@ class _Header:
     dtype: np.dtype[Any]
 
 
-def read_archive(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+def read_archive(path: Path, names: Iterable[str], texts: Iterable[str] = ()) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays with these names that an archive holds; others are ignored.
 
+    Args:
+        path: of the archive.
+        names: of arrays of numbers.
+        texts: names of arrays of text.
+
     Raises:
-        UserError: if the file is not a valid archive, holds a name twice, an array of other values than numbers, or
+        UserError: if the file is not a valid archive, holds a name twice, an array of other values than these, or
             fewer bytes than it claims.
     """
+    texts = frozenset(texts)
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            members = _members(archive, names, path)
+            members = _members(archive, [*names, *texts], path)
             size = file.seek(0, 2)
             unpacked = sum(member.file_size for member in members.values())
             packed = sum(member.compress_size for member in members.values())
@@ -75,7 +81,7 @@ def read_archive(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]
                     f"{path} has {size} bytes and claims to unpack to {unpacked}; write it with --save-detections."
                 )
             for name, member in members.items():
-                _require_valid(archive, member, name, path)
+                _require_valid(archive, member, name, path, "U" if name in texts else "iuf")
             return {name: _array(archive, member) for name, member in members.items()}
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
@@ -99,13 +105,14 @@ def _members(archive: zipfile.ZipFile, names: Iterable[str], path: Path) -> dict
     return found
 
 
-def _require_valid(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, path: Path) -> None:
-    """Raise unless the header of an array describes numbers that fill its member exactly."""
+def _require_valid(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, path: Path, kinds: str) -> None:
+    """Raise unless the header of an array describes values of one of these kinds that fill its member exactly."""
     with archive.open(member) as file:
         header = _header(file)
         size = member.file_size - file.tell()
-    if header.dtype.kind not in "iuf":
-        raise UserError(f"{path} holds something else than numbers in {name}; write it with --save-detections.")
+    if header.dtype.kind not in kinds:
+        wanted = "text" if kinds == "U" else "numbers"
+        raise UserError(f"{path} holds something else than {wanted} in {name}; write it with --save-detections.")
     claimed = math.prod(header.shape) * header.dtype.itemsize
     if min(header.shape, default=1) < 0 or claimed != size:
         shape = " x ".join(map(str, header.shape)) or "1"

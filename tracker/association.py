@@ -54,22 +54,24 @@ def associate(
             rate = USUAL_FRAME_RATE
         started = time.perf_counter()
         try:
-            boxes = track(stored, FairMOTTracker(rate, settings), use_timestamps=frame_rate is None)
+            tracker = FairMOTTracker(rate, settings, stored.classes.names)
+            boxes = track(stored, tracker, use_timestamps=frame_rate is None)
         except UserError as error:
             raise UserError(f"{stored.name}: {error}") from error
         milliseconds = 1000 * (time.perf_counter() - started) / max(len(stored), 1)
         if longest_gap is not None:
             boxes = interpolate(boxes, None if longest_gap == EVERY_GAP else longest_gap)
         write_results(boxes, path)
-        people = len(np.unique(boxes.ids))
-        say(f"{stored.name}: {len(stored)} frames, {people} tracks, {milliseconds:.2f} ms per frame -> {path}")
+        count = len(np.unique(boxes.ids))
+        say(f"{stored.name}: {len(stored)} frames, {count} tracks, {milliseconds:.2f} ms per frame -> {path}")
 
 
 def track(stored: DetectionFile, tracker: FairMOTTracker, use_timestamps: bool = True) -> Boxes:
     """Return the results of `tracker` on all frames of a detection file.
 
     Long stretches without detections cost nothing: once no track is left, they are skipped up to the two frames before
-    the next detections, from which the tracker learns how long a step is.
+    the next detections, from which the tracker learns how long a step is. Where the file has more than one class, the
+    results have the number of each in the file's list, from 1.
     """
     frames, reports = [], []
     nothing, position = stored.nothing, 0
@@ -96,6 +98,7 @@ def track(stored: DetectionFile, tracker: FairMOTTracker, use_timestamps: bool =
         np.concatenate([tracks.ids for tracks in reports]),
         np.concatenate([tracks.tlwh for tracks in reports]).astype(np.float64),
         np.concatenate([tracks.scores for tracks in reports]).astype(np.float64),
+        np.concatenate([tracks.class_ids for tracks in reports]) + 1 if stored.classes.several else None,
     )
 
 

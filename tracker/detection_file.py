@@ -5,6 +5,8 @@ A detection file is a MOTChallenge `det.txt` (boxes and scores) or an `.npz` fil
 - `frame` `(n,)` int, from 1; `tlbr` `(n, 4)` float, source pixels; `score` `(n,)` float;
 - `embedding` `(n, d)` float and `class_id` `(n,)` int, both optional;
 - `fps`, `width`, `height`, `n_frames`: numbers; `n_frames` is the number of the last frame;
+- `class_names` `(c,)` text and `classes` `(t,)` int, both optional: names by class id, person if there are none, and
+  ids of those that were to be detected, all of them if there are none;
 - `processed` `(k,)` int, optional: the frames that the detector saw, where these are not all from 1 to `n_frames`;
 - `timestamp` `(k,)` float, optional: seconds of these frames, by which the tracker then measures time.
 
@@ -32,8 +34,9 @@ from fairmot.core.motchallenge import read_detections
 from fairmot.core.motchallenge_table import LARGEST
 from fairmot.core.records import Detections
 from fairmot.core.sequence_info import read_sequence_info
+from fairmot.core.tracked_classes import PEOPLE, TrackedClasses
 from fairmot.tracker.archives import read_archive
-from fairmot.tracker.detection_log import DetectionWriter, is_log, read_log, read_metadata
+from fairmot.tracker.detection_log import DetectionWriter, checked_classes, is_log, read_log, read_metadata
 
 __all__ = ["DetectionFile", "DetectionWriter", "find_detection_files", "name_of", "read_detection_file"]
 
@@ -41,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 _MOST_FRAMES = 100_000_000  # a year at 3 frames/s; a larger number is a mistake
 _REQUIRED = ("frame", "tlbr", "score", "fps", "n_frames")
-_OPTIONAL = ("embedding", "class_id", "width", "height", "processed", "timestamp")
+_OPTIONAL = ("embedding", "class_id", "width", "height", "processed", "timestamp", "classes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,7 @@ class DetectionFile:
         frame_rate: processed frames per second, or none where it is not known.
         size: `(width, height)` of the source in pixels, or none.
         timestamps: `(k,)` seconds of `frames`, or none where they are not known.
+        classes: names by class id, and which of them the detections are of.
     """
 
     name: str
@@ -63,6 +67,7 @@ class DetectionFile:
     frame_rate: float | None = None
     size: tuple[int, int] | None = None
     timestamps: npt.NDArray[np.float64] | None = None
+    classes: TrackedClasses = PEOPLE
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -158,7 +163,7 @@ def _read_npz(path: Path) -> DetectionFile:
             return _read_log(path)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
-    data = read_archive(path, (*_REQUIRED, *_OPTIONAL))
+    data = read_archive(path, (*_REQUIRED, *_OPTIONAL), ("class_names",))
     missing = [name for name in _REQUIRED if name not in data]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}; a detection file needs {', '.join(_REQUIRED)}.")
@@ -203,14 +208,14 @@ def _read_npz(path: Path) -> DetectionFile:
     size = None
     if "width" in data and "height" in data:
         size = int(_number(data, "width", path)), int(_number(data, "height", path))
-    return DetectionFile(name_of(path), processed, found, rate, size, timestamps)
+    return DetectionFile(name_of(path), processed, found, rate, size, timestamps, _classes(data, path))
 
 
 def _read_log(path: Path) -> DetectionFile:
     """Read the incomplete file of a run that did not end."""
     with path.open("rb") as log:
         try:
-            metadata = read_metadata(log)
+            metadata, classes = read_metadata(log)
         except ValueError as error:
             raise UserError(f"{path} was begun and holds no frame; run it again.") from error
         records = list(read_log(log))
@@ -220,7 +225,21 @@ def _read_log(path: Path) -> DetectionFile:
     found = {record.frame: _distinct(record.detections, record.frame, path) for record in records}
     size = int(metadata["width"]), int(metadata["height"])
     known = timestamps if np.isfinite(timestamps).all() else None
-    return DetectionFile(name_of(path), processed, found, metadata["fps"], size, known)
+    return DetectionFile(name_of(path), processed, found, metadata["fps"], size, known, classes)
+
+
+def _classes(data: dict[str, npt.NDArray[Any]], path: Path) -> TrackedClasses:
+    """Return the classes that an archive names, people if it names none."""
+    if "class_names" not in data:
+        return PEOPLE
+    names = data["class_names"].ravel().tolist()
+    ids = data["classes"].ravel().tolist() if "classes" in data else range(len(names))
+    try:
+        return checked_classes(names, ids)
+    except ValueError as error:
+        raise UserError(
+            f"{path}: class_names must hold the names of all classes, and classes rising indices into them."
+        ) from error
 
 
 def _require_frame_count(count: float, path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import math
 import os
 import struct
@@ -28,8 +29,12 @@ import numpy.typing as npt
 from fairmot.core.errors import OutputError, UserError
 from fairmot.core.files import replacing, write_all
 from fairmot.core.records import Detections
+from fairmot.core.tracked_classes import PEOPLE, TrackedClasses
 
 LOG_MAGIC = b"fairmot detections 1\n"
+_CLASSES_MAGIC = b"fairmot detections 2\n"  # of a log that names its classes, as JSON after the three numbers
+_LENGTH = struct.Struct("<I")
+_LONGEST_CLASSES = 1 << 24  # bytes
 _METADATA = ("fps", "width", "height")
 _METADATA_STRUCT = struct.Struct("<3d")
 
@@ -68,6 +73,7 @@ class DetectionWriter:
         path: of the file, which is replaced; folders above it are created. A symbolic link is not followed.
         frame_rate: frames per second of the frames that are added, so the source's divided by the stride.
         size: `(width, height)` of the source in pixels.
+        classes: names by class id, and which of them the detections are of.
 
     Raises:
         OutputError: if the file cannot be created.
@@ -78,8 +84,11 @@ class DetectionWriter:
                 writer.add(frame.index, detect(frame), frame.timestamp)
     """
 
-    def __init__(self, path: Path | str, frame_rate: float, size: tuple[int, int]) -> None:
+    def __init__(
+        self, path: Path | str, frame_rate: float, size: tuple[int, int], classes: TrackedClasses = PEOPLE
+    ) -> None:
         self._path = Path(path)
+        self._classes = classes
         self._metadata = dict(zip(_METADATA, (float(frame_rate), *map(int, size)), strict=True))
         self._embedding_size: int | None = None
         self._last = 0
@@ -87,6 +96,9 @@ class DetectionWriter:
         self._rows = 0
         self._timed = True
         head = LOG_MAGIC + _METADATA_STRUCT.pack(*self._metadata.values())
+        if classes != PEOPLE:
+            text = json.dumps([classes.names, classes.ids]).encode()
+            head = _CLASSES_MAGIC + head[len(LOG_MAGIC) :] + _LENGTH.pack(len(text)) + text
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open(self._path)
@@ -173,6 +185,8 @@ class DetectionWriter:
         """Copy a log into an archive with the keys of `fairmot.tracker.detection_file`, array by array."""
         size = self._embedding_size or 0
         metadata: dict[str, Any] = {**self._metadata, "n_frames": self._last}
+        if self._classes != PEOPLE:
+            metadata |= {"class_names": np.array(self._classes.names), "classes": np.array(self._classes.ids, "<i4")}
         arrays: dict[str, tuple[str, tuple[int, ...], Callable[[LogRecord], npt.NDArray[Any]]]] = {
             "frame": ("<i4", (self._rows,), lambda each: np.full(len(each.detections), each.frame)),
             "tlbr": ("<f4", (self._rows, 4), lambda each: each.detections.tlbr),
@@ -202,21 +216,46 @@ def is_log(path: Path) -> bool:
         OSError: if it cannot be read.
     """
     with path.open("rb") as file:
-        return file.read(len(LOG_MAGIC)) == LOG_MAGIC
+        return file.read(len(LOG_MAGIC)) in (LOG_MAGIC, _CLASSES_MAGIC)
 
 
-def read_metadata(log: IO[bytes]) -> dict[str, float]:
-    """Return `fps`, `width` and `height` from the header of a log and leave the file at its first record.
+def read_metadata(log: IO[bytes]) -> tuple[dict[str, float], TrackedClasses]:
+    """Return `fps`, `width` and `height` and the classes from the header of a log, and leave it at its first record.
 
     Raises:
         ValueError: if they are missing or invalid.
     """
-    log.seek(len(LOG_MAGIC))
+    log.seek(0)
+    names_classes = log.read(len(LOG_MAGIC)) == _CLASSES_MAGIC
     data = log.read(_METADATA_STRUCT.size)
     values = _METADATA_STRUCT.unpack(data) if len(data) == _METADATA_STRUCT.size else ()
     if not values or not all(0 < value < math.inf for value in values):
         raise ValueError
-    return dict(zip(_METADATA, values, strict=True))
+    return dict(zip(_METADATA, values, strict=True)), _read_classes(log) if names_classes else PEOPLE
+
+
+def checked_classes(names: Any, ids: Any) -> TrackedClasses:
+    """Return the classes that a file states.
+
+    Raises:
+        ValueError: if they are no names with ids of them.
+    """
+    names, ids = tuple(names), tuple(ids)
+    if not names or not ids or not all(isinstance(name, str) for name in names):
+        raise ValueError("no names")
+    if not all(isinstance(id_, int) and 0 <= id_ < len(names) for id_ in ids) or list(ids) != sorted(set(ids)):
+        raise ValueError("ids without a name")
+    return TrackedClasses(names, ids)
+
+
+def _read_classes(log: IO[bytes]) -> TrackedClasses:
+    head = log.read(_LENGTH.size)
+    length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0
+    try:
+        names, ids = json.loads(log.read(min(length, _LONGEST_CLASSES)))
+        return checked_classes(names, ids)
+    except (TypeError, RecursionError) as error:
+        raise ValueError from error
 
 
 def read_log(log: IO[bytes], with_embeddings: bool = True) -> Iterator[LogRecord]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from fairmot.core.class_names import is_person
 from fairmot.core.errors import ConfigError, UserError
 from fairmot.core.limits import MAX_BOXES
 from fairmot.core.records import Detections, Tracks
@@ -60,6 +61,7 @@ class _Seen:
     scores: FloatArray
     class_ids: IntArray
     embeddings: FloatArray | None
+    landmarks: FloatArray
 
 
 class _Matches:
@@ -102,7 +104,8 @@ class _Matches:
 class FairMOTTracker:
     """Assigns identities to the detections of successive frames.
 
-    Every tracker counts its own frames and ids. Two detections or tracks of different class never match.
+    Every tracker counts its own frames and ids. Two detections or tracks of different class never match, so the class
+    of an identity never changes.
 
     Detections may come in any order, which affects only the order of new ids. Dropped, with one warning per tracker:
     boxes that are not finite or have no width or height, and scores that are not finite. A score above 1
@@ -119,6 +122,8 @@ class FairMOTTracker:
         frame_rate: frames per second between calls of `update`, so the source's divided by the stride. With
             timestamps it need only be about right.
         settings: constants of the association.
+        class_names: of the model, by class id: `max_aspect_ratio` applies to classes that are people (person,
+            pedestrian, people). A class without a name is none.
 
     Raises:
         ConfigError: if the frame rate is not above 0.
@@ -130,10 +135,17 @@ class FairMOTTracker:
                 print(track.id, track.tlwh)
     """
 
-    def __init__(self, frame_rate: float = 30.0, settings: TrackerSettings | None = None) -> None:
+    def __init__(
+        self,
+        frame_rate: float = 30.0,
+        settings: TrackerSettings | None = None,
+        class_names: Sequence[str] = ("person",),
+    ) -> None:
         if not 0 < frame_rate < float("inf"):
             raise ConfigError(f"frame_rate must be above 0, not {frame_rate}.")
-        self.settings = settings or TrackerSettings()
+        self.settings = (settings or TrackerSettings()).resolved()
+        self._confidence = np.float32(self.settings.confidence)
+        self._upright = [id_ for id_, name in enumerate(class_names) if is_person(name)]
         self._frame_rate = frame_rate
         self._buffer = self.settings.buffer_frames(frame_rate)
         self._kalman = kalman_filter(self.settings)
@@ -212,7 +224,14 @@ class FairMOTTracker:
 
         new = unmatched[seen.scores[unmatched] >= np.float32(self.settings.start_score)]
         self._start(new, seen)
-        return self._report(self._settle(lost, gone))
+        boxes, order = self._settle(lost, gone)
+        landmarks = None
+        if seen.landmarks.shape[1]:
+            # Whatever is reported was seen in this frame, so no landmark need be kept with a track.
+            detection = np.zeros(count + len(new), np.intp)
+            detection[rows], detection[count:] = columns, new
+            landmarks = seen.landmarks.take(detection.take(order), axis=0)
+        return self._report(boxes, landmarks)
 
     def move(self, transform: Array) -> None:
         """Transform all tracks by the camera's motion since the last frame (GMC); call it before `update`.
@@ -260,7 +279,8 @@ class FairMOTTracker:
         if not self._several_classes and len(class_ids):
             first = self._store.class_ids[0] if self._store.count else class_ids[0]
             self._several_classes = bool(np.count_nonzero(class_ids != first))
-        return _Seen(boxes, self._kalman.measure(boxes), detections.scores, class_ids, embeddings)
+        landmarks = detections.landmarks
+        return _Seen(boxes, self._kalman.measure(boxes), detections.scores, class_ids, embeddings, landmarks)
 
     def _sound(self, detections: Detections) -> Mask:
         """Return which detections have a finite score and a finite box that is not empty; warn once of others."""
@@ -301,7 +321,8 @@ class FairMOTTracker:
             confirmed = store.confirmed[: store.count].nonzero()[0]
             states[:, :, confirmed] = self._kalman.predict(states.take(confirmed, axis=2), lost[confirmed])
         boxes = self._kalman.boxes(states[POSITION])
-        shift = self._camera_shift(boxes[:, : store.tracked], seen.tlbr)
+        classes = (store.class_ids[: store.tracked], seen.class_ids) if self._several_classes else None
+        shift = self._camera_shift(boxes[:, : store.tracked], seen.tlbr, classes)
         if shift is not None:
             states[POSITION, :2] += shift
             boxes += np.concatenate((shift, shift))
@@ -319,10 +340,10 @@ class FairMOTTracker:
         store, settings = self._store, self.settings
         confirmed = store.confirmed[: store.count]
         pool, unconfirmed = confirmed.nonzero()[0], (~confirmed).nonzero()[0]
-        is_high = seen.scores > np.float32(settings.confidence_threshold)
+        is_high = seen.scores > self._confidence
         high, low = is_high.nonzero()[0], (~is_high).nonzero()[0]
         if settings.reference_quirks:
-            low = low[seen.scores[low] < np.float32(settings.confidence_threshold)]
+            low = low[seen.scores[low] < self._confidence]
         matches = _Matches(self._assign, (store.class_ids, seen.class_ids) if self._several_classes else None)
 
         def distance(rows: IndexArray, columns: IndexArray) -> Array:
@@ -389,7 +410,7 @@ class FairMOTTracker:
         self._store.ids[rows] = self._ids_given + 1 + np.arange(len(rows))
         self._ids_given += len(rows)
 
-    def _settle(self, lost: Mask, gone: Mask) -> Array:
+    def _settle(self, lost: Mask, gone: Mask) -> tuple[Array, IndexArray]:
         """Drop rows that are `gone` or duplicates, sort the rest and assign ids.
 
         Args:
@@ -398,7 +419,7 @@ class FairMOTTracker:
             gone: whether each of them is to be dropped.
 
         Returns:
-            The boxes `(4, n)` of the tracks that are not lost.
+            The boxes `(4, n)` of the tracks that are not lost, and the rows `(n,)` that they were in.
         """
         store, was_tracked, was_there = self._store, self._store.tracked, len(lost)
         group = np.full(store.count, _NEW, np.int8)
@@ -415,7 +436,7 @@ class FairMOTTracker:
         if len(rows):
             self._name(rows)
         kept: Array = boxes.take(order[:tracked], axis=1)
-        return kept
+        return kept, order[:tracked]
 
     def _drop_duplicates(self, group: npt.NDArray[np.int8], boxes: Array) -> None:
         """Mark as gone the younger one of each overlapping pair of a tracked and a lost track."""
@@ -434,17 +455,27 @@ class FairMOTTracker:
         group[away[lasting]] = _GONE
         group[here[~lasting]] = _GONE
 
-    def _report(self, boxes: Array) -> Tracks:
-        """Return the confirmed tracks that pass the output filter; `boxes` `(4, n)` are those of all tracked ones."""
+    def _report(self, boxes: Array, landmarks: FloatArray | None) -> Tracks:
+        """Return the confirmed tracks that pass the output filter.
+
+        Args:
+            boxes: `(4, n)`, of all tracked ones.
+            landmarks: `(n, k, 2)` of them, if they have any.
+        """
         store, settings = self._store, self.settings
         boxes[2:] -= boxes[:2]
         width, height = boxes[2:]
         shown = width <= settings.max_aspect_ratio * height
+        if self._several_classes:
+            shown |= ~np.isin(store.class_ids[: store.tracked], self._upright)
+        elif store.tracked and int(store.class_ids[0]) not in self._upright:
+            shown[:] = True
         shown &= width * height > settings.min_box_area
         shown &= store.confirmed[: store.tracked]
         rows = shown.nonzero()[0]
         tlwh = boxes.take(rows, axis=1).T.astype(np.float32, order="C")
-        return Tracks(store.ids.take(rows), tlwh, store.scores.take(rows), store.class_ids.take(rows))
+        tracks = Tracks(store.ids.take(rows), tlwh, store.scores.take(rows), store.class_ids.take(rows))
+        return tracks if landmarks is None else replace(tracks, landmarks=landmarks.take(rows, axis=0))
 
 
 def _without(values: IndexArray, positions: IndexArray) -> IndexArray:

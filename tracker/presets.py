@@ -9,6 +9,7 @@ from fairmot.tracker.settings import TrackerSettings
 
 # FairMOT as published, without BYTE's low-score stage.
 _FAIRMOT = TrackerSettings(
+    confidence_threshold=0.4,
     low_score_stage=False,
     appearance_cost="gating",
     appearance_limit=0.4,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args, get_type_hints
 
 from fairmot.core.errors import ConfigError
 from fairmot.core.ranges import require, require_positive
+
+USUAL_CONFIDENCE = 0.4
+"""`confidence_threshold` where no model recommends one (FairMOT, `conf_thres`)."""
 
 _FOREVER = 1e15  # frames; infinity has no whole number
 
@@ -23,7 +26,8 @@ class TrackerSettings:
     carry it, "ours" was chosen on MOT17-05, 09 and 13.
 
     Attributes:
-        confidence_threshold: detections scored above it take part in every stage (FairMOT, `conf_thres` 0.4).
+        confidence_threshold: detections scored above it take part in every stage; null means what the model recommends
+            (FairMOT's 0.4, CenterNet's 0.3), and 0.4 where there is no model.
         low_score_stage: match the remaining tracks with low-score detections (BYTE's second association).
         low_score_threshold: detections scored above it, and not above `confidence_threshold`, are low-score
             detections (BYTE, 0.2). They never start a track.
@@ -44,7 +48,7 @@ class TrackerSettings:
         embedding_momentum: weight of the old embedding when a new one is blended in (FairMOT, `alpha` 0.9).
         lost_track_buffer: how long a lost track may be found again, in frames of a 30 frames/s video; scaled by the
             frame rate (FairMOT, `track_buffer` 30, so one second), and measured by timestamps where there are any.
-        duplicate_distance: a tracked and a lost track closer than this, as 1 - IoU, are one person (FairMOT, 0.15).
+        duplicate_distance: a tracked and a lost track closer than this, as 1 - IoU, are one object (FairMOT, 0.15).
         position_weight: standard deviation of position and height per pixel of height (DeepSORT, 1/20).
         velocity_weight: the same for their velocities (DeepSORT, 1/160).
         box_model: state of the filter besides center and height: the aspect ratio (`xyah`, DeepSORT) or the width
@@ -57,8 +61,8 @@ class TrackerSettings:
         gmc_from_detections: move all tracks by the camera shift estimated from the detections (ours; see
             `fairmot.tracker.gmc.shift`).
         predict_unconfirmed: move tracks seen once like the others; FairMOT leaves them where they were.
-        max_aspect_ratio: boxes with a larger width / height are not reported (FairMOT's `track.py`, 1.6, because
-            people stand upright); `inf`, written .inf in options, reports all, for other classes.
+        max_aspect_ratio: boxes of people with a larger width / height are not reported (FairMOT's `track.py`, 1.6,
+            because people stand upright); `inf`, written .inf in options, reports all. Other classes are not filtered.
         min_box_area: boxes with this area in square pixels or less are not reported (FairMOT, `min_box_area` 100).
         reference_quirks: reproduce quirks of the reference, for results equal to it:
 
@@ -80,7 +84,7 @@ class TrackerSettings:
         ConfigError: if a value is out of its range.
     """
 
-    confidence_threshold: float = 0.4
+    confidence_threshold: float | None = None
     low_score_stage: bool = True
     low_score_threshold: float = 0.2
     new_track_threshold: float | None = None
@@ -114,31 +118,49 @@ class TrackerSettings:
             if choices and type(None) not in choices and value not in choices:
                 raise ConfigError(f"{name} must be {' or '.join(choices)}, not {value}.")
         require(self, "", "motion_limit overlap_limit low_score_limit unconfirmed_limit duplicate_distance", 0, 1)
-        require(self, "", "confidence_threshold low_score_threshold motion_weight embedding_momentum", 0, 1)
+        require(self, "", "low_score_threshold motion_weight embedding_momentum", 0, 1)
         require(self, "", "appearance_limit", 0, 2)
         require(self, "", "box_margin", 0, 1)
         require(self, "", "lost_track_buffer", 1, infinite=True)
         require(self, "", "min_box_area", infinite=True)
         require_positive(self, "", "gating_threshold position_weight velocity_weight max_aspect_ratio", infinite=True)
-        if self.new_track_threshold is not None:
-            require(self, "", "new_track_threshold", 0, 1)
-        if self.low_score_stage and self.low_score_threshold > self.confidence_threshold:
+        for name in ("confidence_threshold", "new_track_threshold"):
+            if getattr(self, name) is not None:
+                require(self, "", name, 0, 1)
+        confidence = self.confidence_threshold
+        if self.low_score_stage and confidence is not None and self.low_score_threshold > confidence:
             raise ConfigError(
                 f"low_score_threshold ({self.low_score_threshold}) must not be above confidence_threshold "
-                f"({self.confidence_threshold}); lower it or set low_score_stage to false."
+                f"({confidence}); lower it or set low_score_stage to false."
             )
+
+    def resolved(self, score_threshold: float = USUAL_CONFIDENCE) -> TrackerSettings:
+        """Return these settings with a number for `confidence_threshold`.
+
+        Args:
+            score_threshold: what the model recommends (`ModelInfo.score_threshold`), in place of null.
+
+        Raises:
+            ConfigError: if `low_score_threshold` is above it.
+        """
+        return self if self.confidence_threshold is not None else replace(self, confidence_threshold=score_threshold)
+
+    @property
+    def confidence(self) -> float:
+        """The confidence threshold, 0.4 where it is null."""
+        return USUAL_CONFIDENCE if self.confidence_threshold is None else self.confidence_threshold
 
     @property
     def minimum_score(self) -> float:
         """The score that a detection must exceed to be of any use; detectors need report no others."""
-        return self.low_score_threshold if self.low_score_stage else self.confidence_threshold
+        return self.low_score_threshold if self.low_score_stage else self.confidence
 
     @property
     def start_score(self) -> float:
         """The least score that starts a track."""
         if self.new_track_threshold is not None:
             return self.new_track_threshold
-        return self.confidence_threshold + (0.1 if self.low_score_stage else 0.0)
+        return self.confidence + (0.1 if self.low_score_stage else 0.0)
 
     def buffer_frames(self, frame_rate: float) -> int:
         """Return how many frames a track may stay lost at `frame_rate` frames per second."""

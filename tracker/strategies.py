@@ -8,6 +8,7 @@ from functools import partial
 from fairmot.tracker.costs import (
     Array,
     FloatArray,
+    IntArray,
     cosine_distance,
     cosine_distance_by_pair,
     fuse_motion,
@@ -22,7 +23,7 @@ from fairmot.tracker.settings import TrackerSettings
 
 Distance = Callable[[Array, Array], Array]
 AppearanceCost = Callable[[FloatArray, FloatArray, Array, Callable[[], Array]], Array]
-CameraShift = Callable[[Array, Array], "Array | None"]
+CameraShift = Callable[[Array, Array, "tuple[IntArray, IntArray] | None"], "Array | None"]
 
 
 def kalman_filter(settings: TrackerSettings) -> KalmanFilter:
@@ -62,13 +63,12 @@ def appearance_cost(settings: TrackerSettings) -> AppearanceCost:
 
 
 def gmc_from_detections(settings: TrackerSettings) -> CameraShift:
-    """Return a function of predicted boxes `(4, n)` and detections `(4, m)` to the camera shift `(2, 1)`, or none."""
-    return partial(camera_shift, distance=box_distance(settings)) if settings.gmc_from_detections else _no_shift
+    """Return a function of predicted boxes, detections and their classes to the camera shift; see `camera_shift`."""
+    if not settings.gmc_from_detections:
+        return lambda tracks, detections, classes: None
+    distance = box_distance(settings)
+    return lambda tracks, detections, classes: camera_shift(tracks, detections, distance, classes)
 
 
 def _unchanged(distance: Array, _: FloatArray) -> Array:
     return distance
-
-
-def _no_shift(_: Array, __: Array) -> None:
-    return None

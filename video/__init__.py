@@ -1,13 +1,14 @@
-"""Frames in (file, folder, MOTChallenge sequence, camera, URL) and results out (video, text, JSON lines, window)."""
+"""Frames in (file, folder, sequence, camera, URL) and results out (video, text, JSON lines, CSV, window)."""
 
 from fairmot.video.drawing import Trails, draw_tracks
-from fairmot.video.sink import JSONLSink, MOTSink, Sink
+from fairmot.video.sink import CSVSink, JSONLSink, MOTSink, Sink
 from fairmot.video.source import Source
 from fairmot.video.sources import expand_sources, open_source
 from fairmot.video.video_sink import VideoSink
 from fairmot.video.window import WindowSink
 
 __all__ = [
+    "CSVSink",
     "JSONLSink",
     "MOTSink",
     "Sink",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections import deque
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from fairmot.core import Tracks
 from fairmot.core.records import ByteArray
+from fairmot.core.tracked_classes import class_name
 
 TRAIL_LENGTH = 45
 
@@ -62,7 +64,13 @@ def color_of(id_: int) -> tuple[int, int, int]:
     return round(255 * blue), round(255 * green), round(255 * red)
 
 
-def draw_tracks(image: ByteArray, tracks: Tracks, trails: Trails | None = None, caption: str = "") -> None:
+def draw_tracks(
+    image: ByteArray,
+    tracks: Tracks,
+    trails: Trails | None = None,
+    caption: str = "",
+    class_names: Sequence[str] = (),
+) -> None:
     """Draw into `image`, in place.
 
     Args:
@@ -70,6 +78,7 @@ def draw_tracks(image: ByteArray, tracks: Tracks, trails: Trails | None = None, 
         tracks: the tracks of this frame.
         trails: draws the trails of these tracks under their boxes.
         caption: text for the upper left corner.
+        class_names: by class id; of two or more, labels show that of the track before its id.
     """
     shorter = min(image.shape[:2])
     thickness = max(1, round(shorter / 270))
@@ -82,8 +91,12 @@ def draw_tracks(image: ByteArray, tracks: Tracks, trails: Trails | None = None, 
     for id_, (left, top, right, bottom) in zip(tracks.ids.tolist(), corners, strict=True):
         cv2.rectangle(image, (left, top), (right, bottom), color_of(id_), thickness)
     # Labels last, so that no box crosses a number.
-    for id_, (left, top, _, _) in zip(tracks.ids.tolist(), corners, strict=True):
-        _draw_label(image, str(id_), (left, top), scale, color_of(id_))
+    labels = [str(id_) for id_ in tracks.ids.tolist()]
+    if len(class_names) > 1:
+        names = [class_name(class_names, class_id) for class_id in tracks.class_ids.tolist()]
+        labels = [f"{name} {label}" for name, label in zip(names, labels, strict=True)]
+    for label, id_, (left, top, _, _) in zip(labels, tracks.ids.tolist(), corners, strict=True):
+        _draw_label(image, label, (left, top), scale, color_of(id_))
     if caption:
         _draw_label(image, caption, (0, 0), scale, (32, 32, 32))
 

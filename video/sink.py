@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fairmot.core import Frame, Tracks
 from fairmot.core.files import open_new, write_all, write_error
 from fairmot.core.motchallenge import result_line
+from fairmot.core.tracked_classes import class_name
 
 SinkT = TypeVar("SinkT", bound="Sink")
 
@@ -80,7 +85,10 @@ class TextSink(Sink):
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Write the lines of one frame, all or none."""
-        data = self._text(frame, tracks).encode()
+        self._append(self._text(frame, tracks))
+
+    def _append(self, text: str) -> None:
+        data = text.encode()
         try:
             write_all(self._file, data)
         except OSError as error:
@@ -99,9 +107,25 @@ class TextSink(Sink):
 
 
 class MOTSink(TextSink):
-    """MOTChallenge results: `frame,id,left,top,width,height,score,-1,-1,-1`, pixels with two decimals."""
+    """MOTChallenge results: `frame,id,left,top,width,height,score,class,-1,-1`, pixels with two decimals.
+
+    Args:
+        path: see `TextSink`.
+        class_names: by class id. With two or more, `class` is the number of the track's class, from 1; else it is -1.
+
+    Raises:
+        OutputError: if the file cannot be made.
+    """
+
+    def __init__(self, path: Path | str, class_names: Sequence[str] = ()) -> None:
+        super().__init__(path)
+        self._numbers_classes = len(class_names) > 1
 
     def _text(self, frame: Frame, tracks: Tracks) -> str:
+        if self._numbers_classes:
+            return "".join(
+                result_line(frame.index, track.id, track.tlwh, track.score, track.class_id + 1) for track in tracks
+            )
         return "".join(result_line(frame.index, track.id, track.tlwh, track.score) for track in tracks)
 
 
@@ -109,10 +133,23 @@ class JSONLSink(TextSink):
     """JSON lines, one object per frame, also for frames without tracks.
 
     `{"frame": 1, "timestamp": 0.0, "tracks": [{"id": 1, "box": [left, top, width, height], "score": 0.9, "class": 0}]}`
+
+    A track with landmarks has them too: `"landmarks": [[x, y], ...]`, in pixels, null where a number is not finite.
+
+    Args:
+        path: see `TextSink`.
+        class_names: by class id. With two or more, each track has its `class_name` too.
+
+    Raises:
+        OutputError: if the file cannot be made.
     """
 
+    def __init__(self, path: Path | str, class_names: Sequence[str] = ()) -> None:
+        super().__init__(path)
+        self._class_names = class_names if len(class_names) > 1 else ()
+
     def _text(self, frame: Frame, tracks: Tracks) -> str:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "id": track.id,
                 "box": [round(value, 2) for value in track.tlwh],
@@ -121,4 +158,56 @@ class JSONLSink(TextSink):
             }
             for track in tracks
         ]
+        if self._class_names:
+            for row in rows:
+                row["class_name"] = class_name(self._class_names, row["class"])
+        if tracks.landmarks.shape[1]:
+            for row, points in zip(rows, tracks.landmarks.tolist(), strict=True):
+                row["landmarks"] = [[round(x, 2) if math.isfinite(x) else None for x in point] for point in points]
         return json.dumps({"frame": frame.index, "timestamp": round(frame.timestamp, 6), "tracks": rows}) + "\n"
+
+
+class CSVSink(TextSink):
+    """CSV with a header and one row per track and frame, its fields quoted where they must be (RFC 4180).
+
+    `frame,timestamp,id,class_id,class_name,left,top,width,height,score`; `timestamp` in seconds, pixels with two
+    decimals, `class_id` an index into the class names.
+
+    Args:
+        path: see `TextSink`.
+        class_names: by class id.
+
+    Raises:
+        OutputError: if the file cannot be made.
+    """
+
+    COLUMNS = ("frame", "timestamp", "id", "class_id", "class_name", "left", "top", "width", "height", "score")
+
+    def __init__(self, path: Path | str, class_names: Sequence[str] = ("person",)) -> None:
+        super().__init__(path)
+        self._class_names = class_names
+        try:  # the disk may be full
+            self._append(_csv([self.COLUMNS]))
+        except BaseException:
+            self.close()
+            raise
+
+    def _text(self, frame: Frame, tracks: Tracks) -> str:
+        return _csv(
+            [
+                frame.index,
+                round(frame.timestamp, 6),
+                track.id,
+                track.class_id,
+                class_name(self._class_names, track.class_id),
+                *(f"{value:.2f}" for value in track.tlwh),
+                f"{track.score:.6f}",
+            ]
+            for track in tracks
+        )
+
+
+def _csv(rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -79,6 +79,7 @@ class VideoSink(Sink):
         pixel_aspect: width of a pixel divided by its height, as players are to show it.
         low_delay: encode every frame at once, for a somewhat larger file: a kill then loses half a second of a live
             source at most, however slowly its frames come.
+        class_names: by class id; of two or more, labels show them.
 
     Raises:
         OutputError: if the file cannot be made, there is no encoder, or it cannot take frames of this size.
@@ -93,8 +94,10 @@ class VideoSink(Sink):
         *,
         pixel_aspect: Fraction = Fraction(1),
         low_delay: bool = False,
+        class_names: Sequence[str] = (),
     ) -> None:
         self._path = Path(path)
+        self._class_names = class_names
         self._size = size
         self._encoder = _first_available(encoders)
         try:
@@ -179,7 +182,7 @@ class VideoSink(Sink):
     def _encode(self, frame: Frame, tracks: Tracks, rate: float) -> None:
         image = frame.bgr.copy()  # the source, or another sink, may still use the frame
         self._trails.update(tracks)
-        draw_tracks(image, tracks, self._trails, caption(frame, tracks, rate))
+        draw_tracks(image, tracks, self._trails, caption(frame, tracks, rate), self._class_names)
         encoded = self._to_yuv(image)
         if self._first_time is None:
             self._first_time = frame.timestamp

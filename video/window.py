@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import cv2
 
@@ -26,13 +27,15 @@ class WindowSink(Sink):
 
     Args:
         title: title of the window.
+        class_names: by class id; of two or more, labels show them.
 
     Raises:
         OutputError: if there is no display, or OpenCV cannot open a window on it.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, class_names: Sequence[str] = ()) -> None:
         _check_display()
+        self._class_names = class_names
         self._title = title
         self._trails = Trails()
         self._meter = RateMeter()
@@ -48,7 +51,8 @@ class WindowSink(Sink):
             self._sized = True
         image = frame.bgr.copy()
         self._trails.update(tracks)
-        draw_tracks(image, tracks, self._trails, caption(frame, tracks, self._meter.tick()))
+        text = caption(frame, tracks, self._meter.tick())
+        draw_tracks(image, tracks, self._trails, text, self._class_names)
         cv2.imshow(self._title, image)
         pressed = cv2.waitKey(1) & 0xFF
         closed = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1

@@ -1,4 +1,4 @@
-"""`fairmot track`: people in videos, images, cameras and network streams."""
+"""`fairmot track`: people and other objects in videos, images, cameras and network streams."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from fairmot.app.options import Options
 from fairmot.cli.command import Command, ConfigFiles
 
 _DESCRIPTION = """\
-Follow the people in a video: every person gets a number that stays the same, and the results are an annotated
-video, MOTChallenge text and JSON lines in OUTPUT/<name of the source>/."""
+Follow the people in a video, or whatever the model detects: every one gets a number that stays the same, and the
+results are an annotated video, MOTChallenge text and JSON lines in OUTPUT/<name of the source>/."""
 
 
 def run(options: Options) -> int:

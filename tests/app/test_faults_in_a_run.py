@@ -113,7 +113,7 @@ def test_a_fault_in_the_loop(
     [
         ("fairmot.video.images:read_image", "the source"),
         ("fairmot.app.scoring:read_ground_truth", "scoring"),
-        ("fairmot.app.scoring:read_results", "scoring"),
+        ("fairmot.app.scoring:read_tracks", "scoring"),
         ("fairmot.app.session:inputs_of", "the program"),
         ("fairmot.app.run_folder:RunFolder.complete_report", "the program"),
         ("fairmot.app.command:expand_sources", "the program"),

@@ -293,3 +293,38 @@ def test_memory_is_flat(reference: bool) -> None:
     assert tracker._ids_given > 900
     assert 300 <= tracker._store.capacity < 1000
     assert after - before < 4_000
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [(("person",), [2]), (("car", "person"), [1]), (("car",), [1, 2]), (("Pedestrian", "person"), [])],
+)
+def test_only_people_must_be_upright(names: Sequence[str], shown: list[int]) -> None:
+    """Boxes 100 wide and 40 high, of class 0 and 1; a class without a name is not that of people."""
+    tracker = FairMOTTracker(class_names=names)
+    tlbr = np.float32([[100, 0, 200, 40], [500, 0, 600, 40]])
+    wide = Detections(tlbr, np.full(2, 0.9, np.float32), np.array([0, 1]), np.zeros((2, 0), np.float32))
+    for _ in range(3):
+        tracks = tracker.update(wide)
+    assert tracks.ids.tolist() == shown
+    for class_id, name in enumerate(names):
+        alone = FairMOTTracker(class_names=names)
+        assert len(alone.update(wide[wide.class_ids == class_id])) == (name == "car")
+
+
+def test_landmarks_are_those_of_the_matched_detection() -> None:
+    """Also where rows change order: tracks are lost, found again and dropped by the output filter."""
+    tracker = FairMOTTracker(30)
+    random = np.random.default_rng(3)
+    for frame in range(40):
+        places = [(100.0 * place + frame, 50.0) for place in random.permutation(12) if random.random() < 0.8]
+        detections = seen(places)
+        points = np.stack((detections.tlbr[:, :2], detections.tlbr[:, 2:]), axis=1)
+        found = Detections(
+            detections.tlbr, detections.scores, detections.class_ids, detections.embeddings, landmarks=points
+        )
+        tracks = tracker.update(found)
+        assert tracks.landmarks.shape == (len(tracks), 2, 2)
+        np.testing.assert_allclose(tracks.landmarks[:, 0], tracks.tlwh[:, :2], atol=12)
+    assert len(tracks) > 5
+    assert tracker.update(Detections.empty()).landmarks.shape == (0, 0, 2)

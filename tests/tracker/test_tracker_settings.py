@@ -15,7 +15,10 @@ from fairmot.tracker import FairMOTTracker, TrackerSettings
     [
         ({"confidence_threshold": 1.5}, "confidence_threshold must be between 0 and 1, not 1.5."),
         ({"confidence_threshold": float("nan")}, "confidence_threshold must be between 0 and 1, not nan."),
-        ({"low_score_threshold": 0.5}, "low_score_threshold (0.5) must not be above confidence_threshold (0.4)"),
+        (
+            {"low_score_threshold": 0.5, "confidence_threshold": 0.4},
+            "low_score_threshold (0.5) must not be above confidence_threshold (0.4)",
+        ),
         ({"new_track_threshold": -1}, "new_track_threshold must be between 0 and 1"),
         ({"overlap_limit": 2}, "overlap_limit must be between 0 and 1"),
         ({"appearance_limit": 3}, "appearance_limit must be between 0 and 2"),

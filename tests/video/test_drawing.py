@@ -95,3 +95,14 @@ def test_nothing_but_the_caption_without_tracks(caption: str) -> None:
     image = np.zeros((90, 160, 3), np.uint8)
     draw_tracks(image, Tracks.empty(), Trails(), caption)
     assert bool(image.any()) == bool(caption)
+
+
+def test_labels_name_the_class_where_there_are_several() -> None:
+    """With one name the image is that without; with several the label is as wide as its text."""
+    found = Tracks(np.array([3]), np.float32([[100, 100, 40, 60]]), np.float32([0.9]), np.array([1]))
+    images = {names: np.zeros((240, 400, 3), np.uint8) for names in ((), ("car",), ("person", "car"))}
+    for names, image in images.items():
+        draw_tracks(image, found, class_names=names)
+    assert np.array_equal(images[()], images[("car",)])
+    widths = {names: int(image[90].any(axis=1).sum()) for names, image in images.items()}
+    assert widths[("person", "car")] > 2 * widths[()] > 0

@@ -24,12 +24,13 @@ from hypothesis import strategies as st
 from support import clip_files as clips
 
 from fairmot.core import Frame, OutputError, Tracks
-from fairmot.video import JSONLSink, MOTSink, Sink, VideoSink, WindowSink, open_source
+from fairmot.video import CSVSink, JSONLSink, MOTSink, Sink, VideoSink, WindowSink, open_source
 
 MAKERS: dict[str, Callable[[Path], Sink]] = {
     "video": lambda path: VideoSink(path, clips.SIZE, 25.0),
     "mot": MOTSink,
     "jsonl": JSONLSink,
+    "csv": CSVSink,
 }
 
 
@@ -477,3 +478,21 @@ def test_window_without_a_display_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("DISPLAY", ":4711")  # nobody listens there; OpenCV would abort this process
     with pytest.raises(OutputError, match="OpenCV cannot open a window here"):
         WindowSink("tracks")
+
+
+def test_landmarks_in_json_lines(tmp_path: Path) -> None:
+    found = tracks((1, 0, 0, 10, 20, 0.9))
+    points = np.float32([[[1.234, 5], [np.inf, 2]]])
+    with JSONLSink(tmp_path / "x.jsonl") as sink:
+        sink.write(frame(1), Tracks(found.ids, found.tlwh, found.scores, found.class_ids, landmarks=points))
+    (row,) = json.loads((tmp_path / "x.jsonl").read_text())["tracks"]
+    assert row["landmarks"] == [[1.23, 5.0], [None, 2.0]]
+
+
+def test_csv_quotes_names_and_names_every_class(tmp_path: Path) -> None:
+    with CSVSink(tmp_path / "x.csv", ['bus, "long"']) as sink:
+        sink.write(frame(1), tracks((1, 0, 0, 10, 20, 0.5)))
+        assert (tmp_path / "x.csv").read_text().splitlines() == [
+            "frame,timestamp,id,class_id,class_name,left,top,width,height,score",
+            '1,0.04,1,0,"bus, ""long""",0.00,0.00,10.00,20.00,0.500000',
+        ]

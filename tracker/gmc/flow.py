@@ -1,6 +1,6 @@
 """Global motion compensation from the images: sparse optical flow of the background.
 
-Corners of the last frame outside of the people in it are tracked into this one (Lucas and Kanade, 1981, in pyramids);
+Corners of the last frame outside of the boxes in it are tracked into this one (Lucas and Kanade, 1981, in pyramids);
 the similarity transform with most inliers (RANSAC) is the camera's motion, as in BoT-SORT (Aharon et al., 2022).
 """
 
@@ -34,7 +34,7 @@ class OpticalFlowGMC:
     def __init__(self) -> None:
         self._last: ByteArray | None = None
 
-    def update(self, image: ByteArray, people: FloatArray | None = None) -> npt.NDArray[np.float64]:
+    def update(self, image: ByteArray, boxes: FloatArray | None = None) -> npt.NDArray[np.float64]:
         """Return the matrix `(2, 3)` that maps x, y, 1 of the last frame to x, y of this one, in source pixels.
 
         It is the identity for the first frame, for one of another size than the last, and where too few corners can be
@@ -42,7 +42,7 @@ class OpticalFlowGMC:
 
         Args:
             image: uint8, `(height, width, 3)` in BGR or `(height, width)` gray.
-            people: `(n, 4)`, left, top, width, height of the boxes in the last frame, where no corners are tracked.
+            boxes: `(n, 4)`, left, top, width, height of the tracks of the last frame, where no corners are tracked.
         """
         width = image.shape[1]
         factor = min(1.0, _WIDTH / width)
@@ -51,19 +51,19 @@ class OpticalFlowGMC:
         last, self._last = self._last, gray
         if last is None or last.shape != gray.shape:
             return np.eye(2, 3)
-        transform = _estimate(last, gray, None if people is None else people * np.float32(factor))
+        transform = _estimate(last, gray, None if boxes is None else boxes * np.float32(factor))
         if transform is None:
             return np.eye(2, 3)
         transform[:, 2] /= factor
         return transform
 
 
-def _estimate(last: ByteArray, gray: ByteArray, people: FloatArray | None) -> npt.NDArray[np.float64] | None:
+def _estimate(last: ByteArray, gray: ByteArray, boxes: FloatArray | None) -> npt.NDArray[np.float64] | None:
     """Return the transform `(2, 3)` from `last` to `gray`, or none where too few corners can be tracked."""
     background = np.full(last.shape, 255, np.uint8)
-    if people is not None:
+    if boxes is not None:
         height, width = last.shape
-        corners = np.concatenate((people[:, :2], people[:, :2] + people[:, 2:]), axis=1)
+        corners = np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)
         for left, top, right, bottom in corners.clip(0, [width, height, width, height]).astype(np.int64).tolist():
             background[top : bottom + 1, left : right + 1] = 0
     points = cv2.goodFeaturesToTrack(last, _CORNERS, _CORNER_QUALITY, _CORNER_DISTANCE, mask=background)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fairmot.tracker.costs import Array
+from fairmot.tracker.costs import Array, IntArray, forbid_other_classes
 
 # Chosen on MOT17-05, 09 and 13 (benchmarks/association.md).
 _LEAST_PAIRS = 6
@@ -20,11 +20,16 @@ _MEDIAN_ERROR = 0.929
 _TINY = 1e-9
 
 
-def camera_shift(tracks: Array, detections: Array, distance: Callable[[Array, Array], Array]) -> Array | None:
+def camera_shift(
+    tracks: Array,
+    detections: Array,
+    distance: Callable[[Array, Array], Array],
+    classes: tuple[IntArray, IntArray] | None = None,
+) -> Array | None:
     """Estimate the camera shift as the displacement that most tracks and detections share.
 
-    People move independently; the displacement that most of them have in common is the camera's. The median over the
-    mutually nearest pairs of track and detection is robust to people who turn and to wrong pairs. Its standard error
+    Objects move independently; the displacement that most of them have in common is the camera's. The median over the
+    mutually nearest pairs of track and detection is robust to those that turn and to wrong pairs. Its standard error
     follows from their spread; the shift is shrunk accordingly (as James and Stein, 1961, shrink a mean), to zero while
     the camera stands still.
 
@@ -32,14 +37,18 @@ def camera_shift(tracks: Array, detections: Array, distance: Callable[[Array, Ar
         tracks: `(4, n)` predicted boxes, left, top, right, bottom.
         detections: `(4, m)`.
         distance: pairwise distance of boxes, `(n, m)` in [0, 1].
+        classes: class ids of both, `(n,)` and `(m,)`, whose pairs must be of one class; none where all are.
 
     Returns:
         Pixels in x and y, `(2, 1)`, or none where there are too few pairs.
     """
     if tracks.shape[1] < _LEAST_PAIRS or detections.shape[1] < _LEAST_PAIRS:
         return None
-    tracks = tracks[:, :: 1 + tracks.shape[1] // _MANY_TRACKS]
+    step = 1 + tracks.shape[1] // _MANY_TRACKS
+    tracks = tracks[:, ::step]
     distances = distance(tracks, detections)
+    if classes is not None:
+        forbid_other_classes(distances, classes[0][::step], classes[1])
     nearest = distances.argmin(axis=1)
     rows = np.arange(len(nearest))
     mutual = (distances.argmin(axis=0)[nearest] == rows) & (distances[rows, nearest] <= _LARGEST_DISTANCE)
