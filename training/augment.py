@@ -31,7 +31,7 @@ class Batch:
         images: `(n, 3, h, w)` float32, RGB in [0, 1].
         tlbr: `(n, k, 4)` float32 in input pixels, not clipped.
         kinds: `(n, k)` of `Kind`.
-        classes: `(n, k)` int64, the heatmap's channel.
+        classes: `(n, k)` int64, the heatmap's channel; -1 for ignore regions of all classes.
         identities: `(n, k)` class or -1.
         class_range: `(n, k, 2)` classes of the identity's space.
     """

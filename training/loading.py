@@ -89,8 +89,10 @@ def _load(root: Path, settings: TrainSettings, workers: int, keep: Keep) -> Iter
         for group in settings.sets:
             if group in MADE:
                 continue
-            for sample in folder_samples(root, group, settings.side, settings.channels, pool, keep):
-                suits = group == "background" or ("background" not in settings.sets and not len(sample.kinds))
+            unlabeled = settings.unlabeled(group)
+            for sample in folder_samples(root, group, settings.side, settings.channels, unlabeled, pool, keep):
+                empty = len(sample.kinds) == len(unlabeled)
+                suits = group == "background" or ("background" not in settings.sets and empty)
                 trained = not _is_held_out(sample.name, settings)
                 if suits and trained:
                     backgrounds.append(sample.image)

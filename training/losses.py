@@ -22,7 +22,7 @@ class Targets:
 
     Attributes:
         heatmap: `(n, c, h, w)`, 1 at the centers of each class, falling off as Gaussians.
-        weight: `(n, c, h, w)`, 0 inside ignore regions.
+        weight: `(n, c, h, w)`, 0 inside ignore regions of the class, except at centers.
         cells: `(p, 3)` int64, image, row and column of every person's center.
         box: `(p, 4)` left, top, right, bottom distances in cells from the float center.
         offset: `(p, 2)` x and y of the center within its cell.
@@ -73,17 +73,20 @@ def make_targets(batch: Batch, classes: int = 1) -> Targets:
     columns = torch.exp(-((x - cell[..., :1]) ** 2) / (2 * sigma**2))
     columns_of = [columns * (person & (batch.classes == channel))[..., None] for channel in range(classes)]
     rows = torch.exp(-((y - cell[..., 1:]) ** 2) / (2 * sigma**2))
-    ignored = (batch.kinds == Kind.IGNORE)[..., None]
-    in_columns = (x + 1 > tlbr[..., :1]) & (x < tlbr[..., 2:3]) & ignored
+    ignored = batch.kinds == Kind.IGNORE
+    in_columns = (x + 1 > tlbr[..., :1]) & (x < tlbr[..., 2:3])
     in_rows = (y + 1 > tlbr[..., 1:2]) & (y < tlbr[..., 3:])
+    applies = [ignored & ((batch.classes == channel) | (batch.classes < 0)) for channel in range(classes)]
+    ignored_columns = [in_columns & regions[..., None] for regions in applies]
     heatmaps, weights = [], []
     for start in range(0, count, _CHUNK):
         part = slice(start, start + _CHUNK)
         maps = [(rows[part, :, :, None] * columns[part, :, None, :]).amax(1) for columns in columns_of]
         heatmaps.append(torch.stack(maps, 1))
-        weights.append(~(in_rows[part, :, :, None] & in_columns[part, :, None, :]).any(1))
+        free = [~(in_rows[part, :, :, None] & inside[part, :, None, :]).any(1) for inside in ignored_columns]
+        weights.append(torch.stack(free, 1))
     heatmap, weight = torch.cat(heatmaps), torch.cat(weights).float()
-    weight = torch.where(heatmap == 1, torch.ones_like(heatmap), weight[:, None])
+    weight = torch.where(heatmap == 1, torch.ones_like(heatmap), weight)
     chosen = (person | (batch.kinds == Kind.IDENTITY)).nonzero()
     picked, corners, middle = chosen.unbind(1), tlbr[chosen.unbind(1)], center[chosen.unbind(1)]
     return Targets(

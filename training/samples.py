@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -42,7 +42,7 @@ class Kind(IntEnum):
 
     NONE = 0  # padding
     PERSON = 1  # heatmap, box, offset, and the identity if it has one; also for objects of other classes
-    IGNORE = 2  # no heatmap loss inside
+    IGNORE = 2  # no heatmap loss inside, of its class or, if that is -1, of all
     IDENTITY = 3  # only the identity
 
 
@@ -54,7 +54,8 @@ class Sample:
         image: `(h, w, 3)` uint8 BGR.
         tlbr: `(m, 4)` float32 in pixels.
         kinds: `(m,)` of `Kind`.
-        classes: `(m,)` int64, the heatmap's channel (row of `TrainSettings.class_names`); 0 where none counts.
+        classes: `(m,)` int64, the heatmap's channel (row of `TrainSettings.class_names`); -1 for ignore regions of all
+            classes.
         identities: `(m,)` int64, number of the person within `space`; -1 where unknown.
         space: identities of different spaces are never compared with one another.
         group: name of the set, for the sampling weights.
@@ -106,7 +107,7 @@ class Labels:
     Attributes:
         tlbr: `(m, 4)` float32 in pixels.
         kinds: `(m,)` of `Kind`.
-        classes: `(m,)` int64, the heatmap's channel.
+        classes: `(m,)` int64, the heatmap's channel, -1 for ignore regions.
         identities: `(m,)` int64, -1 where unknown.
         left_out: number of labels by class number that belongs to no class.
     """
@@ -148,7 +149,7 @@ def read_labels(path: Path, width: int, height: int, channels: Mapping[int, int]
     center, size = rows[:, 2:4] * (width, height), rows[:, 4:6] * (width, height)
     tlbr = np.concatenate((center - size / 2, center + size / 2), 1).astype(np.float32)
     kinds = np.where(rows[:, 0] < 0, Kind.IGNORE, Kind.PERSON).astype(np.int64)
-    classes = np.array([channels.get(number, 0) for number in numbers if number not in left_out], np.int64)
+    classes = np.array([channels.get(number, -1) for number in numbers if number not in left_out], np.int64)
     return Labels(tlbr, kinds, classes, rows[:, 1].astype(np.int64), left_out)
 
 
@@ -209,20 +210,35 @@ def images_in(folder: Path) -> list[Path]:
     return paths
 
 
-def _folder_sample(job: tuple[Path, Path, str, int, Mapping[int, int]]) -> tuple[Sample, Counter[int]]:
-    path, label_path, group, longest, channels = job
+def _folder_sample(
+    job: tuple[Path, Path, str, int, Mapping[int, int], Sequence[int]],
+) -> tuple[Sample, Counter[int]]:
+    path, label_path, group, longest, channels, unlabeled = job
     image = read_image(path, longest)
     labels = read_labels(label_path, image.shape[1], image.shape[0], channels)
-    boxes = (labels.tlbr, labels.kinds, labels.classes, labels.identities)
+    whole = np.tile(np.array([0, 0, image.shape[1], image.shape[0]], np.float32), (len(unlabeled), 1))
+    boxes = (
+        np.concatenate((labels.tlbr, whole)),
+        np.concatenate((labels.kinds, np.full(len(whole), Kind.IGNORE, np.int64))),
+        np.concatenate((labels.classes, np.array(unlabeled, np.int64))),
+        np.concatenate((labels.identities, np.full(len(whole), -1, np.int64))),
+    )
     return Sample(image, *boxes, group, group, f"{group}/{path.stem}"), labels.left_out
 
 
 def folder_samples(
-    root: Path, group: str, longest: int, channels: Mapping[int, int], pool: ProcessPoolExecutor, keep: Keep
+    root: Path,
+    group: str,
+    longest: int,
+    channels: Mapping[int, int],
+    unlabeled: Sequence[int],
+    pool: ProcessPoolExecutor,
+    keep: Keep,
 ) -> Iterator[Sample]:
     """Yield the kept images of `root/group/images` with `root/group/labels_with_ids` (or `labels`).
 
-    The number of labels left out because they belong to no class is logged.
+    The channels `unlabeled` get an ignore region as large as the image, after the labels. The number of labels left out
+    because they belong to no class is logged.
 
     Raises:
         SourceError: if there are none, an image cannot be read, or a label file is missing (not: empty) or invalid.
@@ -230,7 +246,7 @@ def folder_samples(
     paths = images_in(root / group / "images")
     label_paths = _label_paths(root / group, paths)
     jobs = [
-        (path, labels, group, longest, channels)
+        (path, labels, group, longest, channels, unlabeled)
         for number, (path, labels) in enumerate(zip(paths, label_paths, strict=True))
         if keep(number, f"{group}/{path.stem}")
     ]
@@ -289,7 +305,8 @@ def crop_sheets(root: Path, sheets: int, seed: int, keep: Keep) -> Iterator[Samp
         tlbr = np.concatenate((boxes, [[0, 0, 768, 768]])).astype(np.float32)
         identities = np.array([int(names[path]) for path in chosen] + [-1])
         kinds = np.array([Kind.IDENTITY] * 72 + [Kind.IGNORE])
-        labels = (tlbr, kinds, np.zeros(73, np.int64), identities)
+        classes = np.where(kinds == Kind.IGNORE, -1, 0)
+        labels = (tlbr, kinds, classes, identities)
         yield Sample(np.asarray(image, np.uint8), *labels, "market1501", "market1501", f"sheet/{index}")
 
 

@@ -34,6 +34,8 @@ class TrainSettings:
         classes: label numbers that count as each class, by its name; labels of other numbers are left out. Identities
             are numbered over all classes of a set. Composed, pasted, rendered and cropped people are of the class
             `person`.
+        labeled: the classes that are labeled in a set, for sets where not all of them are. An object of another class
+            may be anywhere there, so the heatmaps of those classes get no loss in such a set, and no validation.
         held_out: images that are validated on and not trained on: `set/beginning` of their names up to the end of a
             word or number (`street/cam1`), or a pattern (`street/cam1_*`).
         steps: optimizer steps.
@@ -61,6 +63,7 @@ class TrainSettings:
     size: tuple[int, int] = (576, 320)
     sets: dict[str, float] = field(default_factory=dict)
     classes: dict[str, tuple[int, ...]] = field(default_factory=lambda: {"person": (0,)})
+    labeled: dict[str, tuple[str, ...]] = field(default_factory=dict)
     held_out: tuple[str, ...] = ()
     steps: int = 6000
     batch: int = 64
@@ -91,6 +94,7 @@ class TrainSettings:
         if self.sets and not any(self.sets.values()):
             raise ConfigError("settings.sets must give at least one set a share above 0.")
         self._check_classes()
+        self._check_labeled()
         for made, name in MADE.items():
             require(self, prefix, name, 1 if made in self.sets else 0)
         require(self, prefix, "steps batch pasted_people workers", 1)
@@ -114,6 +118,23 @@ class TrainSettings:
                         f"Label number {number} of the class {name} must be 0 or more and count only once."
                     )
                 known.add(number)
+
+    def _check_labeled(self) -> None:
+        for group, names in self.labeled.items():
+            if group not in self.sets or group in MADE:
+                folders = ", ".join(name for name in self.sets if name not in MADE)
+                raise ConfigError(f"settings.labeled must name folders of settings.sets ({folders}), not {group}.")
+            for name in names:
+                if name not in self.classes:
+                    raise ConfigError(
+                        f"settings.labeled must give {group} names of settings.classes "
+                        f"({', '.join(self.class_names)}), not {name}."
+                    )
+
+    def unlabeled(self, group: str) -> list[int]:
+        """Return the heatmap's channels of the classes that are not labeled in a set."""
+        names = self.labeled.get(group, self.class_names)
+        return [channel for channel, name in enumerate(self.class_names) if name not in names]
 
     @property
     def channels(self) -> dict[int, int]:

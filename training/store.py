@@ -50,7 +50,7 @@ class Store:
         sizes: `(n, 2)` float32, width and height.
         tlbr: `(n, m, 4)` float32 in pixels, padded to the largest number of boxes.
         kinds: `(n, m)` int64 of `Kind`, `NONE` in the padding.
-        classes: `(n, m)` int64, the heatmap's channel.
+        classes: `(n, m)` int64, the heatmap's channel; -1 for ignore regions of all classes.
         identities: `(n, m)` int64, class of the identity classifier, -1 where unknown.
         spaces: `(s, 2)` int64, first and last + 1 class of every identity space.
         space_of: `(n,)` int64, row of `spaces`.

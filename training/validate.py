@@ -176,7 +176,8 @@ def validate(
         for i, (channel, of_class) in product(range(len(chunk)), enumerate(found.values())):
             keep = (scores[i] > _LEAST_SCORE) & (channels[i] == channel)
             people = tlbr[i][(kinds[i] == Kind.PERSON) & (classes[i] == channel)]
-            of_class.add(boxes[i][keep], scores[i][keep], people, tlbr[i][kinds[i] == Kind.IGNORE])
+            ignored = tlbr[i][(kinds[i] == Kind.IGNORE) & ((classes[i] == channel) | (classes[i] < 0))]
+            of_class.add(boxes[i][keep], scores[i][keep], people, ignored)
     network.train()
     apart = separation(*map(np.concatenate, (embeddings, identities, scenes))) if embeddings else {}
     height = augmenter.size[1]

@@ -45,5 +45,5 @@ COMMAND = Command(
         "fairmot train --data sets --settings.sets '{mine: 1.0}' --settings.steps 2000",
     ),
     "fairmot.training.command",
-    ConfigFiles(("train_lite",)),
+    ConfigFiles(("train_lite", "train_classes")),
 )

@@ -40,7 +40,7 @@ def test_a_file_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("track", "mot71", "neither a file that can be read nor a preset (default, fairmot, mot17). Did you mean"),
         ("track", "train_lite", "nor a preset (default, fairmot, mot17)"),
-        ("train", "mot17", "nor a preset (train_lite)"),
+        ("train", "mot17", "nor a preset (train_lite, train_classes)"),
         ("track", "no/mot17", "no/mot17 cannot be read"),
         ("track", "mot17.yaml", "mot17.yaml cannot be read"),
     ],

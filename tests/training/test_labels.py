@@ -36,7 +36,7 @@ def test_labels_of_several_classes(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("".join(f"{number} 1 0.5 0.5 0.1 0.1\n" for number in (2, 0, 7, -1, 5, 7)))
     labels = read_labels(path, 200, 100, {0: 0, 2: 1, 5: 1})
-    assert labels.classes.tolist() == [1, 0, 0, 1]
+    assert labels.classes.tolist() == [1, 0, -1, 1]
     assert labels.kinds.tolist() == [Kind.PERSON, Kind.PERSON, Kind.IGNORE, Kind.PERSON]
     assert labels.left_out == {7: 2}
 
@@ -225,6 +225,31 @@ def test_people_come_first(tmp_path):
     assert settings.class_names == ["person", "car"]
     assert [sample.classes.tolist() for sample in load_samples(tmp_path, settings)] == [[0, 1, 1]] * 2
     assert TrainSettings(classes={"car": (2,), "bus": (1,)}).class_names == ["bus", "car"]
+
+
+def test_classes_that_are_not_labeled_in_a_set_are_ignored_in_its_images(tmp_path):
+    write_folder(tmp_path, 2)
+    number_anew(tmp_path, (0, 2, 7, 1))
+    classes = {"person": (0,), "car": (2, 7), "dog": (16,)}
+    settings = TrainSettings(sets={"mine": 1.0}, workers=1, classes=classes, labeled={"mine": ("person", "car")})
+    sample, _ = load_samples(tmp_path, settings)
+    assert sample.classes.tolist() == [0, 1, 1, 2]
+    assert sample.kinds.tolist() == [Kind.PERSON] * 3 + [Kind.IGNORE]
+    height, width = sample.image.shape[:2]
+    assert sample.tlbr[-1].tolist() == [0, 0, width, height]
+
+
+@pytest.mark.parametrize(
+    ("labeled", "message"),
+    [
+        ({"his": ("person",)}, r"settings.labeled must name folders of settings.sets \(mine\), not his"),
+        ({"scene": ("person",)}, r"folders of settings.sets \(mine\), not scene"),
+        ({"mine": ("cat",)}, r"must give mine names of settings.classes \(person\), not cat"),
+    ],
+)
+def test_invalid_labeled_classes(labeled, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainSettings(sets={"mine": 0.5, "scene": 0.5}, labeled=labeled)
 
 
 @pytest.mark.parametrize(

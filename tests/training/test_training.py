@@ -144,11 +144,18 @@ def test_targets_of_one_person():
 
 def test_each_class_has_its_heatmap():
     boxes = [[20, 20, 44, 60], [60, 20, 84, 60], [0, 0, 128, 96]]
-    targets = make_targets(batch_of(boxes, [Kind.PERSON, Kind.PERSON, Kind.IGNORE], classes=[0, 1, 0]), 2)
+    targets = make_targets(batch_of(boxes, [Kind.PERSON, Kind.PERSON, Kind.IGNORE], classes=[0, 1, -1]), 2)
     assert targets.heatmap.shape == targets.weight.shape == (1, 2, 24, 32)
     assert (targets.heatmap == 1).nonzero().tolist() == [[0, 0, 10, 8], [0, 1, 10, 18]]
     assert torch.equal(targets.weight, (targets.heatmap == 1).float())  # ignored in both but at the centers
     assert targets.cells.tolist() == [[0, 10, 8], [0, 10, 18]]
+
+
+def test_a_region_of_one_class_is_ignored_in_that_class_alone():
+    boxes = [[20, 20, 44, 60], [60, 20, 84, 60], [0, 0, 128, 96]]
+    targets = make_targets(batch_of(boxes, [Kind.PERSON, Kind.PERSON, Kind.IGNORE], classes=[0, 1, 1]), 3)
+    assert targets.weight[0, [0, 2]].min() == 1
+    assert targets.weight[0, 1].nonzero().tolist() == [[10, 18]]  # what is labeled nevertheless is learned
 
 
 def test_every_class_is_learned():

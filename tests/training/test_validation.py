@@ -8,6 +8,7 @@ from trainee import SIZE, blob_store
 
 from fairmot.training.augment import Augmenter
 from fairmot.training.augment_settings import AugmentSettings
+from fairmot.training.samples import Kind
 from fairmot.training.separation import separation
 from fairmot.training.validate import _Found, average_precision, decode, iou, match, validate
 
@@ -138,6 +139,20 @@ def test_classes_are_scored_apart():
     assert (scores["ap/bag"], scores["recall/bag"]) == (0.5, 0.5)
     assert scores["ap"] == scores["recall"] == scores["recall_small"] == 0.75
     assert scores["precision"] == 1
+
+
+def test_a_class_that_is_not_labeled_has_no_false_positives():
+    store = two_classes()
+    oracle = Oracle(store, 4, True)
+    unlabeled = two_classes()
+    unlabeled.kinds[:2, 2:] = Kind.IGNORE
+    unlabeled.tlbr[:2, 2] = torch.tensor([0.0, 0.0, *SIZE])  # these two images, in the class bag
+    augmenter = Augmenter(unlabeled, SIZE, AugmentSettings(), 0)
+    scores = validate(oracle, augmenter, torch.arange(4), ["person", "bag"])
+    assert (scores["ap/person"], scores["ap/bag"], scores["precision"]) == (1, 1, 1)
+    unlabeled.classes[:2, 2:] = 0  # of people instead
+    scores = validate(oracle, augmenter, torch.arange(4), ["person", "bag"])
+    assert (scores["ap/person"], scores["precision"]) == (1, 0.75)
 
 
 def test_the_wrong_class_is_no_hit():
