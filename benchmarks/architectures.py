@@ -27,7 +27,7 @@ import torch
 from benchmarks import centernet_models
 from benchmarks.centernet_models import NETWORKS, SIZE
 from benchmarks.gpu_networks import EagerRunner, GraphRunner, Runner, random_images, time_network
-from fairmot.export.networks import deform_conv
+from fairmot.export.networks import Network, deform_conv
 
 if TYPE_CHECKING:
     from fairmot.engine import ModelInfo
@@ -221,7 +221,7 @@ def compiled(benchmark: Benchmark) -> None:
     for name in benchmark.networks:
         network = centernet_models.load(name, benchmark.folder)
 
-        def make(batch: int, network: centernet_models.Network = network) -> Runner:
+        def make(batch: int, network: Network = network) -> Runner:
             torch._dynamo.reset()
             return GraphRunner(network, batch, SIZE, compiled=True)
 
