@@ -26,6 +26,29 @@ from fairmot.export.networks import build_network, deform_conv
 from fairmot.export.onnx_model import ExportedNetwork, fold_batch_norm, save, to_onnx
 
 
+def compare(
+    session: onnxruntime.InferenceSession, module: torch.nn.Module, size: tuple[int, int], runs: int
+) -> tuple[float, float, float]:
+    """Run both in turn on one random image of `(width, height)`.
+
+    Returns:
+        Median milliseconds of ONNX Runtime and of PyTorch, and the median of the ratios of each pair.
+    """
+    images = np.random.default_rng(0).random((1, 3, *size[::-1]), np.float32)
+    tensor = torch.from_numpy(images)
+    pairs = []
+    with torch.inference_mode():
+        for run in range(-min(3, runs), runs):
+            pair = (
+                _milliseconds(lambda: session.run(None, {"images": images})),
+                _milliseconds(lambda: module(tensor)),
+            )
+            if run >= 0:
+                pairs.append(pair)
+    a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return a, b, statistics.median(b / a for a, b in pairs)
+
+
 def _milliseconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
@@ -52,19 +75,7 @@ def main() -> int:
         session = open_session(path, threads)
         for size in options.sizes:
             width, height = (int(side) for side in size.split("x"))
-            images = np.random.default_rng(0).random((1, 3, height, width), np.float32)
-            tensor = torch.from_numpy(images)
-            pairs = []
-            with torch.inference_mode():
-                for run in range(-3, options.runs):
-                    pair = (
-                        _milliseconds(lambda images=images: session.run(None, {"images": images})),
-                        _milliseconds(lambda tensor=tensor: eager(tensor)),
-                    )
-                    if run >= 0:
-                        pairs.append(pair)
-            ratio = statistics.median(b / a for a, b in pairs)
-            a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
+            a, b, ratio = compare(session, eager, (width, height), options.runs)
             print(f"| {size} | {a:.1f} | {b:.1f} | {ratio:.2f} |")
     return 0
 

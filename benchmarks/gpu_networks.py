@@ -1,18 +1,16 @@
-"""The ways to run the network that `benchmarks/gpu.py` compares, behind the same calls, and how they are timed."""
+"""The ways to run a network that the GPU benchmarks compare, behind the same calls, and how they are timed."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import median
 
 import torch
 
-from fairmot.engine.cuda.gpu import Gpu
-from fairmot.engine.trt.network import TensorRTNetwork
-from fairmot.engine.trt.plan import Plan
 from fairmot.export.networks.network import Network
 from fairmot.export.onnx_model import ExportedNetwork, fold_batch_norm
 
@@ -42,13 +40,26 @@ class Runner(ABC):
     def run(self) -> None:
         """Start the network."""
 
+    @abstractmethod
+    def boxes(self) -> torch.Tensor:
+        """Return the boxes of the last run, `(n, 4, h / 4, w / 4)`."""
+
 
 class EagerRunner(Runner):
-    """PyTorch as FairMOT runs it: float32, the defaults of PyTorch (TF32 in convolutions), nothing folded."""
+    """PyTorch as FairMOT runs it: float32, the defaults of PyTorch (TF32 in convolutions), nothing folded.
 
-    def __init__(self, network: Network, batch: int, size: tuple[int, int]) -> None:
+    Args:
+        network: in PyTorch.
+        batch: number of images.
+        size: of the input, `(width, height)`.
+        tf32: convolutions may use TF32, as by default; False means float32 throughout.
+    """
+
+    def __init__(self, network: Network, batch: int, size: tuple[int, int], *, tf32: bool = True) -> None:
+        self._tf32 = tf32
         self.stream = torch.cuda.current_stream()
         self._images = torch.zeros(batch, 3, size[1], size[0], device="cuda")
+        self._outputs: tuple[torch.Tensor, ...] = ()
         self._module = ExportedNetwork(network).cuda().eval()
 
     def load(self, images: torch.Tensor) -> None:
@@ -57,8 +68,13 @@ class EagerRunner(Runner):
 
     def run(self) -> None:
         """Start the network."""
-        with torch.inference_mode():
-            self._module(self._images)
+        tf32 = nullcontext() if self._tf32 else torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with torch.inference_mode(), tf32:
+            self._outputs = self._module(self._images)
+
+    def boxes(self) -> torch.Tensor:
+        """Return the boxes of the last run."""
+        return self._outputs[1]
 
 
 class GraphRunner(Runner):
@@ -69,7 +85,7 @@ class GraphRunner(Runner):
         images = torch.zeros(batch, 3, size[1], size[0], device="cuda", dtype=torch.float16)
         self._images = images.contiguous(memory_format=torch.channels_last)
         module = ExportedNetwork(fold_batch_norm(network)).cuda().eval().half().to(memory_format=torch.channels_last)
-        called: Callable[[torch.Tensor], object] = torch.compile(module) if compiled else module
+        called: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = torch.compile(module) if compiled else module
         self._graph = torch.cuda.CUDAGraph()
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
             self.stream.wait_stream(torch.cuda.current_stream())
@@ -88,27 +104,15 @@ class GraphRunner(Runner):
         """Start the network."""
         self._graph.replay()
 
+    def boxes(self) -> torch.Tensor:
+        """Return the boxes of the last run."""
+        return self._outputs[1]
 
-class TensorRTRunner(Runner):
-    """A plan, replayed as a CUDA graph."""
 
-    def __init__(self, plan: Plan, batch: int) -> None:
-        gpu = Gpu.open()
-        self.stream = gpu.stream
-        self._network = TensorRTNetwork(plan, gpu)
-        self._network.enqueue(batch)
-        gpu.synchronize()
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=gpu.stream, capture_error_mode="thread_local"):
-            self._network.enqueue(batch)
-
-    def load(self, images: torch.Tensor) -> None:
-        """Put images in place."""
-        self._network.set_images(images)
-
-    def run(self) -> None:
-        """Start the network."""
-        self._graph.replay()
+def random_images(batch: int, size: tuple[int, int]) -> list[torch.Tensor]:
+    """Return the images that take turns, each `(batch, 3, height, width)` float32 from 0 to 1 on the GPU."""
+    generator = torch.Generator("cuda").manual_seed(batch)
+    return [torch.rand(batch, 3, *size[::-1], device="cuda", generator=generator) for _ in range(INPUTS)]
 
 
 def time_network(runner: Runner, images: list[torch.Tensor], runs: int) -> Times:

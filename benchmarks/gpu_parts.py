@@ -20,8 +20,9 @@ import torch
 from benchmarks.classic_pipeline import ClassicDetector, track_file
 from benchmarks.dcn_layer import LAYERS, Layer, errors
 from benchmarks.gpu_kernels import time_kernels
-from benchmarks.gpu_networks import INPUTS, EagerRunner, GraphRunner, Runner, TensorRTRunner, Times, time_network
+from benchmarks.gpu_networks import INPUTS, EagerRunner, GraphRunner, Runner, Times, random_images, time_network
 from benchmarks.plain_graph import with_plain_convolutions
+from benchmarks.tensorrt_runner import TensorRTRunner
 from fairmot.core import Detections, Frame, StageClock
 from fairmot.engine import EngineSettings, ModelInfo
 from fairmot.engine.graph import prepare as trt_graph
@@ -99,10 +100,7 @@ class Benchmark:
 
     def time(self, runner: Runner, batch: int) -> Times:
         """Time a network on random images that take turns."""
-        width, height = self.model.size
-        generator = torch.Generator("cuda").manual_seed(batch)
-        images = [torch.rand(batch, 3, height, width, device="cuda", generator=generator) for _ in range(INPUTS)]
-        return time_network(runner, images, self.options.runs)
+        return time_network(runner, random_images(batch, self.model.size), self.options.runs)
 
     def model_of(self, row: str) -> ModelInfo:
         """Return what a row runs."""
