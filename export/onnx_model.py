@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -85,23 +86,31 @@ def fold_batch_norm(network: Network) -> Network:
     Covers plain, transposed and deformable convolutions; the result is equal up to rounding.
     """
     folded = copy.deepcopy(network).eval()
-    for module in list(folded.modules()):
-        names = [name for name, _ in module.named_children()]
-        for name, following in itertools.pairwise(names):
-            _fold_pair(module, name, module, following)
-        # A deformable block keeps its BatchNorm in `actf`, after `conv`.
-        if {"actf", "conv"} <= set(names):
-            actf: nn.Module = module.actf  # type: ignore[assignment]
-            _fold_pair(module, "conv", actf, "0")
+    for layer_name, norm_name in batch_norm_pairs(folded):
+        _fold_pair(folded, layer_name, norm_name)
     return folded
 
 
-def _fold_pair(owner: nn.Module, name: str, norm_owner: nn.Module, norm_name: str) -> None:
-    layer, norm = owner.get_submodule(name), norm_owner.get_submodule(norm_name)
-    if not isinstance(norm, nn.BatchNorm2d) or not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | DeformConv2d):
-        return
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
+def batch_norm_pairs(network: Network) -> list[tuple[str, str]]:
+    """Return the names of every convolution that a BatchNorm follows, and of that BatchNorm."""
+    pairs = []
+    for prefix, module in network.named_modules():
+        names = [name for name, _ in module.named_children()]
+        candidates = list(itertools.pairwise(names))
+        if {"actf", "conv"} <= set(names):  # a deformable block keeps its BatchNorm in `actf`, after `conv`
+            candidates.append(("conv", "actf.0"))
+        pairs += [
+            (f"{prefix}.{layer}".removeprefix("."), f"{prefix}.{norm}".removeprefix("."))
+            for layer, norm in candidates
+            if isinstance(module.get_submodule(norm), nn.BatchNorm2d)
+            and isinstance(module.get_submodule(layer), nn.Conv2d | nn.ConvTranspose2d | DeformConv2d)
+        ]
+    return pairs
+
+
+def _fold_pair(network: Network, layer_name: str, norm_name: str) -> None:
+    layer: Any = network.get_submodule(layer_name)
+    norm: Any = network.get_submodule(norm_name)
     weight, bias = fuse_conv_bn_weights(
         layer.weight,
         layer.bias,
@@ -113,7 +122,8 @@ def _fold_pair(owner: nn.Module, name: str, norm_owner: nn.Module, norm_name: st
         transpose=isinstance(layer, nn.ConvTranspose2d),
     )
     layer.weight, layer.bias = weight, bias
-    setattr(norm_owner, norm_name, nn.Identity())
+    owner, _, name = norm_name.rpartition(".")
+    setattr(network.get_submodule(owner), name, nn.Identity())
 
 
 def to_onnx(

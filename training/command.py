@@ -15,6 +15,7 @@ from fairmot.core.errors import ConfigError
 from fairmot.export.networks import build_network
 from fairmot.training.augment import Augmenter
 from fairmot.training.distributed import Processes, joined_processes
+from fairmot.training.initial_weights import initialize
 from fairmot.training.loading import HELD_OUT, load_samples
 from fairmot.training.losses import FairMOTLoss
 from fairmot.training.measure import constant_batch_speed, costliest_operations
@@ -28,7 +29,13 @@ from fairmot.training.validate import validate
 log = logging.getLogger(__name__)
 
 
-def train(data: Path, settings: TrainSettings, output: Path = DEFAULT_OUTPUT, resume: Path | None = None) -> int:
+def train(
+    data: Path,
+    settings: TrainSettings,
+    output: Path = DEFAULT_OUTPUT,
+    resume: Path | None = None,
+    init: Path | None = None,
+) -> int:
     """Train on every set below `data` and leave the weights in `output`.
 
     Args:
@@ -36,6 +43,7 @@ def train(data: Path, settings: TrainSettings, output: Path = DEFAULT_OUTPUT, re
         settings: of the run.
         output: folder for checkpoints, the log and its plot, and the profile; created if missing.
         resume: a `last.pth` to continue.
+        init: a checkpoint or exported model to start from, see `fairmot.training.initial_weights`.
 
     Returns:
         128 and the number of the signal that ended the run, or 0.
@@ -54,10 +62,12 @@ def train(data: Path, settings: TrainSettings, output: Path = DEFAULT_OUTPUT, re
             if resume is None and any((output / name).exists() for name in ("last.pth", "average.pth")):
                 last = output / "last.pth"
                 raise ConfigError(f"{output} holds a training run: give --resume {last} or choose another --output.")
-        return _train(data, output, settings, resume, processes)
+        return _train(data, output, settings, resume, init, processes)
 
 
-def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | None, processes: Processes) -> int:
+def _train(
+    data: Path, output: Path, settings: TrainSettings, resume: Path | None, init: Path | None, processes: Processes
+) -> int:
     torch.manual_seed(settings.seed)
     repeat_to_the_bit()
     start = time.perf_counter()
@@ -73,6 +83,8 @@ def _train(data: Path, output: Path, settings: TrainSettings, resume: Path | Non
     augmenter = Augmenter(store, settings.size, settings.augment, settings.seed + 7919 * processes.rank)
     network = build_network(settings.architecture, classes=len(settings.classes)).to(processes.device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if init is not None and resume is None:
+        initialize(network, init, augmenter.batch(settings.batch, 0).images)
     loss = FairMOTLoss(network.head_sizes.embedding, store.spaces).to(processes.device)
     trainer = Trainer(settings, augmenter, network, loss, output, processes)
     log.info(

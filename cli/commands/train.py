@@ -25,6 +25,11 @@ class Options:
         metavar="DIR",
     )
     resume: Path | None = option("a last.pth to continue", None, metavar="last.pth")
+    init: Path | None = option(
+        "start from the weights of a .pth or exported .onnx file of this architecture; heads of other sizes are new",
+        None,
+        metavar="FILE",
+    )
     settings: TrainSettings = nested(TrainSettings, prefix="settings.")
 
 
@@ -33,7 +38,7 @@ def run(options: Options) -> int:
     from fairmot.training.command import train
 
     log_to_stderr(logging.INFO)
-    return train(options.data, options.settings, options.output, options.resume)
+    return train(options.data, options.settings, options.output, options.resume, options.init)
 
 
 COMMAND = Command(
@@ -42,7 +47,7 @@ COMMAND = Command(
     "Train a network on folders of labeled images.",
     (
         "fairmot train --data sets --config train_lite --output runs/lite",
-        "fairmot train --data sets --settings.sets '{mine: 1.0}' --settings.steps 2000",
+        "fairmot train --data sets --settings.sets '{mine: 1.0}' --init weights/dla_34_lite.onnx",
     ),
     "fairmot.training.command",
     ConfigFiles(("train_lite", "train_classes")),
