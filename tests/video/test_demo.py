@@ -41,6 +41,7 @@ def test_ground_truth_holds_the_frames_handed_out():
     assert source.ground_truth.parts[-2:] == ("gt", "gt.txt")
 
 
+@pytest.mark.filterwarnings("error")
 def test_the_temporary_ground_truth_goes_with_the_source():
     source = DemoSource("demo?frames=2&size=160x90")
     source.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,8 +52,10 @@ class DemoSource(Source):
             seed=_integer("seed", options["seed"]),
         )
         try:
-            self._folder = tempfile.TemporaryDirectory(prefix="fairmot-demo-")
-            self.ground_truth = Path(self._folder.name) / "gt" / "gt.txt"
+            folder = tempfile.mkdtemp(prefix="fairmot-demo-")
+            # Not when the source is closed: the ground truth is read after that.
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            self.ground_truth = Path(folder) / "gt" / "gt.txt"
             self.ground_truth.parent.mkdir()
             self._truth = self.ground_truth.open("w")
         except OSError as error:
