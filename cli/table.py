@@ -30,7 +30,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "associate": Entry("Track", "identities for stored detections, without the network"),
         "evaluate": Entry("Track", "HOTA, MOTA and IDF1 of results against ground truth"),
         "evaluate-detections": Entry("Track", "COCO's average precision of a model", "[coco]"),
-        "export": Entry("Models", "a FairMOT or own checkpoint (.pth) to one ONNX file", "[export]"),
+        "export": Entry("Models", "a FairMOT, CenterNet or own checkpoint (.pth) to ONNX", "[export]"),
         "adopt": Entry("Models", "an ONNX file of another exporter, made fit for this project"),
         "build": Entry("Models", "the TensorRT engine of an ONNX file, ahead of its first use"),
         "verify": Entry("Models", "compare a TensorRT engine with its model in float32", "[export]"),
