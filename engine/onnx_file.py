@@ -37,7 +37,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         raise ModelError(f"The model file {path} cannot be read: {reason}.") from None
     # An ONNX file begins with field 1, its IR version: the byte 0x08 and a small number (onnx.proto, ModelProto).
     if len(data) < 2 or data[0] != 0x08 or not 1 <= data[1] < 64:
-        raise ModelError(f"{path} is not an ONNX file: give a file that `fairmot export` wrote.")
+        raise ModelError(f"{path} is not an ONNX file: give one, such as `fairmot export` writes.")
     try:
         model = onnx.load_model_from_string(data) if len(data) <= _LARGEST else onnx.ModelProto()
         is_whole = bool(model.graph.node and model.graph.output) and all(
