@@ -13,6 +13,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +27,9 @@ _BOOT = (
     "import sys; sys.path[:] = {path!r}; from fairmot.core.processes import _serve; _serve({target!r}, {descriptors!r})"
 )
 _GRACE_SECONDS = 5.0
+
+CAN_SHARE_MEMORY = hasattr(os, "memfd_create")
+"""Whether the system has memory without a name that processes can share: Linux."""
 
 PARENT_GONE = (EOFError, BrokenPipeError, ConnectionResetError)
 """What a channel raises when the process at its other end has ended or closed it."""
@@ -63,6 +67,11 @@ class Channel:
     def fileno(self) -> int:
         """Return the descriptor, for `multiprocessing.connection.wait`."""
         return self._connection.fileno()
+
+    def shut_down(self) -> None:
+        """End the channel in both directions, from any thread: `receive` raises at both ends, also where it waits."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close this end; does nothing the second time."""

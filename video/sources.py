@@ -21,9 +21,9 @@ from fairmot.video.capture import CameraSource
 from fairmot.video.image_file import IMAGE_SUFFIXES, read_image_header
 from fairmot.video.image_header import ImageError
 from fairmot.video.images import ImageSource, holds_images, is_hidden, is_junk, is_sequence, natural_key
-from fairmot.video.source import Source
+from fairmot.video.source import Origin, Source, SourceFormat
 from fairmot.video.urls import is_url
-from fairmot.video.video_source import SourceFormat, VideoSource
+from fairmot.video.video_source import VideoSource
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ def open_source(
                 print(frame.index, frame.timestamp, frame.bgr.shape)
     """
     source = _open(spec, pixel_format, max_pixels)
+    source.origin = Origin(spec, pixel_format, max_pixels)
     try:
         source.select(start, count, stride)
     except BaseException:
