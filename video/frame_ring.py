@@ -98,7 +98,7 @@ class FrameRing:
             raise ValueError(f"{tuple(shape)} does not fit into a slot of {self.layout.slot_bytes} bytes")
         buffer = (ctypes.c_ubyte * size).from_buffer(self._map, slot * self.layout.slot_bytes)
         weakref.finalize(buffer, when_gone).atexit = False
-        return np.frombuffer(buffer, np.uint8).reshape(shape)
+        return np.frombuffer(cast(Any, buffer), np.uint8).reshape(shape)
 
     def slot_of(self, pixels: ByteArray) -> int | None:
         """Return the number of the slot that an array fills from its beginning, None if it lies elsewhere."""

@@ -11,13 +11,13 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from fairmot.core import ConfigError, Frame, SourceError
 from fairmot.core.records import ByteArray
-from fairmot.video.decoder_process import DecodeRequest, DecoderProcess
+from fairmot.video.decoder_process import DecodeRequest, DecoderProcess, Origin
 from fairmot.video.frame_ring import FrameRing
 from fairmot.video.prefetch import Prefetcher
 
@@ -29,16 +29,6 @@ _NAME_BYTES = 200  # most file systems allow 255; the rest is for what is put ar
 _DIGEST_CHARACTERS = 8
 
 SourceT = TypeVar("SourceT", bound="Source")
-
-SourceFormat = Literal["bgr24", "yuv420p"]
-
-
-class Origin(NamedTuple):
-    """The arguments of `open_source` that opened a source, with which another process can open it too."""
-
-    spec: str
-    pixel_format: SourceFormat
-    max_pixels: int
 
 
 class Source(ABC):
@@ -216,7 +206,7 @@ class Source(ABC):
             if self._closed:
                 return
             self._reader = DecoderProcess(
-                DecodeRequest(*self.origin, self._start, self._count, self._stride, self.ground_truth),
+                DecodeRequest(self.origin, self._start, self._count, self._stride, self.ground_truth),
                 self.name,
                 ring,
                 allocate=self.allocate,

@@ -18,10 +18,11 @@ from fairmot.core.errors import suggestion
 from fairmot.core.limits import MAX_PIXELS
 from fairmot.core.text import one_line
 from fairmot.video.capture import CameraSource
+from fairmot.video.decoder_process import Origin, SourceFormat
 from fairmot.video.image_file import IMAGE_SUFFIXES, read_image_header
 from fairmot.video.image_header import ImageError
 from fairmot.video.images import ImageSource, holds_images, is_hidden, is_junk, is_sequence, natural_key
-from fairmot.video.source import Origin, Source, SourceFormat
+from fairmot.video.source import Source
 from fairmot.video.urls import is_url
 from fairmot.video.video_source import VideoSource
 

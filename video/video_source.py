@@ -18,9 +18,10 @@ from fairmot.video.clock import PresentationClock
 from fairmot.video.completeness import Completeness
 from fairmot.video.containers import decoder_options, open_file, open_url, reason_of
 from fairmot.video.conversion import FrameConverter
+from fairmot.video.decoder_process import SourceFormat
 from fairmot.video.orientation import from_display_matrix
 from fairmot.video.selection import choose_video_stream, frame_rate, pixel_aspect
-from fairmot.video.source import Source, SourceFormat
+from fairmot.video.source import Source
 from fairmot.video.urls import LIVE_SCHEMES, is_url, label_of, local_path, name_of_url, scheme_of
 
 log = logging.getLogger(__name__)

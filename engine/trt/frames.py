@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ def page_lock(memory: ByteArray, gpu: Gpu) -> Callable[[], None]:
     Returns:
         What undoes it; to be called when no copy reads the memory any more, and before it is unmapped.
     """
-    runtime = torch.cuda.cudart()
+    runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
     address = memory.ctypes.data
     failure = runtime.cudaHostRegister(address, memory.nbytes, 0)
     if failure == runtime.cudaError.success:
