@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from fairmot.app.options import Options
 from fairmot.core.processes import CAN_SHARE_MEMORY
@@ -53,11 +53,7 @@ def frames_from_process(source: Source, engine: Engine) -> Iterator[FrameRing]:
     # Those in flight, those of which the results are used, those that are read next, and those that are drawn.
     held = (engine.prefetch_batches + 2) * engine.max_batch + MOST_HELD
     ring = FrameRing(RingLayout.fitting(source.frame_bytes, held))
-    try:
+    with closing(ring):
         source.decode_in_process(ring)
-        with engine.page_locked(ring.memory):
+        with engine.page_locked(ring.memory), closing(source):
             yield ring
-            source.close()
-    finally:
-        source.close()
-        ring.close()
