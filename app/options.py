@@ -9,6 +9,7 @@ from typing import Literal
 from fairmot.core.errors import ConfigError
 from fairmot.core.limits import MAX_PIXELS
 from fairmot.core.options import Names, argument, nested, option
+from fairmot.core.processes import CAN_SHARE_MEMORY
 from fairmot.engine.settings import EngineSettings
 from fairmot.tracker.settings import TrackerSettings
 
@@ -42,6 +43,12 @@ class Options:
     engine: EngineSettings = nested(
         EngineSettings, group="engine", names={"backend": "engine"}, skip=("score_threshold", "clock")
     )
+    pipeline: Literal["auto", "threads", "processes"] = option(
+        "where frames are decoded and the video is written: in threads, or in processes beside this one (Linux; "
+        "cameras and URLs have threads); auto takes processes on a GPU unless the source is short",
+        "auto",
+        group="engine",
+    )
     classes: Names = option("track only these classes of the model, as in person,car; all if empty", (), group="tracks")
     gmc: bool = _tracks(
         "global motion compensation: follow a moving camera by optical flow; no part of --save-detections", False
@@ -72,6 +79,10 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}.")
+        if self.pipeline == "processes" and not CAN_SHARE_MEMORY:
+            raise ConfigError(
+                "pipeline (processes) needs memory that only Linux shares between processes; take threads or auto."
+            )
         if self.split != "full" and self.start != 1:
             raise ConfigError(
                 f"start ({self.start}) and split ({self.split}) both choose the first frame; use only one."

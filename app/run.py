@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fairmot.app.options import Options
 from fairmot.app.pipeline import run_pipeline
 from fairmot.app.report import RunReport
 from fairmot.app.run_folder import RUN, RunFolder
+from fairmot.app.stages import frames_from_process, uses_processes
 from fairmot.app.terminal import Terminal
 from fairmot.core import Frame, OutputError, SourceError, StageClock, Tracks
 from fairmot.core.failures import explained, traceback_of
@@ -31,6 +33,8 @@ from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.tracker.interpolation import interpolate
 from fairmot.video import CSVSink, JSONLSink, MOTSink, Sink, Source, VideoSink, WindowSink
+from fairmot.video.frame_ring import FrameRing
+from fairmot.video.video_process import VideoProcess
 
 _SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
 
@@ -149,7 +153,10 @@ class Run:
         """Track all frames; the stack closes the files. Return whether the user asked to stop from the window."""
         source, options, folder = self._source, self._options, self._folder
         rate = source.frame_rate / options.stride
-        sinks = self._open_sinks(stack, rate)
+        ring = None
+        if uses_processes(options, source, self._engine):
+            ring = stack.enter_context(frames_from_process(source, self._engine))
+        sinks = self._open_sinks(stack, rate, ring)
         writer = None
         if folder.detections is not None:
             writer = stack.enter_context(DetectionWriter(folder.detections, rate, source.size, self._classes))
@@ -171,14 +178,20 @@ class Run:
             report=count,
         )
 
-    def _open_sinks(self, stack: ExitStack, rate: float) -> list[Sink]:
-        """Open the sinks, first those that may not be possible here; the stack closes them."""
+    def _open_sinks(self, stack: ExitStack, rate: float, ring: FrameRing | None) -> list[Sink]:
+        """Open the sinks, first those that may not be possible here; the stack closes them.
+
+        Args:
+            stack: see above.
+            rate: of the frames.
+            ring: with the frames, if a process is to write the video.
+        """
         source, folder, names = self._source, self._folder, self._classes.shown_names
         sinks: list[Sink] = []
         if self._options.show:
             sinks.append(stack.enter_context(WindowSink(source.name, names)))
         if folder.video is not None:
-            video = VideoSink(
+            video: Sink = (VideoSink if ring is None else partial(VideoProcess, ring))(
                 folder.video,
                 source.size,
                 rate,

@@ -18,6 +18,7 @@ _PARTS = {
     "tracker": "the tracker",
     "video/sink": "writing the results",
     "video/video_sink": "writing the video",
+    "video/video_process": "writing the video",
     "video/mp4": "writing the video",
     "video/drawing": "writing the video",
     "video/window": "the window",

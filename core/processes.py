@@ -13,6 +13,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +27,10 @@ _BOOT = (
     "import sys; sys.path[:] = {path!r}; from fairmot.core.processes import _serve; _serve({target!r}, {descriptors!r})"
 )
 _GRACE_SECONDS = 5.0
+_IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+CAN_SHARE_MEMORY = hasattr(os, "memfd_create")
+"""Whether the system has memory without a name that processes can share: Linux."""
 
 PARENT_GONE = (EOFError, BrokenPipeError, ConnectionResetError)
 """What a channel raises when the process at its other end has ended or closed it."""
@@ -64,6 +69,11 @@ class Channel:
         """Return the descriptor, for `multiprocessing.connection.wait`."""
         return self._connection.fileno()
 
+    def shut_down(self) -> None:
+        """End the channel in both directions, from any thread: `receive` raises at both ends, also where it waits."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close this end; does nothing the second time."""
         self._connection.close()
@@ -96,12 +106,13 @@ class WorkerProcess:
         passed = (theirs.fileno(), *descriptors)
         code = _BOOT.format(path=[os.path.abspath(each) for each in sys.path], target=target, descriptors=passed)
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                stdin=subprocess.DEVNULL,
-                pass_fds=passed,
-                env={**os.environ, **(environment or {})},
-            )
+            with _held_back_signals():  # the process inherits that, and lifts it when it ignores them
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", code],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=passed,
+                    env={**os.environ, **(environment or {})},
+                )
         except BaseException:
             ours.close()
             raise
@@ -131,6 +142,19 @@ class WorkerProcess:
     def exit_code(self) -> int | None:
         """Return the exit code as `end` does; None while the process runs."""
         return self._process.poll()
+
+
+@contextmanager
+def _held_back_signals() -> Iterator[None]:
+    """Keep Ctrl-C and SIGTERM from this thread inside a `with` block; they come after it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def how_it_ended(exit_code: int) -> str:
@@ -204,8 +228,10 @@ class _Forwarder(logging.Handler):
 
 def _serve(target: str, descriptors: Sequence[int]) -> None:
     """Run a function in this process, which is a worker."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED_SIGNALS)
     module, _, name = target.partition(":")
     channel = Channel(Connection(descriptors[0]))
     with contextlib.suppress(*PARENT_GONE):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 
 import numpy as np
@@ -63,6 +64,15 @@ class Engine(ABC):
     def allocate(self, shape: tuple[int, ...]) -> ByteArray:
         """Return uninitialized uint8 memory that the engine reads fastest; a source may decode frames into it."""
         return np.empty(shape, np.uint8)
+
+    @contextmanager
+    def page_locked(self, memory: ByteArray) -> Iterator[None]:
+        """Let the engine read frames fastest that lie in some memory, inside a `with` block; also where it cannot.
+
+        Args:
+            memory: all of it, `(n,)` uint8, page-aligned; it is mapped until the block ends.
+        """
+        yield
 
     def close(self) -> None:  # noqa: B027 - a backend without anything to free need not override it
         """Free what the engine holds; it cannot be used afterwards."""

@@ -32,6 +32,12 @@ class FrameConverter:
         self._planes = planes
         self._reformatter = VideoReformatter()
 
+    def keeps_planes(self, pixel_format: str) -> bool:
+        """Return whether frames of one of FFmpeg's pixel formats stay planes."""
+        width, height = self.size
+        is_even = not (width % 2 or height % 2)
+        return self._planes and pixel_format in _PLANAR and self.orientation.is_upright and is_even
+
     def frame(
         self, number: int, time: float, decoded: av.VideoFrame, allocate: Callable[[tuple[int, ...]], ByteArray]
     ) -> Frame:
@@ -48,9 +54,7 @@ class FrameConverter:
         full_range = int(decoded.color_range) == 2 or decoded.format.name.startswith("yuvj")
         width, height = self.size
         planar = _PLANAR.get(decoded.format.name)
-        as_planes = (
-            self._planes and planar is not None and self.orientation.is_upright and not (width % 2 or height % 2)
-        )
+        as_planes = self.keeps_planes(decoded.format.name)
         if size != self.size or not as_planes:
             # Swscale treats gray and palettes as full range automatically.
             yuv = not decoded.format.is_rgb and not decoded.format.has_palette and len(decoded.format.components) >= 3

@@ -8,6 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -16,6 +17,8 @@ import numpy as np
 
 from fairmot.core import ConfigError, Frame, SourceError
 from fairmot.core.records import ByteArray
+from fairmot.video.decoder_process import DecodeRequest, DecoderProcess, Origin
+from fairmot.video.frame_ring import FrameRing
 from fairmot.video.prefetch import Prefetcher
 
 log = logging.getLogger(__name__)
@@ -29,12 +32,14 @@ SourceT = TypeVar("SourceT", bound="Source")
 
 
 class Source(ABC):
-    """A context manager and an iterator of `Frame`, decoding ahead in a thread.
+    """A context manager and an iterator of `Frame`, decoding ahead in a thread, or in a process if that is asked for.
 
     A subclass opens what it reads in its constructor (raising `SourceError` there if it cannot),
     calls `super().__init__` with what it found, and implements `_frames`, which runs in the
     prefetch thread. Everything else is done here: the thread and its bounded queue, `start`, `count`
     and `stride`, handing exceptions over to the consumer, closing.
+
+    With `decode_in_process` all that happens in the same source opened once more in a worker process.
 
     `_frames` may yield every frame; those not selected are dropped here. Where making a frame is
     costly it may ask `self._wanted(number)` first, and where it can begin anywhere it may read
@@ -54,6 +59,7 @@ class Source(ABC):
             consumer, and frames it was too slow for are missing (numbers and timestamps show it).
         allocate: returns uint8 memory of a shape for the frames, where a source can decode into it; set it before the
             first frame is taken. It is called in the prefetch thread.
+        origin: how `open_source` opened it; None if something else did.
         damaged: message about damage met while reading, or None. Frames that could be read were
             yielded; a command should end with a non-zero exit code.
 
@@ -86,6 +92,7 @@ class Source(ABC):
         self.is_live = is_live
         self.pixel_aspect = pixel_aspect
         self.allocate: Callable[[tuple[int, ...]], ByteArray] = _new_array
+        self.origin: Origin | None = None
         self.damaged: str | None = None
         self._numbers = numbers
         if numbers is not None and len(numbers) == numbers[-1] - numbers[0] + 1:
@@ -93,7 +100,7 @@ class Source(ABC):
         self._start, self._stride = 1, 1
         self._count: int | None = None
         self._yielded = 0
-        self._prefetcher: Prefetcher[Frame] | None = None
+        self._reader: Prefetcher[Frame] | DecoderProcess | None = None
         self._closed = False
         self._lock = threading.Lock()  # a signal closes the source from another thread
         self._resize_reported = False
@@ -135,6 +142,11 @@ class Source(ABC):
         last = last if self._last is None else min(self._last, last)
         return len(range(self._start + skipped * self._stride, last + 1, self._stride))
 
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of the pixels of a frame, as far as it is known by now."""
+        return 3 * self.width * self.height
+
     def _wanted(self, number: int) -> bool:
         """Return whether the frame of this number is among those selected."""
         if number < self._start or (number - self._start) % self._stride:
@@ -165,14 +177,42 @@ class Source(ABC):
                 *(self.name, *size, number, self.width, self.height),
             )
 
-    def _selected(self) -> Iterator[Frame]:
-        """Yield the selected frames of `_frames`, and stop reading after the last of them."""
+    def write_ground_truth_to(self, path: Path) -> None:  # noqa: B027 - a hook; most sources have theirs in a file
+        """Let a source that makes its ground truth as it is read write that into another file than its own."""
+
+    def read_here(self) -> Iterator[Frame]:
+        """Yield the selected frames of `_frames` as they are read, and stop reading after the last of them."""
         last = self._last
         for frame in self._frames():
             if self._wanted(frame.index):
                 yield frame
             if last is not None and frame.index >= last:
                 return
+
+    def decode_in_process(self, ring: FrameRing) -> None:
+        """Read the frames in a worker process, from now on, into a ring; they are views of it.
+
+        Call it once, when the frames are selected and `allocate` is set, and before the first frame is taken. The
+        source must have been opened by `open_source`, and be neither live nor a URL, which would be opened twice.
+
+        Args:
+            ring: for frames of `frame_bytes`; larger ones come another way.
+
+        Raises:
+            OSError: if the process cannot be started.
+        """
+        assert self.origin is not None
+        with self._lock:
+            if self._closed:
+                return
+            self._reader = DecoderProcess(
+                DecodeRequest(self.origin, self._start, self._count, self._stride, self.ground_truth),
+                self.name,
+                ring,
+                allocate=self.allocate,
+                report_damage=partial(setattr, self, "damaged"),
+            )
+            self._release()  # what it holds here is not read any more
 
     def __iter__(self: SourceT) -> SourceT:
         return self
@@ -184,14 +224,15 @@ class Source(ABC):
             SourceError: if the source fails while reading, or ended without a frame that was asked for.
         """
         with self._lock:
-            if self._closed or (self._count is not None and self._yielded >= self._count):
+            # Other sources are read up to the last frame that is selected; where they end is where damage is reported.
+            if self._closed or (self.is_live and self._count is not None and self._yielded >= self._count):
                 raise StopIteration
-            if self._prefetcher is None:
+            if self._reader is None:
                 frame_bytes = 3 * self.width * self.height
                 depth = 1 if self.is_live else max(2, min(_QUEUE_FRAMES, _QUEUE_BYTES // frame_bytes))
-                self._prefetcher = Prefetcher(self._selected(), depth, newest_only=self.is_live, release=self._release)
+                self._reader = Prefetcher(self.read_here(), depth, newest_only=self.is_live, release=self._release)
         try:
-            frame = next(self._prefetcher)
+            frame = next(self._reader)
         except StopIteration:
             if not self._yielded and not self._closed:
                 raise SourceError(f"{self.name} ended before frame {self._start}; ask for an earlier one.") from None
@@ -205,10 +246,10 @@ class Source(ABC):
             if self._closed:
                 return
             self._closed = True
-        if self._prefetcher is None:
+        if self._reader is None:
             self._release()
         else:
-            self._prefetcher.close()
+            self._reader.close()
 
     def __enter__(self: SourceT) -> SourceT:
         return self

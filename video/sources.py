@@ -18,12 +18,13 @@ from fairmot.core.errors import suggestion
 from fairmot.core.limits import MAX_PIXELS
 from fairmot.core.text import one_line
 from fairmot.video.capture import CameraSource
+from fairmot.video.decoder_process import Origin, SourceFormat
 from fairmot.video.image_file import IMAGE_SUFFIXES, read_image_header
 from fairmot.video.image_header import ImageError
 from fairmot.video.images import ImageSource, holds_images, is_hidden, is_junk, is_sequence, natural_key
 from fairmot.video.source import Source
 from fairmot.video.urls import is_url
-from fairmot.video.video_source import SourceFormat, VideoSource
+from fairmot.video.video_source import VideoSource
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ def open_source(
                 print(frame.index, frame.timestamp, frame.bgr.shape)
     """
     source = _open(spec, pixel_format, max_pixels)
+    source.origin = Origin(spec, pixel_format, max_pixels)
     try:
         source.select(start, count, stride)
     except BaseException:

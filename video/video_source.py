@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import av
 
@@ -18,14 +18,13 @@ from fairmot.video.clock import PresentationClock
 from fairmot.video.completeness import Completeness
 from fairmot.video.containers import decoder_options, open_file, open_url, reason_of
 from fairmot.video.conversion import FrameConverter
+from fairmot.video.decoder_process import SourceFormat
 from fairmot.video.orientation import from_display_matrix
 from fairmot.video.selection import choose_video_stream, frame_rate, pixel_aspect
 from fairmot.video.source import Source
 from fairmot.video.urls import LIVE_SCHEMES, is_url, label_of, local_path, name_of_url, scheme_of
 
 log = logging.getLogger(__name__)
-
-SourceFormat = Literal["bgr24", "yuv420p"]
 
 # Frames decoded ahead where headers disagree about the rate.
 _RATE_FRAMES = 16
@@ -96,6 +95,7 @@ class VideoSource(Source):
             raise
         orientation = from_display_matrix(pyav.display_matrix(first))
         self._converter = FrameConverter((first.width, first.height), orientation, planes=pixel_format == "yuv420p")
+        self._has_planes = self._converter.keeps_planes(first.format.name)
         aspect = pixel_aspect(self._stream)
         known = self._completeness.stated_frames if not live else 0
         super().__init__(
@@ -106,6 +106,11 @@ class VideoSource(Source):
             is_live=live,
             pixel_aspect=1 / aspect if orientation.transposed else aspect,
         )
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of the pixels of a frame, if all have the format of the first."""
+        return self.width * self.height * 3 // (2 if self._has_planes else 1)
 
     def _no_frame_message(self) -> str:
         """Return the message for a stream without a frame."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import tensorrt as trt
@@ -27,7 +27,7 @@ from fairmot.engine.model import ModelInfo
 from fairmot.engine.settings import EngineSettings
 from fairmot.engine.trt.capabilities import warn_of_unrun_version
 from fairmot.engine.trt.errors import gpu_errors
-from fairmot.engine.trt.frames import FrameFormat, FrameSlot, pinned
+from fairmot.engine.trt.frames import FrameFormat, FrameSlot, page_lock, pinned
 from fairmot.engine.trt.network import open_network
 
 _SLOTS = 3  # one is filled while one is computed; the third hides frames that are slow to associate
@@ -189,6 +189,17 @@ class TensorRTEngine(Engine):
     def allocate(self, shape: tuple[int, ...]) -> ByteArray:
         """Return page-locked memory, from which frames are copied without an intermediate copy."""
         return pinned(shape, self._copies)
+
+    @contextlib.contextmanager
+    def page_locked(self, memory: ByteArray) -> Iterator[None]:
+        """Page-lock memory of frames, so that they are copied to the GPU without an intermediate copy; see `Engine`."""
+        unlock = page_lock(memory, self._gpu)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Exception):  # after an error of the GPU there is nothing to wait for
+                self._gpu.synchronize()  # copies may be under way
+            unlock()
 
     def close(self) -> None:
         """Free what the engine holds on the GPU; it cannot be used afterwards."""

@@ -6,8 +6,10 @@ copied as they are: planes stay planes, 3.1 MB instead of 6.2 for an image of 19
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from fairmot.engine.cuda.gpu import Gpu
 from fairmot.engine.decode import cell_transform
 from fairmot.engine.letterbox import Letterbox
 from fairmot.engine.settings import BoxMapping
+
+log = logging.getLogger(__name__)
 
 _ALIGNMENT = 512  # of a frame within a slot, bytes; as generous as the allocator of CUDA
 
@@ -49,6 +53,34 @@ def pinned(shape: tuple[int, ...], copies: torch.cuda.Stream) -> ByteArray:
     """
     with torch.cuda.stream(copies):
         return cast(ByteArray, torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy())
+
+
+def page_lock(memory: ByteArray, gpu: Gpu) -> Callable[[], None]:
+    """Page-lock memory that something else has allocated, as `cudaHostRegister` does (CUDA runtime API, section 4.9).
+
+    Where the system refuses (`ulimit -l`, too little memory) the memory stays as it is, with a warning: frames in it
+    are then copied through page-locked memory of PyTorch's.
+
+    Args:
+        memory: `(n,)` uint8, page-aligned.
+        gpu: whose copies read it.
+
+    Returns:
+        What undoes it; to be called when no copy reads the memory any more, and before it is unmapped.
+    """
+    runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+    address = memory.ctypes.data
+    failure = runtime.cudaHostRegister(address, memory.nbytes, 0)
+    if failure == runtime.cudaError.success:
+        return lambda: runtime.cudaHostUnregister(address)
+    log.warning(
+        "%.0f MB for frames cannot be page-locked (%s); they are copied once more. Raise the limit (ulimit -l).",
+        *(memory.nbytes / 1e6, runtime.cudaGetErrorString(failure)),
+    )
+    # CUDA keeps the error until somebody asks for it, which the next launch does; here it harms nobody.
+    with contextlib.suppress(RuntimeError):
+        torch.empty(1, device=gpu.device).zero_()
+    return lambda: None
 
 
 class FrameSlot:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -44,6 +45,24 @@ def test_messages_go_both_ways_until_the_channel_closes() -> None:
     assert worker.channel.receive()[2] == "three"
     assert worker.exit_code() is None
     assert worker.end() == 0
+
+
+def test_a_signal_while_a_worker_starts_is_ignored_too() -> None:
+    worker = WorkerProcess("support.workers:answer")
+    os.kill(worker.pid, signal.SIGINT)
+    os.kill(worker.pid, signal.SIGTERM)
+    worker.channel.send()
+    assert worker.channel.receive()[0] == worker.pid
+    assert worker.end() == 0
+
+
+def test_a_channel_that_is_shut_down_wakes_who_waits_for_it() -> None:
+    worker = WorkerProcess("support.workers:hang")
+    worker.channel.receive()
+    threading.Timer(0.05, worker.channel.shut_down).start()
+    with pytest.raises(PARENT_GONE):
+        worker.channel.receive()
+    worker.end(grace=0)
 
 
 def test_descriptors_are_handed_over(tmp_path: Path) -> None:

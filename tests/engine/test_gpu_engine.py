@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 
 from fairmot.core import Detections, EngineError, Frame, SourceError
 from fairmot.engine import BUNDLED_WEIGHTS, EngineSettings, open_engine
+from fairmot.video.frame_ring import FrameRing, RingLayout
 from fairmot.video.synthetic.scene import Scene
 
 pytestmark = pytest.mark.gpu
@@ -322,3 +323,31 @@ def test_verify_accepts_the_plan(tmp_path: Path, engine: Any, images: list[np.nd
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "accepted" in result.stdout
+
+
+def test_frames_in_memory_of_others_are_page_locked(
+    engine: Any, images: list[np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch
+
+    expected = engine.detect(frames(images))
+    ring = FrameRing(RingLayout(images[0].nbytes, len(images)))
+    copies = [ring.view(slot, image.shape, lambda: None) for slot, image in enumerate(images)]
+    for copied, image in zip(copies, images, strict=True):
+        copied[...] = image
+    assert not torch.from_numpy(copies[1]).is_pinned()
+    with engine.page_locked(ring.memory):
+        assert all(torch.from_numpy(copied).is_pinned() for copied in copies)
+        found = [engine.detect(frames(copies))]
+        assert not caplog.records
+        with engine.page_locked(ring.memory):  # which CUDA refuses the second time
+            found.append(engine.detect(frames(copies)))
+        assert "cannot be page-locked" in caplog.text
+        assert torch.from_numpy(copies[1]).is_pinned()
+    assert not torch.from_numpy(copies[1]).is_pinned()
+    found.append(engine.detect(frames(copies)))
+    for each in found:
+        for one, other in zip(each, expected, strict=True):
+            np.testing.assert_array_equal(one.tlbr, other.tlbr)
+            np.testing.assert_array_equal(one.scores, other.scores)
+    ring.close()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _SECONDS = 30.0
@@ -31,3 +32,25 @@ def tracking(line: Sequence[str], output: Path, lines: int) -> Iterator[subproce
     finally:
         process.kill()
         process.communicate()
+
+
+def workers_of(pid: int) -> dict[str, int]:
+    """Return the worker processes of a process: the name of the function that each runs, and its pid."""
+    found = {}
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            line = Path(f"/proc/{child}/cmdline").read_bytes().decode()
+            if name := re.search(r"_serve\('[\w.]+:(\w+)'", line):
+                found[name[1]] = child
+    return found
+
+
+def has_ended(pid: int, seconds: float = 10.0) -> bool:
+    """Return whether a process that is not a child of this one ends in time."""
+    deadline = time.monotonic() + seconds
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        with suppress(FileNotFoundError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":  # nobody collects it here
+                return True
+        time.sleep(0.02)
+    return not Path(f"/proc/{pid}").exists()

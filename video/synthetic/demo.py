@@ -54,10 +54,20 @@ class DemoSource(Source):
         try:
             folder = tempfile.mkdtemp(prefix="fairmot-demo-")
             # Not when the source is closed: the ground truth is read after that.
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            self._remove_folder = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             self.ground_truth = Path(folder) / "gt" / "gt.txt"
             self.ground_truth.parent.mkdir()
             self._truth = self.ground_truth.open("w")
+        except OSError as error:
+            raise _truth_error(error) from error
+
+    def write_ground_truth_to(self, path: Path) -> None:
+        """Write the ground truth into another file than a temporary one."""
+        self._truth.close()
+        self._remove_folder()
+        self.ground_truth = path
+        try:
+            self._truth = path.open("w")
         except OSError as error:
             raise _truth_error(error) from error
 

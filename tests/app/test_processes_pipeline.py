@@ -1,0 +1,177 @@
+"""One stream in processes: the same results as in threads, and an end without a hang or an orphan whatever happens."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from support import material
+from support.processes import has_ended, tracking, workers_of
+
+from fairmot.app.options import Options
+from fairmot.core import ConfigError
+from fairmot.core.processes import CAN_SHARE_MEMORY
+from fairmot.video.sink import JSONLSink
+from run_track import main
+
+pytestmark = pytest.mark.skipif(not CAN_SHARE_MEMORY, reason="there is no memory that processes share without a name")
+
+FRAMES = 200  # far more than the ring holds
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people who walk to the right."""
+    folder = tmp_path_factory.mktemp("clips")
+    images = [
+        material.image([(row + number // 40, column) for row, column in material.PEOPLE]) for number in range(FRAMES)
+    ]
+    return material.write_video(folder / "clip.mp4", images)
+
+
+def track(source: object, out: Path, weights: Path, *options: object, pipeline: str = "processes") -> int:
+    arguments = [source, "--weights", weights, "--output", out, "--pipeline", pipeline, *options]
+    code = main(list(map(str, arguments)))
+    assert not workers_of(os.getpid()), "no worker outlives its run"
+    return code
+
+
+def kill(worker: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a worker be killed when a frame is written."""
+    real = JSONLSink._text
+
+    def text(self: Any, frame: Any, tracks: Any) -> str:
+        if frame.index == number:
+            os.kill(workers_of(os.getpid())[worker], signal.SIGKILL)
+        return real(self, frame, tracks)
+
+    monkeypatch.setattr(JSONLSink, "_text", text)
+
+
+def times_of(video: Path) -> list[Any]:
+    with av.open(str(video)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+def same_results(one: Path, other: Path) -> int:
+    for name in ("tracks.txt", "tracks.jsonl", "tracks.csv"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+    # The rate in the corner of each frame differs from run to run.
+    assert times_of(one / "tracked.mp4") == times_of(other / "tracked.mp4")
+    return material.check_results(one, status=material.read_run(other)["status"])
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "count"),
+    [
+        ("clip", ["--start", 3, "--stride", 2, "--frames", 60, "--gmc"], 60),
+        ("demo?size=320x192&people=4&frames=10", [], 10),
+    ],
+)
+def test_results_are_those_of_threads(
+    tmp_path: Path, weights: Path, clip: Path, source: str, options: list[object], count: int
+) -> None:
+    spec, name = (clip, "clip") if source == "clip" else (source, "demo")
+    for pipeline in ("threads", "processes"):
+        assert track(spec, tmp_path / pipeline, weights, "--csv", *options, pipeline=pipeline) == 0
+    assert same_results(*(tmp_path / pipeline / name for pipeline in ("processes", "threads"))) == count
+
+
+@pytest.mark.parametrize(
+    ("worker", "sentence"),
+    [
+        ("decode", r"The process that reads clip was killed by SIGKILL; .* --pipeline threads"),
+        ("write_video", r"clip/tracked\.mp4: the process that writes the video was killed by SIGKILL; .* --no-video"),
+    ],
+)
+def test_a_worker_that_is_killed(
+    tmp_path: Path,
+    weights: Path,
+    clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    worker: str,
+    sentence: str,
+) -> None:
+    kill(worker, 5, monkeypatch)
+    assert track(clip, tmp_path, weights) == 1
+    material.check_sentence(capsys.readouterr().err, f"error: .*{sentence}")
+    lines = material.read_lines(tmp_path / "clip")
+    assert [line["frame"] for line in lines] == list(range(1, len(lines) + 1))
+    report = material.read_run(tmp_path / "clip")
+    assert report["status"] == "failed"
+    assert 5 <= len(lines) < FRAMES
+    # A frame is written as text before its video.
+    assert len(lines) - report["frames"] == (worker == "write_video")
+    if worker == "decode":
+        assert material.count_frames(tmp_path / "clip" / "tracked.mp4") == len(lines)
+
+
+@pytest.mark.parametrize("fault", ["disk", "user"])
+def test_a_run_that_breaks_off(
+    tmp_path: Path,
+    weights: Path,
+    clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: str,
+) -> None:
+    real = JSONLSink._text
+
+    def text(self: Any, frame: Any, tracks: Any) -> str:
+        if frame.index == 20:
+            if fault == "disk":
+                size = self._path.stat().st_size
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+            else:
+                monkeypatch.setattr(JSONLSink, "stop_requested", True)
+        return real(self, frame, tracks)
+
+    monkeypatch.setattr(JSONLSink, "_text", text)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    began = time.monotonic()
+    try:
+        code = track(clip, tmp_path, weights)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert time.monotonic() - began < 8
+    written = 20 if fault == "user" else 19
+    assert len(material.read_lines(tmp_path / "clip")) == written
+    assert material.count_frames(tmp_path / "clip" / "tracked.mp4") == written
+    err = capsys.readouterr().err
+    if fault == "user":
+        assert (code, err) == (0, "")
+    else:
+        assert code == 1
+        material.check_sentence(err, r"tracks\.jsonl cannot be written")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_signal_ends_all_processes(tmp_path: Path, weights: Path, number: signal.Signals) -> None:
+    arguments = ["demo?frames=5000&size=320x192", "--weights", weights, "--output", tmp_path, "--pipeline", "processes"]
+    with tracking(material.command(*arguments), tmp_path, lines=20) as process:
+        workers = workers_of(process.pid)
+        assert workers.keys() == {"decode", "write_video"}
+        process.send_signal(number)
+        _, err = process.communicate(timeout=10)
+    assert all(map(has_ended, workers.values()))
+    if number == signal.SIGKILL:
+        # The worker has still finished the video of what it got, which is as far as the text, or one frame less.
+        count = len(material.read_lines(tmp_path / "demo"))
+        assert count - material.count_frames(tmp_path / "demo" / "tracked.mp4") in (0, 1)
+    else:
+        assert process.returncode == 128 + number
+        material.check_sentence(err, rf"Stopped by {number.name} after frame \d+; what was tracked is kept")
+        material.check_results(tmp_path / "demo", status="interrupted", least=20)
+
+
+def test_systems_without_such_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairmot.app.options.CAN_SHARE_MEMORY", False)
+    with pytest.raises(ConfigError, match=r"pipeline \(processes\) needs memory that only Linux shares"):
+        Options(("clip.mp4",), pipeline="processes")
