@@ -310,8 +310,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
-@pytest.mark.parametrize("low_delay", [False, True])
-def test_a_killed_live_run_loses_little_where_frames_come_slowly(tmp_path: Path, low_delay: bool) -> None:
+def test_a_killed_live_run_loses_little_where_frames_come_slowly(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     program = f"""
 import os, signal, sys, time
@@ -319,7 +318,7 @@ sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from support import clip_files as clips
 from fairmot.core import Frame, Tracks
 from fairmot.video import VideoSink
-sink = VideoSink({str(path)!r}, clips.SIZE, 25.0, low_delay={low_delay})
+sink = VideoSink({str(path)!r}, clips.SIZE, 25.0, low_delay=True)
 for number in range(1, 13):
     sink.write(Frame(number, float(number), clips.flat(number, clips.SIZE)), Tracks.empty())
 time.sleep(1)  # the thread that encodes is done long before
@@ -327,10 +326,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
     assert done.returncode == -9, done.stderr
-    if low_delay:
-        assert len(read_times(path)) >= 10
-    elif path.stat().st_size:  # what x264 holds back
-        assert len(read_times(path)) < 6
+    assert len(read_times(path)) >= 10
 
 
 @pytest.mark.parametrize("times", [None, [10.0, 10.04, 10.5, 10.52, 11.7, 11.7, 13.0, 17.0]])
