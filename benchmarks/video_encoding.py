@@ -3,8 +3,9 @@
     python -m benchmarks.video_encoding [SOURCE ...] [--frames 60] [--tracks 40]
 
 Without a source it takes the rendered scene at 1080p. Every source gets the same made-up tracks, which wander over the
-frame, so that boxes, labels and trails are as many as with a crowd. Time is that of the processor, all threads together,
-which other work on the machine changes little; SSIM (Wang et al., 2004) and PSNR are those of luma against the drawn frames.
+frame, so that boxes, labels and trails are as many as with a crowd. Time is that of the processor, of all threads
+together, which other work on the machine changes little; SSIM (Wang et al., 2004) and PSNR are those of luma against the
+drawn frames.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from typing import Any
@@ -27,7 +28,7 @@ from fairmot.core.records import ByteArray
 from fairmot.video import Trails, draw_tracks, open_source
 from fairmot.video.canvas import Canvas
 from fairmot.video.encoders import TICKS, EncoderSettings
-from fairmot.video.planes import drawable, encodable, fitted
+from fairmot.video.planes import Layout, drawable, encodable, fitted
 from fairmot.video.video_sink import caption
 
 _SCENE = "demo?people=40&size=1920x1080"
@@ -82,14 +83,14 @@ def encode(frames: list[Frame], preset: str, crf: int, threads: str) -> Outcome:
     first = frames[0]
     settings = EncoderSettings("libx264", first.size, Fraction(25))
     context: Any = av.CodecContext.create("libx264", "w")
-    settings.apply(context, first.pixel_format, first.color_space, first.full_range)
+    layout = Layout.of(first)
+    settings.apply(context, layout)
     context.options = {**context.options, "preset": preset, "crf": str(crf)}
     context.thread_type = threads
-    like = replace(first, pixels=first.pixels[:3, :2])
     context.open()
     packets, wall, cpu = [], time.perf_counter(), time.process_time()
     for number, frame in enumerate(frames):
-        encoded = encodable(frame, like, shared=True)
+        encoded = encodable(frame, layout, shared=True)
         encoded.pts, encoded.time_base = number * TICKS // 25, Fraction(1, TICKS)
         packets += context.encode(encoded)
     packets += context.encode(None)
@@ -108,7 +109,7 @@ def encode(frames: list[Frame], preset: str, crf: int, threads: str) -> Outcome:
 
 
 def _luma(image: av.VideoFrame) -> ByteArray:
-    return np.asarray(image.reformat(format="gray").to_ndarray() if image.format.name != "yuv420p" else image.to_ndarray()[: image.height], np.uint8)
+    return np.asarray(image.to_ndarray()[: image.height], np.uint8)
 
 
 def _ssim(one: ByteArray, other: ByteArray) -> float:
@@ -138,7 +139,9 @@ def main() -> int:
         frames, milliseconds = draw(source, arguments.frames, arguments.tracks)
         width, height = frames[0].size
         print(f"\n{source}: {len(frames)} frames of {width}x{height}, drawn in {milliseconds:.2f} ms of CPU each\n")
-        print("| preset | crf | kB a frame | SSIM | PSNR, dB | CPU, ms a frame | frames/s |\n|---|---|---|---|---|---|---|")
+        print(
+            "| preset | crf | kB a frame | SSIM | PSNR, dB | CPU, ms a frame | frames/s |\n|---|---|---|---|---|---|---|"
+        )
         for preset, crf in _SETTINGS:
             got = encode(frames, preset, crf, arguments.threads)
             print(

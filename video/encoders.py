@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import av
-from av.video.reformatter import ColorRange
 
 from fairmot.core import OutputError
-from fairmot.core.records import PixelFormat
-from fairmot.video.color import ColorSpace, code_of
+from fairmot.video.color import code_of
+from fairmot.video.planes import Layout
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ _LONGEST_SIDES = {"libx264": 16384, "mpeg4": 8191}
 # x264's preset and quality by measurement (benchmarks/video_encoding.md); the others at their own constant quality,
 # where 250 frames between key frames are x264's default.
 _OPTIONS = {
-    "libx264": {"preset": "superfast", "crf": "23", "bf": "0"},
+    "libx264": {"preset": "superfast", "crf": "24", "bf": "0"},
     "mpeg4": {"qscale": "4", "bf": "0"},
     "h264_nvenc": {"preset": "p4", "rc": "vbr", "cq": "23", "bf": "0", "g": "250"},
     "h264_videotoolbox": {"flags": "+qscale", "global_quality": str(65 * 118), "bf": "0", "g": "250"},
@@ -49,7 +48,7 @@ _LOW_DELAY = {
     "h264_videotoolbox": {"realtime": "1"},
     "h264_qsv": {"async_depth": "1"},
 }
-_MOST_THREADS = 8  # of x264: each holds back a frame, and these are enough for a few hundred frames/s of 1080p
+_MOST_THREADS = 12  # of x264: each holds back a frame, and these are enough for a few hundred frames/s of 1080p
 _PROBE_FRAMES = 3
 
 
@@ -71,29 +70,27 @@ class EncoderSettings:
     pixel_aspect: Fraction = Fraction(1)
     low_delay: bool = False
 
-    def pixel_format(self, preferred: PixelFormat) -> PixelFormat:
-        """Return the layout of the planes that the encoder takes, the preferred one if it can."""
+    def layout(self, preferred: Layout) -> Layout:
+        """Return the layout of the planes that the encoder takes: the preferred one if it can."""
         known = {each.name for each in av.Codec(self.name, "w").video_formats or ()}
-        if preferred in known:
+        if preferred.pixel_format in known:
             return preferred
-        return "yuv420p" if "yuv420p" in known else "nv12"
+        return replace(preferred, pixel_format="yuv420p" if "yuv420p" in known else "nv12")
 
-    def apply(self, context: Any, pixel_format: PixelFormat, color_space: ColorSpace, full_range: bool) -> None:
+    def apply(self, context: Any, layout: Layout) -> None:
         """Prepare a codec context, which is not open yet.
 
         Args:
             context: of this encoder.
-            pixel_format: of the frames, see `Frame`.
-            color_space: of the frames.
-            full_range: of the frames.
+            layout: of the frames.
         """
         context.width, context.height = self.size
-        context.pix_fmt = pixel_format
+        context.pix_fmt = layout.pixel_format
         context.bit_rate = 0  # the quality counts
         context.framerate = self.frame_rate
         context.time_base = Fraction(1, TICKS)
-        context.colorspace = code_of(color_space)
-        context.color_range = int(ColorRange.JPEG if full_range else ColorRange.MPEG)
+        context.colorspace = code_of(layout.color_space)
+        context.color_range = int(layout.color_range)
         if self.pixel_aspect != 1:
             context.sample_aspect_ratio = self.pixel_aspect.limit_denominator(_LARGEST_ASPECT_TERM)
         context.options = {**_OPTIONS.get(self.name, {}), **(_LOW_DELAY.get(self.name, {}) if self.low_delay else {})}
@@ -109,7 +106,7 @@ class EncoderSettings:
             av.FFmpegError: if it cannot take such frames.
         """
         context: Any = av.CodecContext.create(self.name, "w")
-        self.apply(context, self.pixel_format("yuv420p"), "ITU601", full_range=False)
+        self.apply(context, self.layout(Layout("yuv420p")))
         context.open()  # after an error PyAV 19 crashes if the context is asked for anything
 
     def explained(self, error: av.FFmpegError, path: Path) -> OutputError:
@@ -170,12 +167,12 @@ def _works(name: str, size: tuple[int, int]) -> bool:
     try:
         settings = EncoderSettings(name, size, Fraction(25))
         context: Any = av.CodecContext.create(name, "w")
-        pixel_format = settings.pixel_format("yuv420p")
-        settings.apply(context, pixel_format, "ITU601", full_range=False)
+        layout = settings.layout(Layout("yuv420p"))
+        settings.apply(context, layout)
         context.open()
         packets = 0
         for number in range(_PROBE_FRAMES):
-            frame = av.VideoFrame(*size, pixel_format)
+            frame = av.VideoFrame(*size, layout.pixel_format)
             frame.pts, frame.time_base = number * TICKS // 25, Fraction(1, TICKS)
             packets += len(context.encode(frame))
         return packets + len(context.encode(None)) == _PROBE_FRAMES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import av
 import cv2
@@ -11,6 +11,26 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from fairmot.core import Frame
 from fairmot.core.records import ByteArray, PixelFormat
+from fairmot.video.color import ColorSpace
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The layout and the color of pixels; see `Frame` for the attributes."""
+
+    pixel_format: PixelFormat
+    color_space: ColorSpace = "ITU601"
+    full_range: bool = False
+
+    @classmethod
+    def of(cls, frame: Frame) -> Layout:
+        """Return that of a frame."""
+        return cls(frame.pixel_format, frame.color_space, frame.full_range)
+
+    @property
+    def color_range(self) -> ColorRange:
+        """The range as FFmpeg names it."""
+        return ColorRange.JPEG if self.full_range else ColorRange.MPEG
 
 
 def fitted(size: tuple[int, int], largest: tuple[int, int] | None) -> tuple[int, int]:
@@ -90,12 +110,12 @@ def planes_of(pixels: ByteArray, pixel_format: PixelFormat) -> list[ByteArray]:
     return [luma, *chroma.reshape(2, height // 2, width // 2)]
 
 
-def encodable(frame: Frame, like: Frame, *, shared: bool) -> av.VideoFrame:
+def encodable(frame: Frame, layout: Layout, *, shared: bool) -> av.VideoFrame:
     """Return planes as PyAV's frame.
 
     Args:
         frame: the planes.
-        like: has the layout, matrix and range that they get.
+        layout: that they get.
         shared: whether the result may view the pixels, as it does where PyAV can.
     """
     # PyAV 17 to 19 view all but the last two rows if the height is no multiple of 4.
@@ -103,17 +123,13 @@ def encodable(frame: Frame, like: Frame, *, shared: bool) -> av.VideoFrame:
         planes = av.VideoFrame.from_numpy_buffer(frame.pixels, format=frame.pixel_format)
     else:
         planes = av.VideoFrame.from_ndarray(frame.pixels, format=frame.pixel_format)
-    wanted = like.pixel_format, like.color_space, like.full_range
-    if (frame.pixel_format, frame.color_space, frame.full_range) == wanted:
+    own = Layout.of(frame)
+    if own == layout:
         return planes
     return planes.reformat(
-        format=like.pixel_format,
-        src_colorspace=Colorspace[frame.color_space],
-        dst_colorspace=Colorspace[like.color_space],
-        src_color_range=_range(frame),
-        dst_color_range=_range(like),
+        format=layout.pixel_format,
+        src_colorspace=Colorspace[own.color_space],
+        dst_colorspace=Colorspace[layout.color_space],
+        src_color_range=own.color_range,
+        dst_color_range=layout.color_range,
     )
-
-
-def _range(frame: Frame) -> ColorRange:
-    return ColorRange.JPEG if frame.full_range else ColorRange.MPEG

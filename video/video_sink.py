@@ -22,7 +22,7 @@ from fairmot.video.canvas import Canvas
 from fairmot.video.drawing import Trails, draw_tracks
 from fairmot.video.encoders import ENCODERS, TICKS, EncoderSettings, choose
 from fairmot.video.mp4 import BUFFER_BYTES, OPTIONS, FragmentFile
-from fairmot.video.planes import drawable, encodable, fitted
+from fairmot.video.planes import Layout, drawable, encodable, fitted
 from fairmot.video.sink import Sink
 
 _QUEUE_FRAMES = 4
@@ -124,9 +124,9 @@ class VideoSink(Sink):
         self._in_place = in_place
         self._limit = FrameRateLimit(max_frame_rate)
         self._size = fitted(size, max_size)
-        self._scale = np.float32([1, 1, 1, 1])
+        self._scale = np.ones(4, np.float32)
         if self._size[0] < size[0] or self._size[1] < size[1]:
-            self._scale = np.tile(np.float32(self._size) / np.float32(size), 2)
+            self._scale = np.tile(np.array(self._size, np.float32) / np.array(size, np.float32), 2)
         rate = Fraction(min(frame_rate, max_frame_rate or frame_rate)).limit_denominator(1001)
         name = choose(encoders, self._size)
         self._settings = EncoderSettings(name, self._size, rate, pixel_aspect, low_delay)
@@ -144,7 +144,7 @@ class VideoSink(Sink):
             self._file.remove()
             raise
         self._stream: Any = None  # from the first frame on
-        self._like: Frame
+        self._layout: Layout
         self._meter = RateMeter()
         self._trails = Trails()
         self._first_time = 0.0
@@ -239,7 +239,7 @@ class VideoSink(Sink):
             self._add_stream(frame)
             self._first_time = frame.timestamp
         # x264 copies planes at once; other encoders may hold on to them.
-        encoded = encodable(frame, self._like, shared=self._settings.name == "libx264")
+        encoded = encodable(frame, self._layout, shared=self._settings.name == "libx264")
         # The encoder needs rising times, whatever the source states.
         tick = max(round((frame.timestamp - self._first_time) * TICKS), self._last_tick + 1)
         self._last_tick = tick
@@ -250,13 +250,12 @@ class VideoSink(Sink):
         """Add the stream to the container and open its encoder, for frames like the first one."""
         settings = self._settings
         stream: Any = self._container.add_stream(settings.name, rate=settings.frame_rate)
-        pixel_format = settings.pixel_format(frame.pixel_format)
-        settings.apply(stream.codec_context, pixel_format, frame.color_space, frame.full_range)
+        self._layout = settings.layout(Layout.of(frame))
+        settings.apply(stream.codec_context, self._layout)
         stream.time_base = stream.codec_context.time_base
         if settings.pixel_aspect != 1:
             stream.sample_aspect_ratio = stream.codec_context.sample_aspect_ratio
         stream.codec_context.open()
-        self._like = replace(frame, pixels=np.zeros((3, 2), np.uint8), pixel_format=pixel_format)
         self._stream = stream
 
     def _finish(self) -> None:

@@ -221,7 +221,7 @@ def test_planes_and_bgr_give_the_same_video(tmp_path: Path) -> None:
             np.testing.assert_array_equal(item.pixels, before)
         with open_source(str(path)) as source:
             means.append([float(item.pixels[32:].mean()) for item in source])
-    assert means[0] == pytest.approx(means[1], abs=0.5)
+    assert means[0] == pytest.approx(means[1], abs=3)  # of flat dark images, which x264 keeps roughly
 
 
 @pytest.mark.parametrize("size", [(320, 240), (1280, 720)])
