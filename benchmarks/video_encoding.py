@@ -4,8 +4,8 @@
 
 Without a source it takes the rendered scene at 1080p. Every source gets the same made-up tracks, which wander over the
 frame, so that boxes, labels and trails are as many as with a crowd. Time is that of the processor, of all threads
-together, which other work on the machine changes little; SSIM (Wang et al., 2004) and PSNR are those of luma against the
-drawn frames.
+together, which other work on the machine changes little; SSIM (Wang et al., 2004) and PSNR are those of luma against
+the drawn frames.
 """
 
 from __future__ import annotations
@@ -139,9 +139,8 @@ def main() -> int:
         frames, milliseconds = draw(source, arguments.frames, arguments.tracks)
         width, height = frames[0].size
         print(f"\n{source}: {len(frames)} frames of {width}x{height}, drawn in {milliseconds:.2f} ms of CPU each\n")
-        print(
-            "| preset | crf | kB a frame | SSIM | PSNR, dB | CPU, ms a frame | frames/s |\n|---|---|---|---|---|---|---|"
-        )
+        print("| preset | crf | kB a frame | SSIM | PSNR, dB | CPU, ms a frame | frames/s |")
+        print(f"{'|---' * 7}|")
         for preset, crf in _SETTINGS:
             got = encode(frames, preset, crf, arguments.threads)
             print(

@@ -30,15 +30,16 @@ TICKS = 60000
 _LARGEST_ASPECT_TERM = 255  # of MPEG-4 part 2; H.264 takes more
 # `validate_parameters` in x264's encoder/encoder.c, and the 13 bits of width and height in ISO/IEC 14496-2.
 _LONGEST_SIDES = {"libx264": 16384, "mpeg4": 8191}
+_LAMBDA = 118  # FF_QP2LAMBDA of FFmpeg's libavutil/avutil.h: the unit of global_quality
 # Without B-frames the decoding times are the presentation times, and the last frame of a video of
 # varying rate is not cut off by a duration counted in decoding times.
 # x264's preset and quality by measurement (benchmarks/video_encoding.md); the others at their own constant quality,
 # where 250 frames between key frames are x264's default.
 _OPTIONS = {
     "libx264": {"preset": "superfast", "crf": "24", "bf": "0"},
-    "mpeg4": {"qscale": "4", "bf": "0"},
+    "mpeg4": {"flags": "+qscale", "global_quality": str(4 * _LAMBDA), "bf": "0"},
     "h264_nvenc": {"preset": "p4", "rc": "vbr", "cq": "23", "bf": "0", "g": "250"},
-    "h264_videotoolbox": {"flags": "+qscale", "global_quality": str(65 * 118), "bf": "0", "g": "250"},
+    "h264_videotoolbox": {"flags": "+qscale", "global_quality": str(65 * _LAMBDA), "bf": "0", "g": "250"},
     "h264_qsv": {"preset": "faster", "global_quality": "23", "bf": "0", "g": "250"},
 }
 # x264 otherwise holds back one frame per thread, which are seconds where frames come slowly.
@@ -73,9 +74,10 @@ class EncoderSettings:
     def layout(self, preferred: Layout) -> Layout:
         """Return the layout of the planes that the encoder takes: the preferred one if it can."""
         known = {each.name for each in av.Codec(self.name, "w").video_formats or ()}
-        if preferred.pixel_format in known:
-            return preferred
-        return replace(preferred, pixel_format="yuv420p" if "yuv420p" in known else "nv12")
+        if preferred.pixel_format not in known:
+            preferred = replace(preferred, pixel_format="yuv420p" if "yuv420p" in known else "nv12")
+        # FFmpeg's encoder of MPEG-4 part 2 has no field for the range.
+        return replace(preferred, full_range=preferred.full_range and self.name != "mpeg4")
 
     def apply(self, context: Any, layout: Layout) -> None:
         """Prepare a codec context, which is not open yet.
