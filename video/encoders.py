@@ -14,7 +14,7 @@ from typing import Any
 import av
 
 from fairmot.core import OutputError
-from fairmot.video.color import code_of
+from fairmot.video.color import code_of, color_space
 from fairmot.video.planes import Layout
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ _LOW_DELAY = {
     "h264_videotoolbox": {"realtime": "1"},
     "h264_qsv": {"async_depth": "1"},
 }
+_UNSPECIFIED = 2  # MatrixCoefficients of ITU-T H.273
 _MOST_THREADS = 12  # of x264: each holds back a frame, and these are enough for a few hundred frames/s of 1080p
 _PROBE_FRAMES = 3
 
@@ -76,8 +77,9 @@ class EncoderSettings:
         known = {each.name for each in av.Codec(self.name, "w").video_formats or ()}
         if preferred.pixel_format not in known:
             preferred = replace(preferred, pixel_format="yuv420p" if "yuv420p" in known else "nv12")
-        # FFmpeg's encoder of MPEG-4 part 2 has no field for the range.
-        return replace(preferred, full_range=preferred.full_range and self.name != "mpeg4")
+        if self.name == "mpeg4":  # FFmpeg writes neither matrix nor range into the stream; players assume these
+            return replace(preferred, color_space=color_space(_UNSPECIFIED, self.size), full_range=False)
+        return preferred
 
     def apply(self, context: Any, layout: Layout) -> None:
         """Prepare a codec context, which is not open yet.
