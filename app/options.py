@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from fairmot.core.errors import ConfigError
 from fairmot.core.limits import MAX_PIXELS
-from fairmot.core.options import Names, argument, nested, option
+from fairmot.core.options import Names, Size, argument, nested, option
 from fairmot.core.processes import CAN_SHARE_MEMORY
 from fairmot.engine.settings import EngineSettings
 from fairmot.tracker.settings import TrackerSettings
@@ -56,6 +57,14 @@ class Options:
     interpolate: bool = _tracks("at the end fill the gaps of tracks that were found again, in tracks.txt alone", False)
     output: str = _results("folder for the results; each source gets a folder in it", "output")
     video: bool = _results("write the annotated video", True)
+    video_size: Size | None = option(
+        "largest size of the annotated video, as in 1280x720, into which larger frames are scaled down; null means any",
+        None,
+        group="results",
+    )
+    video_fps: float | None = _results(
+        "most frames per second of the annotated video, the rest being left out of it alone; null means all", None
+    )
     csv: bool = _results("write the tracks as CSV too, tracks.csv", False)
     show: bool = _results("show the tracks in a window while they are found; q ends the run", False)
     save_detections: str | None = _results(
@@ -83,6 +92,10 @@ class Options:
             raise ConfigError(
                 "pipeline (processes) needs memory that only Linux shares between processes; take threads or auto."
             )
+        if self.video_size is not None and min(self.video_size) < 2:
+            raise ConfigError(f"video_size must be at least 2x2, not {self.video_size[0]}x{self.video_size[1]}.")
+        if self.video_fps is not None and not 0 < self.video_fps < math.inf:
+            raise ConfigError(f"video_fps must be a number above 0, not {self.video_fps:g}.")
         if self.split != "full" and self.start != 1:
             raise ConfigError(
                 f"start ({self.start}) and split ({self.split}) both choose the first frame; use only one."

@@ -198,6 +198,8 @@ class Run:
                 pixel_aspect=source.pixel_aspect,
                 low_delay=source.is_live,
                 class_names=names,
+                max_size=self._options.video_size,
+                max_frame_rate=self._options.video_fps,
             )
             sinks.append(stack.enter_context(video))
         texts: list[Sink] = [

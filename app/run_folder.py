@@ -22,7 +22,7 @@ LOCK, RUN, SCORES = ".lock", "run.json", "scores.json"
 _TRACKS, _TRACKS_JSON, _CSV, _VIDEO = "tracks.txt", "tracks.jsonl", "tracks.csv", "tracked.mp4"
 _RESERVE_BYTES = 8192  # run.json takes some 3 kB, and 4 more with a traceback
 # These options change no result: where and what else, how it is shown and scored. The model counts by its content.
-_NEWER = {"classes": "", "csv": False}  # with the values that runs of older versions had
+_NEWER = {"classes": "", "csv": False, "video_size": None, "video_fps": None}  # with the values of older versions
 _INDIFFERENT = ("sources", "output", "show", "eval", "benchmark", "resume", "weights", "max_pixels", "pipeline")
 
 

@@ -7,19 +7,19 @@ from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from fairmot.core import Tracks
 from fairmot.core.records import ByteArray
 from fairmot.core.tracked_classes import class_name
+from fairmot.video.canvas import Canvas, Color
 
 TRAIL_LENGTH = 45
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FARTHEST = 2**14  # boxes may lie outside the image; OpenCV's integer coordinates must not overflow
 _GOLDEN_RATIO = 0.618033988749895
+_CAPTION_COLOR = (32, 32, 32)
 
 
 class Trails:
@@ -56,7 +56,7 @@ class Trails:
 
 
 @lru_cache(maxsize=4096)
-def color_of(id_: int) -> tuple[int, int, int]:
+def color_of(id_: int) -> Color:
     """Return the color of an id in BGR: the same in every run, and far in hue from its neighbors'."""
     # Steps of the golden ratio spread hues evenly however many there are.
     hue = (id_ * _GOLDEN_RATIO) % 1.0
@@ -65,7 +65,7 @@ def color_of(id_: int) -> tuple[int, int, int]:
 
 
 def draw_tracks(
-    image: ByteArray,
+    image: ByteArray | Canvas,
     tracks: Tracks,
     trails: Trails | None = None,
     caption: str = "",
@@ -74,45 +74,30 @@ def draw_tracks(
     """Draw into `image`, in place.
 
     Args:
-        image: `(height, width, 3)` uint8, BGR, contiguous.
+        image: `(height, width, 3)` uint8, BGR, contiguous; or a canvas, which may be one of YUV planes.
         tracks: the tracks of this frame.
         trails: draws the trails of these tracks under their boxes.
         caption: text for the upper left corner.
         class_names: by class id; of two or more, labels show that of the track before its id.
     """
-    shorter = min(image.shape[:2])
+    ids = tracks.ids.tolist()
+    canvas = image if isinstance(image, Canvas) else Canvas.of_bgr(image)
+    shorter = min(canvas.width, canvas.height)
     thickness = max(1, round(shorter / 270))
     scale = float(np.clip(shorter / 900, 0.4, 2.0))
     boxes = np.concatenate([tracks.tlwh[:, :2], tracks.tlwh[:, :2] + tracks.tlwh[:, 2:]], axis=1)
     corners = np.rint(boxes).clip(-_FARTHEST, _FARTHEST).astype(int).tolist()
     if trails is not None:
-        for id_ in tracks.ids.tolist():
-            cv2.polylines(image, [trails.of(id_)], False, color_of(id_), thickness, cv2.LINE_AA)
-    for id_, (left, top, right, bottom) in zip(tracks.ids.tolist(), corners, strict=True):
-        cv2.rectangle(image, (left, top), (right, bottom), color_of(id_), thickness)
+        for id_ in ids:
+            canvas.line(trails.of(id_), color_of(id_), thickness)
+    for id_, (left, top, right, bottom) in zip(ids, corners, strict=True):
+        canvas.rectangle((left, top), (right, bottom), color_of(id_), thickness)
     # Labels last, so that no box crosses a number.
-    labels = [str(id_) for id_ in tracks.ids.tolist()]
+    labels = [str(id_) for id_ in ids]
     if len(class_names) > 1:
         names = [class_name(class_names, class_id) for class_id in tracks.class_ids.tolist()]
         labels = [f"{name} {label}" for name, label in zip(names, labels, strict=True)]
-    for label, id_, (left, top, _, _) in zip(labels, tracks.ids.tolist(), corners, strict=True):
-        _draw_label(image, label, (left, top), scale, color_of(id_))
+    for label, id_, (left, top, _, _) in zip(labels, ids, corners, strict=True):
+        canvas.label(label, (left, top), scale, color_of(id_))
     if caption:
-        _draw_label(image, caption, (0, 0), scale, (32, 32, 32))
-
-
-def _draw_label(
-    image: ByteArray, text: str, corner: tuple[int, int], scale: float, background: tuple[int, int, int]
-) -> None:
-    """Draw text on a filled rectangle that stands on `corner`, or hangs below it at the top of the image."""
-    stroke = max(1, round(1.6 * scale))
-    (width, height), baseline = cv2.getTextSize(text, _FONT, scale, stroke)
-    margin = max(2, height // 4)
-    left, bottom = corner
-    top = bottom - height - baseline - margin
-    if top < 0:
-        top, bottom = bottom, bottom + height + baseline + margin
-    luminance = 0.114 * background[0] + 0.587 * background[1] + 0.299 * background[2]
-    ink = (0, 0, 0) if luminance > 110 else (255, 255, 255)
-    cv2.rectangle(image, (left, top), (left + width + 2 * margin, bottom), background, cv2.FILLED)
-    cv2.putText(image, text, (left + margin, bottom - baseline), _FONT, scale, ink, stroke, cv2.LINE_AA)
+        canvas.label(caption, (0, 0), scale, _CAPTION_COLOR, keep=False)

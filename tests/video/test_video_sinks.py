@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +27,8 @@ from support import clip_files as clips
 
 from fairmot.core import Frame, OutputError, Tracks
 from fairmot.video import CSVSink, JSONLSink, MOTSink, Sink, VideoSink, WindowSink, open_source
+from fairmot.video.encoders import HARDWARE
+from fairmot.video.video_sink import FrameRateLimit
 
 MAKERS: dict[str, Callable[[Path], Sink]] = {
     "video": lambda path: VideoSink(path, clips.SIZE, 25.0),
@@ -221,7 +225,7 @@ def test_planes_and_bgr_give_the_same_video(tmp_path: Path) -> None:
             np.testing.assert_array_equal(item.pixels, before)
         with open_source(str(path)) as source:
             means.append([float(item.pixels[32:].mean()) for item in source])
-    assert means[0] == pytest.approx(means[1], abs=0.5)
+    assert means[0] == pytest.approx(means[1], abs=3)  # of flat dark images, which x264 keeps roughly
 
 
 @pytest.mark.parametrize("size", [(320, 240), (1280, 720)])
@@ -234,6 +238,138 @@ def test_video_keeps_colors(tmp_path: Path, size: tuple[int, int]) -> None:
         written = next(source)
     assert np.abs(written.bgr[60:].astype(int) - image[60:]).max() <= 4
     assert (written.color_space, written.full_range) == ("ITU601", False)
+
+
+def flat_planes(
+    number: int, pixel_format: str, space: str = "ITU601", full_range: bool = False, height: int = 64
+) -> Frame:
+    pixels = np.full((height * 3 // 2, 96), 128, np.uint8)
+    pixels[:height] = 60 + number
+    return Frame(number, number / 25, pixels, pixel_format, space, full_range)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12"])
+@pytest.mark.parametrize(("space", "full_range"), [("ITU601", False), ("ITU709", False), ("ITU709", True)])
+def test_planes_keep_their_matrix_and_range(
+    tmp_path: Path, encoder: str, pixel_format: str, space: str, full_range: bool
+) -> None:
+    """MPEG-4 part 2 names neither, so it is converted to what players assume."""
+    with VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0, (encoder,)) as sink:
+        for number in range(1, 4):
+            sink.write(flat_planes(number, pixel_format, space, full_range), Tracks.empty())
+    with open_source(str(tmp_path / "out.mp4"), pixel_format="yuv420p") as source:
+        read = list(source)
+    level = 61.0
+    if encoder == "libx264":
+        assert (read[0].color_space, read[0].full_range) == (space, full_range)
+    else:
+        assert (read[0].color_space, read[0].full_range) == ("ITU601", False)
+        level = 16 + 61 * 219 / 255 if full_range else 61
+    assert float(read[0].pixels[40:64].mean()) == pytest.approx(level, abs=2)
+    assert len(read) == 3
+
+
+def test_a_change_of_layout_is_converted(tmp_path: Path) -> None:
+    """The video keeps the color of its first frame."""
+    kinds = [("yuv420p", "ITU709", False), ("nv12", "ITU709", False), ("yuv420p", "ITU709", True)]
+    written = [flat_planes(1, *kind) for kind in kinds] + [Frame(4, 4 / 25, np.full((64, 96, 3), 50, np.uint8))]
+    with VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0) as sink:
+        for each in written:
+            sink.write(each, Tracks.empty())
+    with open_source(str(tmp_path / "out.mp4")) as source:
+        levels = [float(item.bgr[40:].mean()) for item in source]
+    assert levels == pytest.approx([float(each.bgr[40:].mean()) for each in written], abs=4)
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12"])
+@pytest.mark.parametrize("height", [64, 66])
+def test_frames_are_drawn_into_only_where_they_may_be(tmp_path: Path, pixel_format: str, height: int) -> None:
+    for in_place in (False, True):
+        given = flat_planes(1, pixel_format, height=height)
+        before = given.pixels.copy()
+        with VideoSink(tmp_path / f"{in_place}.mp4", (96, height), 25.0, in_place=in_place) as sink:
+            sink.write(given, tracks((1, 10, 10, 20, 40, 0.9)))
+        assert np.array_equal(given.pixels, before) is not in_place
+    frozen = flat_planes(1, pixel_format)
+    frozen.pixels.flags.writeable = False
+    with VideoSink(tmp_path / "frozen.mp4", clips.SIZE, 25.0, in_place=True) as sink:
+        sink.write(frozen, tracks((1, 10, 10, 20, 40, 0.9)))
+    images = []
+    for name in ("False", "True"):
+        with open_source(str(tmp_path / f"{name}.mp4")) as source:
+            images.append(next(source).pixels)
+    np.testing.assert_array_equal(*images)
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
+@pytest.mark.parametrize("low_delay", [False, True])
+def test_pixels_are_let_go_when_they_are_encoded(tmp_path: Path, encoder: str, low_delay: bool) -> None:
+    """Also by an encoder that holds frames back, and while the sink waits for more."""
+    with VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0, (encoder,), in_place=True, low_delay=low_delay) as sink:
+        held = []
+        for number in range(1, 21):
+            written = flat_planes(number, "yuv420p")
+            held.append(weakref.ref(written.pixels))
+            sink.write(written, tracks((1, 10, 10, 20, 40, 0.9)))
+            del written
+            assert sum(each() is not None for each in held) <= 8  # one of them is being written
+        deadline = time.monotonic() + 10
+        while any(each() is not None for each in held) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert not any(each() is not None for each in held)
+    assert len(read_times(tmp_path / "out.mp4")) == 20
+
+
+@pytest.mark.parametrize("pixel_format", ["bgr24", "yuv420p"])
+def test_large_frames_are_scaled_down_and_then_drawn_into(tmp_path: Path, pixel_format: str) -> None:
+    image = np.full((480, 640, 3), 100, np.uint8)
+    given = Frame(1, 0.0, image)
+    if pixel_format == "yuv420p":
+        given = Frame(1, 0.0, np.full((720, 640), 100, np.uint8), "yuv420p")
+    with VideoSink(tmp_path / "out.mp4", (640, 480), 25.0, max_size=(320, 320)) as sink:
+        sink.write(given, tracks((1, 200, 200, 100, 200, 0.9)))
+    with open_source(str(tmp_path / "out.mp4")) as source:
+        assert source.size == (320, 240)
+        got = next(source).bgr.astype(int)
+    spread = got.max(axis=2) - got.min(axis=2)
+    base = spread[220, 300]
+    assert spread[150, 98:103].max() > base + 60  # the left edge, at half of its place
+    assert spread[150, 148:153].max() > base + 60
+    assert spread[150, 115:135].max() < base + 20
+
+
+def test_frames_are_left_out_of_the_video_by_their_times(tmp_path: Path) -> None:
+    """Of a varying rate too: where frames are rare all are kept. Trails and times stay those of the source."""
+    times = [number / 25 for number in range(50)] + [2.0, 2.5, 3.5, 3.51, 4.5]
+    with VideoSink(tmp_path / "out.mp4", clips.SIZE, 25.0, max_frame_rate=10) as sink:
+        for number, timestamp in enumerate(times, 1):
+            sink.write(frame(number, 7 + timestamp), Tracks.empty())
+    read = read_times(tmp_path / "out.mp4")
+    assert 20 <= sum(timestamp < 1.99 for timestamp in read) <= 21
+    assert np.diff(read).min() >= 0.08 - 1e-3
+    assert set(np.round(read, 3)) <= set(np.round(times, 3))
+    assert [timestamp for timestamp in read if timestamp > 2.1] == pytest.approx([2.5, 3.5, 4.5], abs=1e-3)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert float(container.streams.video[0].average_rate or 0) < 12
+
+
+@pytest.mark.parametrize(("rate", "most", "kept"), [(30, 30, 300), (30, 60, 300), (29.97, 15, 150), (25, 24, 288)])
+def test_a_limit_keeps_the_rate_though_times_are_rounded(rate: float, most: float, kept: int) -> None:
+    limit = FrameRateLimit(most)
+    assert sum(limit.admits(round(5 + number / rate, 3)) for number in range(300)) == pytest.approx(kept, abs=1)
+
+
+def test_an_encoder_that_is_listed_but_cannot_open_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An encoder of the hardware that is not there, and one that refuses frames as small as these."""
+    if not [name for name in HARDWARE if name in av.codecs_available]:
+        pytest.skip("this FFmpeg has no encoder of hardware")
+    with caplog.at_level(logging.WARNING), VideoSink(tmp_path / "out.mp4", (16, 16), 25.0) as sink:
+        sink.write(Frame(1, 0.0, np.zeros((16, 16, 3), np.uint8)), Tracks.empty())
+    assert not caplog.records
+    assert len(read_times(tmp_path / "out.mp4")) == 1
 
 
 def test_boxes_are_drawn(tmp_path: Path) -> None:
@@ -310,8 +446,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
-@pytest.mark.parametrize("low_delay", [False, True])
-def test_a_killed_live_run_loses_little_where_frames_come_slowly(tmp_path: Path, low_delay: bool) -> None:
+def test_a_killed_live_run_loses_little_where_frames_come_slowly(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     program = f"""
 import os, signal, sys, time
@@ -319,7 +454,7 @@ sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from support import clip_files as clips
 from fairmot.core import Frame, Tracks
 from fairmot.video import VideoSink
-sink = VideoSink({str(path)!r}, clips.SIZE, 25.0, low_delay={low_delay})
+sink = VideoSink({str(path)!r}, clips.SIZE, 25.0, low_delay=True)
 for number in range(1, 13):
     sink.write(Frame(number, float(number), clips.flat(number, clips.SIZE)), Tracks.empty())
 time.sleep(1)  # the thread that encodes is done long before
@@ -327,10 +462,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
     assert done.returncode == -9, done.stderr
-    if low_delay:
-        assert len(read_times(path)) >= 10
-    elif path.stat().st_size:  # what x264 holds back
-        assert len(read_times(path)) < 6
+    assert len(read_times(path)) >= 10
 
 
 @pytest.mark.parametrize("times", [None, [10.0, 10.04, 10.5, 10.52, 11.7, 11.7, 13.0, 17.0]])
