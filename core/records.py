@@ -16,6 +16,8 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from fairmot.core.decimals import fixed
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 ByteArray = npt.NDArray[np.uint8]
@@ -272,6 +274,16 @@ class Tracks:
         )
         for id_, box, score, class_id, state in rows:
             yield Track(id_, tuple(box), score, class_id, TrackState(state))
+
+    @cached_property
+    def tlwh_text(self) -> list[str]:
+        """The `4 n` numbers of `tlwh`, row by row, with two decimals; formatted once for all that write them."""
+        return fixed(self.tlwh, 2)
+
+    @cached_property
+    def scores_text(self) -> list[str]:
+        """The `n` scores with six decimals, formatted once."""
+        return fixed(self.scores, 6)
 
     @classmethod
     def empty(cls) -> Tracks:
