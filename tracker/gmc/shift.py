@@ -51,16 +51,30 @@ def camera_shift(
         forbid_other_classes(distances, classes[0][::step], classes[1])
     nearest = distances.argmin(axis=1)
     rows = np.arange(len(nearest))
-    mutual = (distances.argmin(axis=0)[nearest] == rows) & (distances[rows, nearest] <= _LARGEST_DISTANCE)
+    mutual = distances.argmin(axis=0).take(nearest) == rows
+    mutual &= distances[rows, nearest] <= _LARGEST_DISTANCE
     rows = mutual.nonzero()[0]
     if len(rows) < _LEAST_PAIRS:
         return None
-    edges = detections[:, nearest[rows]] - tracks[:, rows]
+    edges = detections.take(nearest.take(rows), axis=1) - tracks.take(rows, axis=1)
     moves = (edges[:2] + edges[2:]) / 2
     moves.sort(axis=1)
     count = len(rows)
-    shift: Array = ((moves[:, count // 2] + moves[:, (count - 1) // 2]) / 2)[:, None]
-    spread = (moves[:, 3 * count // 4] - moves[:, count // 4])[:, None]
-    error = _ERRORS * _MEDIAN_ERROR * spread / math.sqrt(count)
-    shift *= 1.0 - np.minimum((error / np.maximum(np.abs(shift), _TINY)) ** 2, 1.0)
-    return shift
+    ranks = [count // 4, (count - 1) // 2, count // 2, 3 * count // 4]
+    return np.array([[_shrunk(*row, count)] for row in moves.take(ranks, axis=1).tolist()])
+
+
+def _shrunk(lower: float, below: float, above: float, upper: float, count: int) -> float:
+    """Return a median, shrunk as far as it may be noise.
+
+    Args:
+        lower: quartile.
+        below: the value or values in the middle.
+        above: the same.
+        upper: quartile.
+        count: of all values.
+    """
+    median = (above + below) / 2
+    error = _ERRORS * _MEDIAN_ERROR * (upper - lower) / math.sqrt(count)
+    noise = error / max(abs(median), _TINY)
+    return median * (1.0 - min(noise * noise, 1.0))
