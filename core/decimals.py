@@ -39,7 +39,9 @@ def shortest(values: Floats, texts: Sequence[str], digits: int) -> list[str]:
     size = np.abs(values)
     # Neither holds for NaN.
     if float(size.max()) < 10.0 ** (_SURE_DIGITS - 1 - digits) and (digits <= 4 or float(size.min()) >= _LEAST_PLAIN):
-        return [text if text[-1] != "0" else _without_zeros(text) for text in texts]
+        if digits == 2:
+            return [text[:-1] if text[-1] == "0" else text for text in texts]
+        return [_without_zeros(text) if text[-1] == "0" else text for text in texts]
     return [json.dumps(round(value, digits)) for value in values.ravel().tolist()]
 
 
