@@ -10,8 +10,8 @@ same with annotated video, drawn and as subtitles; `files`, eight files at once;
 
 What the timer covers: `frames/s` from the first frame asked for to closed files (`wall_seconds` of run.json, or from
 the first start to the last end of several); `command` the process from its start to its end, with imports and the
-engine's opening. GPU busy: the stage `gpu` of run.json (events of CUDA) over that time, and nvidia-smi's utilization (a kernel
-was running) sampled meanwhile. Medians of three where a run takes under ten seconds.
+engine's opening. GPU busy: the stage `gpu` of run.json (events of CUDA) over that time, and nvidia-smi's utilization
+(a kernel was running) sampled meanwhile. Medians of three where a run takes under ten seconds.
 """
 
 from __future__ import annotations
