@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 LIVE_RATE = 30
 _TICKS = 90_000  # a second, of MPEG-TS
 _KEY_INTERVAL = 30  # a receiver begins at a key frame
+_MOST_BITS = 100_000_000  # a second: a key frame at once is more than a socket's buffer holds
 
 
 def write_long(path: Path, source: Path, frames: int) -> None:
@@ -95,7 +96,8 @@ def send(source: Path, ports: list[int]) -> None:
     streams = []
     began = time.perf_counter()
     for number, port in enumerate(ports):
-        out = av.open(f"udp://127.0.0.1:{port}?pkt_size=1316", "w", format="mpegts", options={"flush_packets": "1"})
+        url = f"udp://127.0.0.1:{port}?pkt_size=1316&bitrate={_MOST_BITS}&fifo_size=100000"
+        out = av.open(url, "w", format="mpegts", options={"flush_packets": "1"})
         with av.open(str(source)) as given:
             stream = out.add_stream_from_template(given.streams.video[0])
         streams.append((out, _packets(source, stream, Fraction(LIVE_RATE))))
