@@ -61,20 +61,12 @@ def camera_shift(
     moves.sort(axis=1)
     count = len(rows)
     ranks = [count // 4, (count - 1) // 2, count // 2, 3 * count // 4]
-    return np.array([[_shrunk(*row, count)] for row in moves.take(ranks, axis=1).tolist()])
+    along = moves.take(ranks, axis=1).tolist()
+    return np.array([[_shrunk(low, (above + below) / 2, high, count)] for low, below, above, high in along])
 
 
-def _shrunk(lower: float, below: float, above: float, upper: float, count: int) -> float:
-    """Return a median, shrunk as far as it may be noise.
-
-    Args:
-        lower: quartile.
-        below: the value or values in the middle.
-        above: the same.
-        upper: quartile.
-        count: of all values.
-    """
-    median = (above + below) / 2
+def _shrunk(lower: float, median: float, upper: float, count: int) -> float:
+    """Return the median of `count` values, shrunk as far as it may be noise; `lower` and `upper` are the quartiles."""
     error = _ERRORS * _MEDIAN_ERROR * (upper - lower) / math.sqrt(count)
     noise = error / max(abs(median), _TINY)
     return median * (1.0 - min(noise * noise, 1.0))
