@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fairmot.core.decimals import fixed
+from fairmot.core.decimals import fixed, fixed_rows
 from fairmot.core.errors import UserError
 from fairmot.core.limits import MAX_BOXES
 from fairmot.core.motchallenge_table import Table, read_table
@@ -33,7 +33,7 @@ PEDESTRIAN = 1
 _CLASS = 7  # its column
 _WORLD_COLUMNS = 10
 
-_LINE = "%d,%d,%s,%s,%s,%s,%s,%d,-1,-1\n"
+_LINE = "%d,%d,%s,%s,%d,-1,-1\n"
 _LINES_AT_ONCE = 1000
 
 
@@ -123,19 +123,18 @@ def read_detections(path: Path | str) -> dict[int, Detections]:
 
 
 def result_lines(
-    frames: Iterable[int], ids: Iterable[int], tlwh: Sequence[str], scores: Sequence[str], class_numbers: Iterable[int]
+    frames: Iterable[int], ids: Iterable[int], boxes: Iterable[str], scores: Sequence[str], class_numbers: Iterable[int]
 ) -> str:
     """Return `frame,id,left,top,width,height,score,class,-1,-1` with a line end, for every box.
 
     Args:
-        frames: of `n` boxes.
-        ids: of them.
-        tlwh: `4 n` numbers, pixels with two decimals.
+        frames: of `n` boxes, or more.
+        ids: of the boxes.
+        boxes: as `left,top,width,height`, pixels with two decimals.
         scores: with six decimals.
-        class_numbers: from 1, or -1.
+        class_numbers: from 1, or -1; `n` or more.
     """
-    edges = (tlwh[edge::4] for edge in range(4))
-    rows = zip(frames, ids, *edges, scores, class_numbers, strict=False)  # frames and classes may be endless
+    rows = zip(frames, ids, boxes, scores, class_numbers, strict=False)
     return _LINE * len(scores) % tuple(chain.from_iterable(rows))
 
 
@@ -147,7 +146,7 @@ def result_text(boxes: Boxes) -> str:
         result_lines(
             boxes.frames[part].tolist(),
             boxes.ids[part].tolist(),
-            fixed(boxes.tlwh[part], 2),
+            fixed_rows(boxes.tlwh[part]),
             fixed(boxes.scores[part], 6),
             classes[part].tolist(),
         )

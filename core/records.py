@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from fairmot.core.decimals import fixed
+from fairmot.core.decimals import fixed, fixed_rows
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -283,12 +283,12 @@ class Tracks:
 
     @cached_property
     def tlwh_text(self) -> list[str]:
-        """The `4 n` numbers of `tlwh`, row by row, with two decimals; formatted once for all that write them."""
-        return fixed(self.tlwh, 2)
+        """The `n` boxes as `left,top,width,height` with two decimals, formatted once for all files."""
+        return fixed_rows(self.tlwh)
 
     @cached_property
     def scores_text(self) -> list[str]:
-        """The `n` scores with six decimals, formatted once."""
+        """The `n` scores with six decimals, formatted once for all files."""
         return fixed(self.scores, 6)
 
     @classmethod

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from fairmot.core import Frame, Tracks
-from fairmot.core.decimals import fixed, shortest
+from fairmot.core.decimals import fixed, shortest, shortest_rows
 from fairmot.core.files import open_new, write_all, write_error
 from fairmot.core.motchallenge import result_lines
 from fairmot.core.records import FloatArray
@@ -154,15 +154,14 @@ class JSONLSink(TextSink):
         start = f'{{"frame": {frame.index}, "timestamp": {json.dumps(round(frame.timestamp, 6))}, "tracks": ['
         if not len(tracks):
             return start + "]}\n"
-        box = shortest(tracks.tlwh, tracks.tlwh_text, 2)
         class_ids = tracks.class_ids.tolist()
         columns: list[Sequence[object]] = [
             tracks.ids.tolist(),
-            *(box[edge::4] for edge in range(4)),
+            shortest_rows(tracks.tlwh, tracks.tlwh_text),
             shortest(tracks.scores, tracks.scores_text, 6),
             class_ids,
         ]
-        template = '{"id": %d, "box": [%s, %s, %s, %s], "score": %s, "class": %d'
+        template = '{"id": %d, "box": [%s], "score": %s, "class": %d'
         if self._class_names:
             columns.append([self._class_text[id_] for id_ in class_ids])
             template += ', "class_name": %s'
@@ -227,17 +226,17 @@ class CSVSink(TextSink):
 
     def _text(self, frame: Frame, tracks: Tracks) -> str:
         start = f"{frame.index},{round(frame.timestamp, 6)},"
-        class_ids, box = tracks.class_ids.tolist(), tracks.tlwh_text
+        class_ids = tracks.class_ids.tolist()
         rows = zip(
             repeat(start),
             tracks.ids.tolist(),
             class_ids,
             [self._class_text[id_] for id_ in class_ids],
-            *(box[edge::4] for edge in range(4)),
+            tracks.tlwh_text,
             tracks.scores_text,
             strict=False,
         )
-        return "%s%d,%d,%s,%s,%s,%s,%s,%s\n" * len(tracks) % tuple(chain.from_iterable(rows))
+        return "%s%d,%d,%s,%s,%s\n" * len(tracks) % tuple(chain.from_iterable(rows))
 
 
 def _csv_field(text: str) -> str:

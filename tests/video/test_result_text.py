@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fairmot.core import Frame, Tracks
-from fairmot.core.decimals import fixed, shortest
+from fairmot.core.decimals import fixed, fixed_rows, shortest, shortest_rows
 from fairmot.core.motchallenge import Boxes, result_text
 from fairmot.core.tracked_classes import class_name
 from fairmot.video import CSVSink, JSONLSink, MOTSink
@@ -143,6 +143,11 @@ def test_decimals_of_many_floats(digits: int) -> None:
         for start in range(0, min(len(values), 500), 10):  # few at once: those of usual size take the fast way
             part = slice(start, start + 10)
             assert shortest(values[part], texts[part], digits) == expected[part]
+            if digits == 2 and len(values) > 1:
+                rows = values[part].reshape(-1, 2)
+                assert shortest_rows(rows, fixed_rows(rows)) == [
+                    ", ".join(expected[part][at : at + 2]) for at in range(0, 10, 2)
+                ]
 
 
 @pytest.mark.parametrize("classes", [True, False])
