@@ -1,5 +1,7 @@
 """FairMOT's tracking loop as it is usually run, to measure against: one thread, one frame after the other.
 
+`python -m benchmarks.classic_pipeline FOLDER` times it on FOLDER/street.mp4 with FOLDER/dla_34.pth and prints JSON.
+
 OpenCV reads BGR frames, the CPU letterboxes and normalizes them, the network runs eagerly in PyTorch in float32, torch
 decodes on the GPU with a copy to the host per head, and the boxes go back by the affine of the reference. The steps are
 those of `src/lib/tracker/multitracker.py` and `src/lib/models/decode.py` of ifzhang/FairMOT, written anew; the tracker
@@ -8,6 +10,9 @@ is this project's own, so that only what comes before it differs.
 
 from __future__ import annotations
 
+import argparse
+import json
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,6 +23,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from fairmot.core import Detections, Frame
 from fairmot.core.records import ByteArray
+from fairmot.export.checkpoint import load_network
 from fairmot.export.networks.network import Network
 from fairmot.tracker import FairMOTTracker
 from fairmot.video import MOTSink
@@ -112,3 +118,25 @@ def track_file(detector: ClassicDetector, video: Path, output: Path, most: int) 
             sink.write(Frame(number, number / rate, image), tracks)
     capture.release()
     return number, time.perf_counter() - began
+
+
+def main() -> None:
+    """Print how many frames took how many seconds, after a few to warm up."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="with dla_34.pth and street.mp4, of benchmarks.widened")
+    parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--size", default="1088x608")
+    options = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = load_network(options.folder / "dla_34.pth", None)[1].eval().to(device)
+    width, height = map(int, options.size.split("x"))
+    detector, video = ClassicDetector(network, (width, height), 0.2), options.folder / "street.mp4"
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "tracks.txt"
+        track_file(detector, video, text, min(10, options.frames))
+        frames, seconds = track_file(detector, video, text, options.frames)
+    print(json.dumps({"frames": frames, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()

@@ -14,13 +14,15 @@ One box per line: frame (from 1), identity, left, top, width, height, and then
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from fairmot.core.decimals import fixed, fixed_rows
 from fairmot.core.errors import UserError
 from fairmot.core.limits import MAX_BOXES
 from fairmot.core.motchallenge_table import Table, read_table
@@ -30,6 +32,9 @@ LEAST_CLASS, LARGEST_CLASS = 1, 13  # of MOT17
 PEDESTRIAN = 1
 _CLASS = 7  # its column
 _WORLD_COLUMNS = 10
+
+_LINE = "%d,%d,%s,%s,%d,-1,-1\n"
+_LINES_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,18 +122,36 @@ def read_detections(path: Path | str) -> dict[int, Detections]:
     return found
 
 
-def result_line(frame: int, identity: int, tlwh: Iterable[float], score: float, class_number: int = -1) -> str:
-    """Return `frame,id,left,top,width,height,score,class,-1,-1` with a line end; pixels with two decimals."""
-    left, top, width, height = tlwh
-    return f"{frame},{identity},{left:.2f},{top:.2f},{width:.2f},{height:.2f},{score:.6f},{class_number},-1,-1\n"
+def result_lines(
+    frames: Iterable[int], ids: Iterable[int], boxes: Iterable[str], scores: Sequence[str], class_numbers: Iterable[int]
+) -> str:
+    """Return `frame,id,left,top,width,height,score,class,-1,-1` with a line end, for every box.
+
+    Args:
+        frames: of `n` boxes, or more.
+        ids: of the boxes.
+        boxes: as `left,top,width,height`, pixels with two decimals.
+        scores: with six decimals.
+        class_numbers: from 1, or -1; `n` or more.
+    """
+    rows = zip(frames, ids, boxes, scores, class_numbers, strict=False)
+    return _LINE * len(scores) % tuple(chain.from_iterable(rows))
 
 
 def result_text(boxes: Boxes) -> str:
-    """Return results as MOTChallenge text, a `result_line` for each row."""
-    classes = [-1] * len(boxes) if boxes.class_ids is None else boxes.class_ids.tolist()
-    columns = (boxes.frames, boxes.ids, boxes.tlwh, boxes.scores)
-    rows = zip(*(column.tolist() for column in columns), classes, strict=True)
-    return "".join(result_line(*row) for row in rows)
+    """Return results as MOTChallenge text, a line for each row."""
+    classes = np.full(len(boxes), -1) if boxes.class_ids is None else boxes.class_ids
+    parts = (slice(start, start + _LINES_AT_ONCE) for start in range(0, len(boxes), _LINES_AT_ONCE))
+    return "".join(
+        result_lines(
+            boxes.frames[part].tolist(),
+            boxes.ids[part].tolist(),
+            fixed_rows(boxes.tlwh[part]),
+            fixed(boxes.scores[part], 6),
+            classes[part].tolist(),
+        )
+        for part in parts
+    )
 
 
 def _truth_classes(table: Table) -> npt.NDArray[np.int64] | None:

@@ -16,6 +16,8 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from fairmot.core.decimals import fixed, fixed_rows
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 ByteArray = npt.NDArray[np.uint8]
@@ -134,12 +136,12 @@ def _require(name: str, array: object, shape: tuple[int | None, ...], kind: str)
     """
     if not isinstance(array, np.ndarray) or array.dtype.kind not in kind:
         raise TypeError(f"{name} must be a NumPy array of {_KINDS[kind]}, not {_described(array)}")
-    fits = array.ndim == len(shape) and all(
-        expected is None or length == expected for length, expected in zip(array.shape, shape, strict=True)
-    )
-    if not fits:
+    found = array.shape
+    if found == shape:  # nearly always; each record of each frame comes here
+        return
+    if len(found) != len(shape) or any(want not in (None, have) for have, want in zip(found, shape, strict=True)):
         wanted = str(shape).replace("None", "d" if len(shape) == 2 else "k")
-        raise ValueError(f"{name} must have the shape {wanted}, not {array.shape}")
+        raise ValueError(f"{name} must have the shape {wanted}, not {found}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,13 +172,14 @@ class Detections:
 
     def __post_init__(self) -> None:
         count = _rows("Detections.scores", self.scores)
-        if self.landmarks is None:
-            object.__setattr__(self, "landmarks", np.zeros((count, 0, 2), np.float32))
         _require("Detections.tlbr", self.tlbr, (count, 4), "f")
         _require("Detections.scores", self.scores, (count,), "f")
         _require("Detections.class_ids", self.class_ids, (count,), "iu")
         _require("Detections.embeddings", self.embeddings, (count, None), "f")
-        _require("Detections.landmarks", self.landmarks, (count, None, 2), "f")
+        if self.landmarks is None:
+            object.__setattr__(self, "landmarks", np.zeros((count, 0, 2), np.float32))
+        else:
+            _require("Detections.landmarks", self.landmarks, (count, None, 2), "f")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -205,6 +208,9 @@ class TrackState(IntEnum):
     TRACKED = 1
     LOST = 2
     REMOVED = 3
+
+
+_TRACKED = int(TrackState.TRACKED)  # NumPy takes a plain int faster
 
 
 @dataclass(frozen=True)
@@ -247,16 +253,18 @@ class Tracks:
 
     def __post_init__(self) -> None:
         count = _rows("Tracks.ids", self.ids)
-        if self.states is None:
-            object.__setattr__(self, "states", np.full(count, TrackState.TRACKED, np.int8))
-        if self.landmarks is None:
-            object.__setattr__(self, "landmarks", np.zeros((count, 0, 2), np.float32))
         _require("Tracks.ids", self.ids, (count,), "iu")
         _require("Tracks.tlwh", self.tlwh, (count, 4), "f")
         _require("Tracks.scores", self.scores, (count,), "f")
         _require("Tracks.class_ids", self.class_ids, (count,), "iu")
-        _require("Tracks.states", self.states, (count,), "iu")
-        _require("Tracks.landmarks", self.landmarks, (count, None, 2), "f")
+        if self.states is None:
+            object.__setattr__(self, "states", np.full(count, _TRACKED, np.int8))
+        else:
+            _require("Tracks.states", self.states, (count,), "iu")
+        if self.landmarks is None:
+            object.__setattr__(self, "landmarks", np.zeros((count, 0, 2), np.float32))
+        else:
+            _require("Tracks.landmarks", self.landmarks, (count, None, 2), "f")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -272,6 +280,16 @@ class Tracks:
         )
         for id_, box, score, class_id, state in rows:
             yield Track(id_, tuple(box), score, class_id, TrackState(state))
+
+    @cached_property
+    def tlwh_text(self) -> list[str]:
+        """The `n` boxes as `left,top,width,height` with two decimals, formatted once for all files."""
+        return fixed_rows(self.tlwh)
+
+    @cached_property
+    def scores_text(self) -> list[str]:
+        """The `n` scores with six decimals, formatted once for all files."""
+        return fixed(self.scores, 6)
 
     @classmethod
     def empty(cls) -> Tracks:

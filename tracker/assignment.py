@@ -31,20 +31,20 @@ def assign(cost: npt.NDArray[np.float64], limit: float) -> tuple[IndexArray, Ind
     Returns:
         Rows, rising, and their columns; both `(k,)`.
     """
-    partner = np.full(cost.shape[0], -1, np.intp)
     possible = cost <= limit
     rows, columns = possible.nonzero()
-    if len(rows):
-        alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
-        partner[rows[alone]] = columns[alone]
-        if not alone.all():
-            rows, columns = _distinct(rows[~alone]), _distinct(columns[~alone])
-            block = np.ix_(rows, columns)
-            gain = np.where(possible[block], cost[block] - limit - _EDGE, 0.0)
-            chosen, _ = lap.lapjv(gain, extend_cost=True, return_cost=False)
-            matched = (chosen >= 0).nonzero()[0]
-            matched = matched[gain[matched, chosen[matched]] < 0]
-            partner[rows[matched]] = columns[chosen[matched]]
+    alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
+    if np.count_nonzero(alone) == len(rows):
+        return rows, columns
+    partner = np.full(cost.shape[0], -1, np.intp)
+    partner[rows[alone]] = columns[alone]
+    rows, columns = _distinct(rows[~alone]), _distinct(columns[~alone])
+    block = np.ix_(rows, columns)
+    gain = np.where(possible[block], cost[block] - limit - _EDGE, 0.0)
+    chosen, _ = lap.lapjv(gain, extend_cost=True, return_cost=False)
+    matched = (chosen >= 0).nonzero()[0]
+    matched = matched[gain[matched, chosen[matched]] < 0]
+    partner[rows[matched]] = columns[chosen[matched]]
     matched = (partner >= 0).nonzero()[0]
     return matched, partner[matched]
 

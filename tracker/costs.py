@@ -82,7 +82,7 @@ def _distance(a: Array, b: Array, of_pairs: Callable[[Array, Array], Array]) -> 
 
 def _iou_distance(a: Array, b: Array) -> Array:
     """Return 1 - IoU of boxes of any shapes `(4, ...)` that broadcast."""
-    overlap, union, _ = _overlap(a, b)
+    overlap, union, _ = _overlap(a, b, a[2:] - a[:2], b[2:] - b[:2])
     overlap /= union
     distance: Array = np.subtract(1.0, overlap, out=overlap)
     return distance
@@ -90,8 +90,9 @@ def _iou_distance(a: Array, b: Array) -> Array:
 
 def _height_iou_distance(a: Array, b: Array) -> Array:
     """Return 1 - IoU x IoU of the heights of boxes of any shapes `(4, ...)` that broadcast."""
-    overlap, union, height = _overlap(a, b)
-    heights = (a[3] - a[1]) + (b[3] - b[1])
+    sides_a, sides_b = a[2:] - a[:2], b[2:] - b[:2]
+    overlap, union, height = _overlap(a, b, sides_a, sides_b)
+    heights = sides_a[1] + sides_b[1]
     heights -= height
     overlap *= height
     union *= heights
@@ -100,21 +101,22 @@ def _height_iou_distance(a: Array, b: Array) -> Array:
     return distance
 
 
-def _overlap(a: Array, b: Array) -> tuple[Array, Array, Array]:
-    """Return the areas of intersection and union of boxes, and the height of the intersection."""
+def _overlap(a: Array, b: Array, sides_a: Array, sides_b: Array) -> tuple[Array, Array, Array]:
+    """Return the areas of intersection and union of boxes, and the height of the intersection.
+
+    Args:
+        a: left, top, right, bottom.
+        b: the same.
+        sides_a: width and height of `a`.
+        sides_b: the same of `b`.
+    """
     sides: Array = np.minimum(a[2:], b[2:])
     sides -= np.maximum(a[:2], b[:2])
     overlap, height = np.maximum(sides, 0.0, out=sides)
     overlap *= height
-    union = _area(a) + _area(b)
+    union = sides_a[0] * sides_a[1] + sides_b[0] * sides_b[1]
     union -= overlap
     return overlap, union, height
-
-
-def _area(tlbr: Array) -> Array:
-    sides = tlbr[2:] - tlbr[:2]
-    area: Array = sides[0] * sides[1]
-    return area
 
 
 def _enlarged(tlbr: Array, margin: float) -> Array:

@@ -91,7 +91,8 @@ class KalmanFilter:
             coasting: `(n,)`, tracks without a detection in the previous frame; their height stops changing.
         """
         position, velocity, variance, covariance, velocity_variance = states
-        velocity[3, coasting] = 0.0
+        if np.count_nonzero(coasting):
+            velocity[3, coasting] = 0.0
         scale, floor = self._process
         noise = scale * position[3] ** 2 + floor
         position += velocity

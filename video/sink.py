@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import chain, repeat
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
+
+import numpy as np
 
 from fairmot.core import Frame, Tracks
+from fairmot.core.decimals import fixed, shortest, shortest_rows
 from fairmot.core.files import open_new, write_all, write_error
-from fairmot.core.motchallenge import result_line
+from fairmot.core.motchallenge import result_lines
+from fairmot.core.records import FloatArray
 from fairmot.core.tracked_classes import class_name
 
 SinkT = TypeVar("SinkT", bound="Sink")
@@ -122,11 +126,8 @@ class MOTSink(TextSink):
         self._numbers_classes = len(class_names) > 1
 
     def _text(self, frame: Frame, tracks: Tracks) -> str:
-        if self._numbers_classes:
-            return "".join(
-                result_line(frame.index, track.id, track.tlwh, track.score, track.class_id + 1) for track in tracks
-            )
-        return "".join(result_line(frame.index, track.id, track.tlwh, track.score) for track in tracks)
+        numbers = [id_ + 1 for id_ in tracks.class_ids.tolist()] if self._numbers_classes else repeat(-1)
+        return result_lines(repeat(frame.index), tracks.ids.tolist(), tracks.tlwh_text, tracks.scores_text, numbers)
 
 
 class JSONLSink(TextSink):
@@ -147,24 +148,55 @@ class JSONLSink(TextSink):
     def __init__(self, path: Path | str, class_names: Sequence[str] = ()) -> None:
         super().__init__(path)
         self._class_names = class_names if len(class_names) > 1 else ()
+        self._class_text = _ClassText(self._class_names, json.dumps)
 
     def _text(self, frame: Frame, tracks: Tracks) -> str:
-        rows: list[dict[str, Any]] = [
-            {
-                "id": track.id,
-                "box": [round(value, 2) for value in track.tlwh],
-                "score": round(track.score, 6),
-                "class": track.class_id,
-            }
-            for track in tracks
+        start = f'{{"frame": {frame.index}, "timestamp": {json.dumps(round(frame.timestamp, 6))}, "tracks": ['
+        if not len(tracks):
+            return start + "]}\n"
+        class_ids = tracks.class_ids.tolist()
+        columns: list[Sequence[object]] = [
+            tracks.ids.tolist(),
+            shortest_rows(tracks.tlwh, tracks.tlwh_text),
+            shortest(tracks.scores, tracks.scores_text, 6),
+            class_ids,
         ]
+        template = '{"id": %d, "box": [%s], "score": %s, "class": %d'
         if self._class_names:
-            for row in rows:
-                row["class_name"] = class_name(self._class_names, row["class"])
-        if tracks.landmarks.shape[1]:
-            for row, points in zip(rows, tracks.landmarks.tolist(), strict=True):
-                row["landmarks"] = [[round(x, 2) if math.isfinite(x) else None for x in point] for point in points]
-        return json.dumps({"frame": frame.index, "timestamp": round(frame.timestamp, 6), "tracks": rows}) + "\n"
+            columns.append([self._class_text[id_] for id_ in class_ids])
+            template += ', "class_name": %s'
+        points = tracks.landmarks.shape[1]
+        if points:
+            numbers = _landmark_text(tracks.landmarks)
+            columns += (numbers[position :: 2 * points] for position in range(2 * points))
+            template += f', "landmarks": [{", ".join(["[%s, %s]"] * points)}]'
+        rows = chain.from_iterable(zip(*columns, strict=True))
+        return start + ((template + "}, ") * len(tracks) % tuple(rows))[:-2] + "]}\n"
+
+
+def _landmark_text(landmarks: FloatArray) -> list[str]:
+    """Return the numbers of landmarks as JSON, null where they are not finite."""
+    texts = shortest(landmarks, fixed(landmarks, 2), 2)
+    finite = np.isfinite(landmarks).ravel().tolist()
+    return texts if all(finite) else [text if known else "null" for text, known in zip(texts, finite, strict=True)]
+
+
+class _ClassText(dict[int, str]):
+    """The text of a class name by class id, made when it is first asked for.
+
+    Args:
+        names: by class id.
+        text_of: returns the text of a name.
+    """
+
+    def __init__(self, names: Sequence[str], text_of: Callable[[str], str]) -> None:
+        super().__init__()
+        self._names = names
+        self._text_of = text_of
+
+    def __missing__(self, id_: int) -> str:
+        self[id_] = text = self._text_of(class_name(self._names, id_))
+        return text
 
 
 class CSVSink(TextSink):
@@ -185,7 +217,7 @@ class CSVSink(TextSink):
 
     def __init__(self, path: Path | str, class_names: Sequence[str] = ("person",)) -> None:
         super().__init__(path)
-        self._class_names = class_names
+        self._class_text = _ClassText(class_names, _csv_field)
         try:  # the disk may be full
             self._append(_csv([self.COLUMNS]))
         except BaseException:
@@ -193,18 +225,23 @@ class CSVSink(TextSink):
             raise
 
     def _text(self, frame: Frame, tracks: Tracks) -> str:
-        return _csv(
-            [
-                frame.index,
-                round(frame.timestamp, 6),
-                track.id,
-                track.class_id,
-                class_name(self._class_names, track.class_id),
-                *(f"{value:.2f}" for value in track.tlwh),
-                f"{track.score:.6f}",
-            ]
-            for track in tracks
+        start = f"{frame.index},{round(frame.timestamp, 6)},"
+        class_ids = tracks.class_ids.tolist()
+        rows = zip(
+            repeat(start),
+            tracks.ids.tolist(),
+            class_ids,
+            [self._class_text[id_] for id_ in class_ids],
+            tracks.tlwh_text,
+            tracks.scores_text,
+            strict=False,
         )
+        return "%s%d,%d,%s,%s,%s\n" * len(tracks) % tuple(chain.from_iterable(rows))
+
+
+def _csv_field(text: str) -> str:
+    """Return a field of a row, quoted where it must be."""
+    return _csv([("", text)])[1:-1]
 
 
 def _csv(rows: Iterable[Sequence[object]]) -> str:

@@ -51,16 +51,22 @@ def camera_shift(
         forbid_other_classes(distances, classes[0][::step], classes[1])
     nearest = distances.argmin(axis=1)
     rows = np.arange(len(nearest))
-    mutual = (distances.argmin(axis=0)[nearest] == rows) & (distances[rows, nearest] <= _LARGEST_DISTANCE)
+    mutual = distances.argmin(axis=0).take(nearest) == rows
+    mutual &= distances[rows, nearest] <= _LARGEST_DISTANCE
     rows = mutual.nonzero()[0]
     if len(rows) < _LEAST_PAIRS:
         return None
-    edges = detections[:, nearest[rows]] - tracks[:, rows]
+    edges = detections.take(nearest.take(rows), axis=1) - tracks.take(rows, axis=1)
     moves = (edges[:2] + edges[2:]) / 2
     moves.sort(axis=1)
     count = len(rows)
-    shift: Array = ((moves[:, count // 2] + moves[:, (count - 1) // 2]) / 2)[:, None]
-    spread = (moves[:, 3 * count // 4] - moves[:, count // 4])[:, None]
-    error = _ERRORS * _MEDIAN_ERROR * spread / math.sqrt(count)
-    shift *= 1.0 - np.minimum((error / np.maximum(np.abs(shift), _TINY)) ** 2, 1.0)
-    return shift
+    ranks = [count // 4, (count - 1) // 2, count // 2, 3 * count // 4]
+    along = moves.take(ranks, axis=1).tolist()
+    return np.array([[_shrunk(low, (above + below) / 2, high, count)] for low, below, above, high in along])
+
+
+def _shrunk(lower: float, median: float, upper: float, count: int) -> float:
+    """Return the median of `count` values, shrunk as far as it may be noise; `lower` and `upper` are the quartiles."""
+    error = _ERRORS * _MEDIAN_ERROR * (upper - lower) / math.sqrt(count)
+    noise = error / max(abs(median), _TINY)
+    return median * (1.0 - min(noise * noise, 1.0))
