@@ -49,6 +49,10 @@ class Options:
     interpolate: bool = _tracks("at the end fill the gaps of tracks that were found again, in tracks.txt alone", False)
     output: str = _results("folder for the results; each source gets a folder in it", "output")
     video: bool = _results("write the annotated video", True)
+    overlay: Literal["drawn", "subtitles"] = _results(
+        "drawn encodes the video with the tracks drawn in; subtitles copies that of a file with a track of subtitles",
+        "drawn",
+    )
     csv: bool = _results("write the tracks as CSV too, tracks.csv", False)
     show: bool = _results("show the tracks in a window while they are found; q ends the run", False)
     save_detections: str | None = _results(

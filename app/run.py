@@ -30,7 +30,8 @@ from fairmot.tracker.association import write_results
 from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.tracker.interpolation import interpolate
-from fairmot.video import CSVSink, JSONLSink, MOTSink, Sink, Source, VideoSink, WindowSink
+from fairmot.video import CSVSink, JSONLSink, MOTSink, Sink, Source, SubtitleSink, VideoSink, WindowSink
+from fairmot.video.packets import stored_video
 
 _SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
 
@@ -177,7 +178,10 @@ class Run:
         sinks: list[Sink] = []
         if self._options.show:
             sinks.append(stack.enter_context(WindowSink(source.name, names)))
-        if folder.video is not None:
+        if folder.video is not None and self._options.overlay == "subtitles":
+            video: Sink = SubtitleSink(folder.video, stored_video(source), source.size, rate, class_names=names)
+            sinks.append(stack.enter_context(video))
+        elif folder.video is not None:
             video = VideoSink(
                 folder.video,
                 source.size,

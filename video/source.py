@@ -16,6 +16,7 @@ import numpy as np
 
 from fairmot.core import ConfigError, Frame, SourceError
 from fairmot.core.records import ByteArray
+from fairmot.video.packets import StoredVideo
 from fairmot.video.prefetch import Prefetcher
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Source(ABC):
             consumer, and frames it was too slow for are missing (numbers and timestamps show it).
         allocate: returns uint8 memory of a shape for the frames, where a source can decode into it; set it before the
             first frame is taken. It is called in the prefetch thread.
+        stored_video: the packets that frames are decoded from, None if they are not those of a video file.
         damaged: message about damage met while reading, or None. Frames that could be read were
             yielded; a command should end with a non-zero exit code.
 
@@ -86,6 +88,7 @@ class Source(ABC):
         self.is_live = is_live
         self.pixel_aspect = pixel_aspect
         self.allocate: Callable[[tuple[int, ...]], ByteArray] = _new_array
+        self.stored_video: StoredVideo | None = None
         self.damaged: str | None = None
         self._numbers = numbers
         if numbers is not None and len(numbers) == numbers[-1] - numbers[0] + 1:
