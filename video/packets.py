@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import av
 
 from fairmot.core import ConfigError
 from fairmot.video.containers import open_file
+from fairmot.video.selection import pixel_aspect
 
 if TYPE_CHECKING:
     from fairmot.video.source import Source
@@ -46,6 +48,7 @@ class PacketReader:
     Attributes:
         video_stream: the stream of the input.
         streams: it and those of the sound that Matroska can hold.
+        display_aspect: width over height of the video as it is stored and shown; None if its pixels are square.
 
     Raises:
         ConfigError: if Matroska cannot hold the video, or its packets have no times.
@@ -60,6 +63,8 @@ class PacketReader:
             self._check(video)
             sound = [stream for stream in self._container.streams.audio if _codec(stream) in _matroska_codecs()]
             self.streams: list[Any] = [self.video_stream, *sound]
+            codec, aspect = self.video_stream.codec_context, pixel_aspect(self.video_stream)
+            self.display_aspect = None if aspect == 1 else aspect * Fraction(codec.width, codec.height)
         except BaseException:
             self._container.close()
             raise

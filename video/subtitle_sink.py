@@ -15,7 +15,8 @@ import av
 from fairmot.core import Frame, OutputError, Tracks
 from fairmot.core.files import write_error
 from fairmot.video.ass import TrackEvents
-from fairmot.video.mp4 import BUFFER_BYTES, FragmentFile
+from fairmot.video.matroska import TRACK_NAME, MatroskaFile
+from fairmot.video.mp4 import BUFFER_BYTES
 from fairmot.video.packets import REMEDY, PacketReader, StoredVideo
 from fairmot.video.sink import Sink
 
@@ -68,15 +69,15 @@ class SubtitleSink(Sink):
         self._interval = 1.0 / frame_rate
         self._reader = PacketReader(video)
         try:
-            self._file = FragmentFile(self._path)
+            self._file = MatroskaFile(self._path, self._reader.display_aspect)
         except OSError as error:
             self._reader.close()
             raise write_error(self._path, error) from error
         try:
             self._container = av.open(self._file, "w", format="matroska", options=_OPTIONS, buffer_size=BUFFER_BYTES)
-            self._streams = {
-                stream.index: self._container.add_stream_from_template(stream) for stream in self._reader.streams
-            }
+            self._streams = {stream.index: self._add_copy(stream) for stream in self._reader.streams}
+            if self._reader.display_aspect is not None:
+                self._streams[video.stream_index].metadata["title"] = TRACK_NAME
             self._subtitles = self._add_subtitles()
         except BaseException:
             self._reader.close()
@@ -188,6 +189,10 @@ class SubtitleSink(Sink):
             raise write_error(self._path, self._file.error) from error
         reason = (getattr(error, "strerror", None) or type(error).__name__).lower()
         raise OutputError(f"{self._path}: the packets of the source cannot be copied ({reason}); {REMEDY}.") from error
+
+    def _add_copy(self, stream: Any) -> Any:
+        # `opaque` is needed for codecs without an encoder, and for decoders of another name than the encoder.
+        return self._container.add_stream_from_template(stream, opaque=True)
 
     def _add_subtitles(self) -> Any:
         with av.open(io.BytesIO(self._events.header.encode()), format="ass") as script:
