@@ -31,12 +31,14 @@ class StoredVideo:
         first_time: presentation time of frame 1 in seconds, by the clock of the stream, which is time 0 of the frames;
             None if the file states none.
         max_pixels: most pixels of a frame.
+        is_upright: whether the video is shown as it is stored, neither turned nor mirrored.
     """
 
     path: str
     stream_index: int
     first_time: float | None
     max_pixels: int
+    is_upright: bool = True
 
 
 class PacketReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +21,8 @@ from fairmot.video.mp4 import BUFFER_BYTES
 from fairmot.video.packets import REMEDY, PacketReader, StoredVideo
 from fairmot.video.sink import Sink
 
+log = logging.getLogger(__name__)
+
 _OPTIONS = {
     "cluster_time_limit": "500",  # milliseconds; a cluster can be played without what follows
     "flush_packets": "1",  # a cluster is handed to the operating system when it is complete
@@ -28,6 +31,7 @@ _OPTIONS = {
 }
 _MILLISECOND = Fraction(1, 1000)  # the unit of time in Matroska files
 _EARLY = 0.01  # milliseconds
+_JITTER_SECONDS = 1.0  # a larger step back is a new clock, see `PresentationClock`
 _DEFAULT = 1  # AV_DISPOSITION_DEFAULT: players show it without being asked
 
 
@@ -83,7 +87,14 @@ class SubtitleSink(Sink):
             self._reader.close()
             self._file.remove()
             raise
+        if not video.is_upright:
+            log.warning(
+                "%s is stored turned or mirrored; players that show the video of Matroska files as it is stored, such "
+                "as mpv 0.35, show the boxes beside it; leave out --overlay subtitles for those.",
+                video.path,
+            )
         self._packets = self._reader.packets()
+        self._last_dts: dict[int, int | None] = {}  # by stream
         self._next: Any = next(self._packets, None)
         self._shown: tuple[int, str] | None = None  # the event that lasts: its begin in milliseconds, its text
         self._count = 0
@@ -174,7 +185,15 @@ class SubtitleSink(Sink):
         self._mux(packet)
 
     def _copy(self, packet: Any) -> None:
-        packet.stream = self._streams[packet.stream_index]
+        index = packet.stream_index
+        last = self._last_dts.get(index)
+        if last is not None and packet.dts is not None and packet.dts < last:
+            if (last - packet.dts) * packet.time_base > _JITTER_SECONDS:
+                raise self._copy_error("its times start again, as where files were joined")
+            # Matroska files have presentation times alone, and the muxer wants decoding times that rise.
+            packet.dts, packet.pts = last, max(last, last if packet.pts is None else packet.pts)
+        self._last_dts[index] = last if packet.dts is None else packet.dts
+        packet.stream = self._streams[index]
         self._mux(packet)
 
     def _mux(self, packet: Any) -> None:
@@ -184,11 +203,14 @@ class SubtitleSink(Sink):
             self._raise(error)
 
     def _raise(self, error: Exception) -> None:
-        self._failed = True
         if self._file.error is not None:
+            self._failed = True
             raise write_error(self._path, self._file.error) from error
-        reason = (getattr(error, "strerror", None) or type(error).__name__).lower()
-        raise OutputError(f"{self._path}: the packets of the source cannot be copied ({reason}); {REMEDY}.") from error
+        raise self._copy_error((getattr(error, "strerror", None) or type(error).__name__).lower()) from error
+
+    def _copy_error(self, reason: str) -> OutputError:
+        self._failed = True
+        return OutputError(f"{self._path}: the video of the source cannot be copied ({reason}); {REMEDY}.")
 
     def _add_copy(self, stream: Any) -> Any:
         # `opaque` is needed for codecs without an encoder, and for decoders of another name than the encoder.

@@ -108,8 +108,8 @@ class VideoSource(Source):
             pixel_aspect=1 / aspect if orientation.transposed else aspect,
         )
         if self._url is None:
-            first_time = self._presentation_time(first)
-            self.stored_video = StoredVideo(location, self._stream.index, first_time, max_pixels)
+            time = self._presentation_time(first)
+            self.stored_video = StoredVideo(location, self._stream.index, time, max_pixels, orientation.is_upright)
 
     def _no_frame_message(self) -> str:
         """Return the message for a stream without a frame."""
