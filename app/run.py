@@ -31,7 +31,6 @@ from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.tracker.interpolation import interpolate
 from fairmot.video import CSVSink, JSONLSink, MOTSink, Sink, Source, SubtitleSink, VideoSink, WindowSink
-from fairmot.video.packets import stored_video
 
 _SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
 
@@ -179,7 +178,7 @@ class Run:
         if self._options.show:
             sinks.append(stack.enter_context(WindowSink(source.name, names)))
         if folder.video is not None and self._options.overlay == "subtitles":
-            video: Sink = SubtitleSink(folder.video, stored_video(source), source.size, rate, class_names=names)
+            video: Sink = SubtitleSink(folder.video, source, rate, class_names=names)
             sinks.append(stack.enter_context(video))
         elif folder.video is not None:
             video = VideoSink(

@@ -17,8 +17,8 @@ from fairmot.core import SourceError, StageClock
 from fairmot.core.tracked_classes import TrackedClasses
 from fairmot.engine import Engine
 from fairmot.video import Source, open_source
-from fairmot.video.packets import check_copyable
 from fairmot.video.sources import names_path
+from fairmot.video.subtitle_sink import check_copyable
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import av
 
 from fairmot.core import ConfigError
 from fairmot.video.containers import open_file
 from fairmot.video.selection import pixel_aspect
-
-if TYPE_CHECKING:
-    from fairmot.video.source import Source
 
 REMEDY = "leave out --overlay subtitles, or leave out the video with --no-video"
 
@@ -61,12 +58,12 @@ class PacketReader:
         self._path = video.path
         self._container = open_file(video.path, video.max_pixels)
         try:
-            self.video_stream: Any = self._container.streams[video.stream_index]
+            self.video_stream = cast(Any, self._container.streams[video.stream_index])
             self._check(video)
             sound = [stream for stream in self._container.streams.audio if _codec(stream) in _matroska_codecs()]
             self.streams: list[Any] = [self.video_stream, *sound]
-            codec, aspect = self.video_stream.codec_context, pixel_aspect(self.video_stream)
-            self.display_aspect = None if aspect == 1 else aspect * Fraction(codec.width, codec.height)
+            aspect, size = pixel_aspect(self.video_stream), self.video_stream.codec_context
+            self.display_aspect = None if aspect == 1 else aspect * Fraction(size.width, size.height)
         except BaseException:
             self._container.close()
             raise
@@ -93,28 +90,6 @@ class PacketReader:
     def close(self) -> None:
         """Close the file."""
         self._container.close()
-
-
-def check_copyable(source: Source) -> None:
-    """Check that the packets of a source can be copied into a Matroska file.
-
-    Raises:
-        ConfigError: if not: it is no video file, Matroska cannot hold its codec, or it states no times.
-        SourceError: if the file cannot be opened any more.
-    """
-    PacketReader(stored_video(source)).close()
-
-
-def stored_video(source: Source) -> StoredVideo:
-    """Return the video stream from which the frames of a source are decoded.
-
-    Raises:
-        ConfigError: if it is no video file.
-    """
-    if source.stored_video is None:
-        kind = "live" if source.is_live else "no video file"
-        raise ConfigError(f"{source.name} is {kind}, so there are no packets to copy; {REMEDY}.")
-    return source.stored_video
 
 
 @lru_cache(maxsize=1)

@@ -13,13 +13,14 @@ from typing import Any
 
 import av
 
-from fairmot.core import Frame, OutputError, Tracks
+from fairmot.core import ConfigError, Frame, OutputError, Tracks
 from fairmot.core.files import write_error
 from fairmot.video.ass import TrackEvents
 from fairmot.video.matroska import TRACK_NAME, MatroskaFile
 from fairmot.video.mp4 import BUFFER_BYTES
 from fairmot.video.packets import REMEDY, PacketReader, StoredVideo
 from fairmot.video.sink import Sink
+from fairmot.video.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +48,12 @@ class SubtitleSink(Sink):
 
     Args:
         path: the file; it is replaced, and folders above it are made.
-        video: what to copy; frames that are written are those of this stream.
-        size: `(width, height)` of the frames.
+        source: what to copy; frames that are written are its own.
         frame_rate: of the frames that are written; the last one is shown for its inverse.
         class_names: by class id; of two or more, labels show them.
 
     Raises:
-        ConfigError: if the video cannot be copied (see `PacketReader`).
+        ConfigError: if the packets of the source cannot be copied, see `check_copyable`.
         OutputError: if the file cannot be made.
         SourceError: if the source cannot be opened again.
     """
@@ -61,14 +61,14 @@ class SubtitleSink(Sink):
     def __init__(
         self,
         path: Path | str,
-        video: StoredVideo,
-        size: tuple[int, int],
+        source: Source,
         frame_rate: float,
         *,
         class_names: Sequence[str] = (),
     ) -> None:
         self._path = Path(path)
-        self._events = TrackEvents(size, class_names)
+        video = _stored_video(source)
+        self._events = TrackEvents(source.size, class_names)
         self._zero = video.first_time or 0.0
         self._interval = 1.0 / frame_rate
         self._reader = PacketReader(video)
@@ -222,6 +222,23 @@ class SubtitleSink(Sink):
         stream.metadata["title"] = "tracks"
         stream.disposition = _DEFAULT
         return stream
+
+
+def check_copyable(source: Source) -> None:
+    """Check that the packets of a source can be copied into a Matroska file.
+
+    Raises:
+        ConfigError: if not: it is no video file, Matroska cannot hold its codec, or it states no times.
+        SourceError: if the file cannot be opened any more.
+    """
+    PacketReader(_stored_video(source)).close()
+
+
+def _stored_video(source: Source) -> StoredVideo:
+    if source.stored_video is None:
+        kind = "live" if source.is_live else "no video file"
+        raise ConfigError(f"{source.name} is {kind}, so there are no packets to copy; {REMEDY}.")
+    return source.stored_video
 
 
 def _milliseconds(time: float) -> int:

@@ -23,7 +23,7 @@ from test_orientation import matrix, set_matrix
 from fairmot.core import ConfigError, OutputError, Tracks
 from fairmot.video import Source, SubtitleSink, open_source
 from fairmot.video.matroska import TRACK_NAME
-from fairmot.video.packets import check_copyable, stored_video
+from fairmot.video.subtitle_sink import check_copyable
 
 B_FRAMES = {"preset": "veryfast", "bf": "2", "g": "12"}
 
@@ -35,7 +35,7 @@ def tracks(id_: int) -> Tracks:
 def copy(source: Source, path: Path) -> list[int]:
     """Write all frames of a source, each with a track whose id is the frame's number; return those numbers."""
     numbers = []
-    with SubtitleSink(path, stored_video(source), source.size, source.frame_rate) as sink:
+    with SubtitleSink(path, source, source.frame_rate) as sink:
         for frame in source:
             sink.write(frame, tracks(frame.index))
             numbers.append(frame.index)
@@ -141,7 +141,7 @@ def test_each_frame_has_its_own_event(tmp_path: Path, kind: str) -> None:
 def test_a_part_is_copied_from_the_start_to_its_last_frame(tmp_path: Path) -> None:
     path = clips.write_flat_video(tmp_path / "a.mp4", 40, encoder={**B_FRAMES, "bf": "0"})
     with open_source(str(path), start=5, count=4, stride=3) as source:
-        with SubtitleSink(tmp_path / "out.mkv", stored_video(source), source.size, source.frame_rate / 3) as sink:
+        with SubtitleSink(tmp_path / "out.mkv", source, source.frame_rate / 3) as sink:
             for frame in source:
                 sink.write(frame, tracks(frame.index) if frame.index != 8 else Tracks.empty())
         sink.close()
@@ -152,7 +152,7 @@ def test_a_part_is_copied_from_the_start_to_its_last_frame(tmp_path: Path) -> No
 def test_a_video_without_frames_leaves_no_file(tmp_path: Path) -> None:
     path = clips.write_flat_video(tmp_path / "a.mp4", 3)
     with open_source(str(path)) as source:
-        SubtitleSink(tmp_path / "out.mkv", stored_video(source), source.size, 25.0).close()
+        SubtitleSink(tmp_path / "out.mkv", source, 25.0).close()
     assert not (tmp_path / "out.mkv").exists()
 
 
@@ -222,7 +222,7 @@ def test_places_that_cannot_be_written_and_links(tmp_path: Path) -> None:
     (tmp_path / "out.mkv").symlink_to(tmp_path / "precious")
     with open_source(str(path)) as source:
         with pytest.raises(OutputError, match="cannot be written"):
-            SubtitleSink(tmp_path / "precious" / "out.mkv", stored_video(source), source.size, 25.0)
+            SubtitleSink(tmp_path / "precious" / "out.mkv", source, 25.0)
         copy(source, tmp_path / "out.mkv")
     assert (tmp_path / "precious").read_text() == "precious"
     assert shown(tmp_path / "out.mkv") == [[1], [2], [3]]
@@ -266,9 +266,8 @@ import os, signal, sys
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]!r}
 from test_subtitle_sink import tracks
 from fairmot.video import SubtitleSink, open_source
-from fairmot.video.packets import stored_video
 source = open_source({str(long_clip)!r})
-sink = SubtitleSink({str(path)!r}, stored_video(source), source.size, source.frame_rate)
+sink = SubtitleSink({str(path)!r}, source, source.frame_rate)
 for frame in source:
     sink.write(frame, tracks(frame.index))
     if frame.index == 90:
