@@ -89,8 +89,8 @@ class SubtitleSink(Sink):
             raise
         if not video.is_upright:
             log.warning(
-                "%s is stored turned or mirrored; players that show the video of Matroska files as it is stored, such "
-                "as mpv 0.35, show the boxes beside it; leave out --overlay subtitles for those.",
+                "%s is stored turned or mirrored; players that show the video of Matroska files as it is stored, as "
+                "VLC 3 and mpv 0.35 do, show the boxes beside it; leave out --overlay subtitles for those.",
                 video.path,
             )
         self._packets = self._reader.packets()
