@@ -94,7 +94,7 @@ class SubtitleSink(Sink):
                 video.path,
             )
         self._packets = self._reader.packets()
-        self._last_dts: dict[int, int | None] = {}  # by stream
+        self._last_dts: dict[int, int] = {}  # by stream
         self._next: Any = next(self._packets, None)
         self._shown: tuple[int, str] | None = None  # the event that lasts: its begin in milliseconds, its text
         self._count = 0
@@ -185,14 +185,16 @@ class SubtitleSink(Sink):
         self._mux(packet)
 
     def _copy(self, packet: Any) -> None:
-        index = packet.stream_index
-        last = self._last_dts.get(index)
-        if last is not None and packet.dts is not None and packet.dts < last:
-            if (last - packet.dts) * packet.time_base > _JITTER_SECONDS:
+        index, dts = packet.stream_index, packet.dts
+        if dts is not None:
+            last = self._last_dts.get(index, dts)
+            if (last - dts) * packet.time_base > _JITTER_SECONDS:
                 raise self._copy_error("its times start again, as where files were joined")
-            # Matroska files have presentation times alone, and the muxer wants decoding times that rise.
-            packet.dts, packet.pts = last, max(last, last if packet.pts is None else packet.pts)
-        self._last_dts[index] = last if packet.dts is None else packet.dts
+            # Matroska files have presentation times alone, but the muxer wants decoding times that do not fall.
+            packet.dts = self._last_dts[index] = max(dts, last)
+            packet.pts = max(packet.dts, dts if packet.pts is None else packet.pts)
+        elif packet.pts is None:  # as at the start of a recording that begins within a frame
+            return
         packet.stream = self._streams[index]
         self._mux(packet)
 
@@ -214,7 +216,10 @@ class SubtitleSink(Sink):
 
     def _add_copy(self, stream: Any) -> Any:
         # `opaque` is needed for codecs without an encoder, and for decoders of another name than the encoder.
-        return self._container.add_stream_from_template(stream, opaque=True)
+        copied: Any = self._container.add_stream_from_template(stream, opaque=True)
+        if "language" in stream.metadata:
+            copied.metadata["language"] = stream.metadata["language"]
+        return copied
 
     def _add_subtitles(self) -> Any:
         with av.open(io.BytesIO(self._events.header.encode()), format="ass") as script:

@@ -216,6 +216,17 @@ def test_clocks_that_start_again_are_refused(tmp_path: Path) -> None:
     assert len(events(tmp_path / "out.mkv")) >= 36
 
 
+def test_times_that_step_back_a_little_are_evened_out(tmp_path: Path) -> None:
+    first = clips.write_flat_video(tmp_path / "a.ts", 20, encoder=B_FRAMES)  # of 0.8 seconds
+    later = clips.write_flat_video(tmp_path / "b.ts", 20, encoder=B_FRAMES, muxer={"output_ts_offset": "0.5"})
+    (tmp_path / "joined.ts").write_bytes(first.read_bytes() + later.read_bytes())
+    with open_source(str(tmp_path / "joined.ts")) as source:
+        assert len(copy(source, tmp_path / "out.mkv")) == 40
+    found = shown(tmp_path / "out.mkv")
+    assert len(found) == 40
+    assert found[:10] == [[number] for number in range(1, 11)]
+
+
 def test_places_that_cannot_be_written_and_links(tmp_path: Path) -> None:
     path = clips.write_flat_video(tmp_path / "a.mp4", 3)
     (tmp_path / "precious").write_text("precious")
