@@ -27,16 +27,24 @@ class ResultFolders:
         output: the output folder.
         has_video: whether runs write annotated videos.
         has_csv: whether runs write CSV.
+        overlay: how annotated videos show the tracks: `drawn` or `subtitles`.
         detections: where runs save detections: a file, if it ends in `.npz`, else a folder for `NAME.npz`; None if
             they do not.
     """
 
     def __init__(
-        self, output: Path, *, has_video: bool = True, has_csv: bool = False, detections: str | None = None
+        self,
+        output: Path,
+        *,
+        has_video: bool = True,
+        has_csv: bool = False,
+        overlay: str = "drawn",
+        detections: str | None = None,
     ) -> None:
         self._output = output
         self._has_video = has_video
         self._has_csv = has_csv
+        self._overlay = overlay
         self._detections = detections
         self._taken: set[str] = set()
 
@@ -100,7 +108,14 @@ class ResultFolders:
                 "has ended."
             )
         detections = self._detection_file(folder.name)
-        found = RunFolder(folder, lock, has_video=self._has_video, has_csv=self._has_csv, detections=detections)
+        found = RunFolder(
+            folder,
+            lock,
+            has_video=self._has_video,
+            has_csv=self._has_csv,
+            overlay=self._overlay,
+            detections=detections,
+        )
         try:
             if is_new:
                 found.mark(location)

@@ -57,6 +57,10 @@ class Options:
     interpolate: bool = _tracks("at the end fill the gaps of tracks that were found again, in tracks.txt alone", False)
     output: str = _results("folder for the results; each source gets a folder in it", "output")
     video: bool = _results("write the annotated video", True)
+    overlay: Literal["drawn", "subtitles"] = _results(
+        "drawn encodes the video with the tracks drawn in; subtitles copies that of a file with a track of subtitles",
+        "drawn",
+    )
     video_size: Size | None = option(
         "largest size of the annotated video, as in 1280x720, into which larger frames are scaled down; null means any",
         None,

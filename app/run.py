@@ -32,7 +32,7 @@ from fairmot.tracker.association import write_results
 from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.tracker.interpolation import interpolate
-from fairmot.video import CSVSink, JSONLSink, MOTSink, Sink, Source, VideoSink, WindowSink
+from fairmot.video import CSVSink, JSONLSink, MOTSink, Sink, Source, SubtitleSink, VideoSink, WindowSink
 from fairmot.video.frame_ring import FrameRing
 from fairmot.video.video_process import VideoProcess
 
@@ -190,8 +190,11 @@ class Run:
         sinks: list[Sink] = []
         if self._options.show:
             sinks.append(stack.enter_context(WindowSink(source.name, names)))
-        if folder.video is not None:
-            video: Sink = (VideoSink if ring is None else partial(VideoProcess, ring))(
+        if folder.video is not None and self._options.overlay == "subtitles":
+            video: Sink = SubtitleSink(folder.video, source, rate, class_names=names)
+            sinks.append(stack.enter_context(video))
+        elif folder.video is not None:
+            video = (VideoSink if ring is None else partial(VideoProcess, ring))(
                 folder.video,
                 source.size,
                 rate,

@@ -19,10 +19,13 @@ from fairmot.core.renames import Renames
 
 LOCK, RUN, SCORES = ".lock", "run.json", "scores.json"
 
-_TRACKS, _TRACKS_JSON, _CSV, _VIDEO = "tracks.txt", "tracks.jsonl", "tracks.csv", "tracked.mp4"
+_TRACKS, _TRACKS_JSON, _CSV = "tracks.txt", "tracks.jsonl", "tracks.csv"
+_VIDEOS = {"drawn": "tracked.mp4", "subtitles": "tracked.mkv"}  # by overlay
 _RESERVE_BYTES = 8192  # run.json takes some 3 kB, and 4 more with a traceback
 # These options change no result: where and what else, how it is shown and scored. The model counts by its content.
-_NEWER = {"classes": "", "csv": False, "video_size": None, "video_fps": None}  # with the values of older versions
+_NEWER = {  # with the values that runs of older versions had
+    "classes": "", "csv": False, "overlay": "drawn", "video_size": None, "video_fps": None,
+}  # fmt: skip
 _INDIFFERENT = ("sources", "output", "show", "eval", "benchmark", "resume", "weights", "max_pixels", "pipeline")
 
 
@@ -36,7 +39,7 @@ class RunFolder:
         path: the folder.
         tracks: MOTChallenge text.
         tracks_json: JSON lines.
-        video: the annotated video, None if it is not wanted.
+        video: the annotated video, with the tracks drawn in or as subtitles; None if it is not wanted.
         csv: the tracks as CSV, None if that is not wanted.
         detections: the detection file, which may lie anywhere, None if it is not wanted.
         scores: the scores.
@@ -46,6 +49,7 @@ class RunFolder:
         lock: of the folder, held.
         has_video: whether a run writes the annotated video.
         has_csv: whether a run writes CSV.
+        overlay: how the annotated video shows the tracks.
         detections: see above.
     """
 
@@ -56,11 +60,12 @@ class RunFolder:
         *,
         has_video: bool = True,
         has_csv: bool = False,
+        overlay: str = "drawn",
         detections: Path | None = None,
     ) -> None:
         self.path = path
         self.tracks, self.tracks_json, self.scores = path / _TRACKS, path / _TRACKS_JSON, path / SCORES
-        self.video = path / _VIDEO if has_video else None
+        self.video = path / _VIDEOS[overlay] if has_video else None
         self.csv = path / _CSV if has_csv else None
         self.detections = detections
         self._locks = [lock]
@@ -83,7 +88,8 @@ class RunFolder:
         """
         if self.detections is not None:
             self._lock_file(self.detections)
-        for path in (self.tracks, self.tracks_json, self.path / _CSV, self.path / _VIDEO, self.scores):
+        videos = (self.path / name for name in _VIDEOS.values())
+        for path in (self.tracks, self.tracks_json, self.path / _CSV, *videos, self.scores):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

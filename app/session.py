@@ -18,6 +18,7 @@ from fairmot.core.tracked_classes import TrackedClasses
 from fairmot.engine import Engine
 from fairmot.video import Source, open_source
 from fairmot.video.sources import names_path
+from fairmot.video.subtitle_sink import check_copyable
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,11 @@ class Session:
         self._terminal = terminal
         self._classes = TrackedClasses.of(engine.model.class_names, options.classes)
         self._folders = ResultFolders(
-            Path(options.output), has_video=options.video, has_csv=options.csv, detections=options.save_detections
+            Path(options.output),
+            has_video=options.video,
+            has_csv=options.csv,
+            overlay=options.overlay,
+            detections=options.save_detections,
         )
 
     def track(self, spec: str) -> Outcome:
@@ -73,6 +78,8 @@ class Session:
             length = sequence_length(spec)
             first = options.start if options.split == "full" else _first_of_half(source, length)
             source.select(first, options.frames, options.stride)
+            if options.video and options.overlay == "subtitles":
+                check_copyable(source)
             if options.eval:
                 check_ground_truth(source, options)
             location = location_of(spec)

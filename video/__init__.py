@@ -4,6 +4,7 @@ from fairmot.video.drawing import Trails, draw_tracks
 from fairmot.video.sink import CSVSink, JSONLSink, MOTSink, Sink
 from fairmot.video.source import Source
 from fairmot.video.sources import expand_sources, open_source
+from fairmot.video.subtitle_sink import SubtitleSink
 from fairmot.video.video_sink import VideoSink
 from fairmot.video.window import WindowSink
 
@@ -13,6 +14,7 @@ __all__ = [
     "MOTSink",
     "Sink",
     "Source",
+    "SubtitleSink",
     "Trails",
     "VideoSink",
     "WindowSink",

@@ -92,6 +92,10 @@ class FragmentFile:
         if not self._size:
             self.remove()
 
+    def keep(self) -> None:
+        """Close a file that could not be completed, as it is."""
+        self._file.close()
+
     def cut(self) -> bool:
         """Close a video that could not be completed after its last whole fragment; return whether it has any.
 

@@ -19,6 +19,7 @@ from fairmot.core import ConfigError, Frame, SourceError
 from fairmot.core.records import ByteArray
 from fairmot.video.decoder_process import DecodeRequest, DecoderProcess, Origin
 from fairmot.video.frame_ring import FrameRing
+from fairmot.video.packets import StoredVideo
 from fairmot.video.prefetch import Prefetcher
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Source(ABC):
         allocate: returns uint8 memory of a shape for the frames, where a source can decode into it; set it before the
             first frame is taken. It is called in the prefetch thread.
         origin: how `open_source` opened it; None if something else did.
+        stored_video: the packets that frames are decoded from, None if they are not those of a video file.
         damaged: message about damage met while reading, or None. Frames that could be read were
             yielded; a command should end with a non-zero exit code.
 
@@ -93,6 +95,7 @@ class Source(ABC):
         self.pixel_aspect = pixel_aspect
         self.allocate: Callable[[tuple[int, ...]], ByteArray] = _new_array
         self.origin: Origin | None = None
+        self.stored_video: StoredVideo | None = None
         self.damaged: str | None = None
         self._numbers = numbers
         if numbers is not None and len(numbers) == numbers[-1] - numbers[0] + 1:

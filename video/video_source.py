@@ -20,6 +20,7 @@ from fairmot.video.containers import decoder_options, open_file, open_url, reaso
 from fairmot.video.conversion import FrameConverter
 from fairmot.video.decoder_process import SourceFormat
 from fairmot.video.orientation import from_display_matrix
+from fairmot.video.packets import StoredVideo
 from fairmot.video.selection import choose_video_stream, frame_rate, pixel_aspect
 from fairmot.video.source import Source
 from fairmot.video.urls import LIVE_SCHEMES, is_url, label_of, local_path, name_of_url, scheme_of
@@ -106,6 +107,9 @@ class VideoSource(Source):
             is_live=live,
             pixel_aspect=1 / aspect if orientation.transposed else aspect,
         )
+        if self._url is None:
+            time = self._presentation_time(first)
+            self.stored_video = StoredVideo(location, self._stream.index, time, max_pixels, orientation.is_upright)
 
     @property
     def frame_bytes(self) -> int:
