@@ -17,13 +17,15 @@ from fairmot.core.files import create_file, write_error
 from fairmot.core.locks import Lock
 from fairmot.core.renames import Renames
 
-LOCK, RUN, SCORES = ".lock", "run.json", "scores.json"
+LOCK, RUN, SCORES, TRACKS_JSON = ".lock", "run.json", "scores.json", "tracks.jsonl"
 
-_TRACKS, _TRACKS_JSON, _CSV, _VIDEO = "tracks.txt", "tracks.jsonl", "tracks.csv", "tracked.mp4"
+_TRACKS, _CSV, _VIDEO = "tracks.txt", "tracks.csv", "tracked.mp4"
 _RESERVE_BYTES = 8192  # run.json takes some 3 kB, and 4 more with a traceback
 # These options change no result: where and what else, how it is shown and scored. The model counts by its content.
 _NEWER = {"classes": "", "csv": False}  # with the values that runs of older versions had
-_INDIFFERENT = ("sources", "output", "show", "eval", "benchmark", "resume", "weights", "max_pixels")
+_INDIFFERENT = (
+    "sources", "output", "show", "eval", "benchmark", "resume", "weights", "max_pixels", "jobs", "gpus",
+)  # fmt: skip
 
 
 class RunFolder:
@@ -59,7 +61,7 @@ class RunFolder:
         detections: Path | None = None,
     ) -> None:
         self.path = path
-        self.tracks, self.tracks_json, self.scores = path / _TRACKS, path / _TRACKS_JSON, path / SCORES
+        self.tracks, self.tracks_json, self.scores = path / _TRACKS, path / TRACKS_JSON, path / SCORES
         self.video = path / _VIDEO if has_video else None
         self.csv = path / _CSV if has_csv else None
         self.detections = detections

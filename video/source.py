@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -52,6 +53,7 @@ class Source(ABC):
         ground_truth: MOTChallenge ground truth that belongs to this source, if there is one.
         is_live: whether frames come at their own pace; then only the newest frame waits for the
             consumer, and frames it was too slow for are missing (numbers and timestamps show it).
+        arrived: when the frame that was taken last came out of the decoder, by `time.monotonic`.
         allocate: returns uint8 memory of a shape for the frames, where a source can decode into it; set it before the
             first frame is taken. It is called in the prefetch thread.
         damaged: message about damage met while reading, or None. Frames that could be read were
@@ -87,13 +89,14 @@ class Source(ABC):
         self.pixel_aspect = pixel_aspect
         self.allocate: Callable[[tuple[int, ...]], ByteArray] = _new_array
         self.damaged: str | None = None
+        self.arrived = 0.0
         self._numbers = numbers
         if numbers is not None and len(numbers) == numbers[-1] - numbers[0] + 1:
             self._numbers = range(numbers[0], numbers[-1] + 1)  # counted without a walk through all of them
         self._start, self._stride = 1, 1
         self._count: int | None = None
         self._yielded = 0
-        self._prefetcher: Prefetcher[Frame] | None = None
+        self._prefetcher: Prefetcher[tuple[Frame, float]] | None = None
         self._closed = False
         self._lock = threading.Lock()  # a signal closes the source from another thread
         self._resize_reported = False
@@ -165,12 +168,12 @@ class Source(ABC):
                 *(self.name, *size, number, self.width, self.height),
             )
 
-    def _selected(self) -> Iterator[Frame]:
-        """Yield the selected frames of `_frames`, and stop reading after the last of them."""
+    def _selected(self) -> Iterator[tuple[Frame, float]]:
+        """Yield the selected frames of `_frames` with the time, and stop reading after the last of them."""
         last = self._last
         for frame in self._frames():
             if self._wanted(frame.index):
-                yield frame
+                yield frame, time.monotonic()
             if last is not None and frame.index >= last:
                 return
 
@@ -191,7 +194,7 @@ class Source(ABC):
                 depth = 1 if self.is_live else max(2, min(_QUEUE_FRAMES, _QUEUE_BYTES // frame_bytes))
                 self._prefetcher = Prefetcher(self._selected(), depth, newest_only=self.is_live, release=self._release)
         try:
-            frame = next(self._prefetcher)
+            frame, self.arrived = next(self._prefetcher)
         except StopIteration:
             if not self._yielded and not self._closed:
                 raise SourceError(f"{self.name} ended before frame {self._start}; ask for an earlier one.") from None
