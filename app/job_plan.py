@@ -134,8 +134,8 @@ def chosen_gpus(options: Options) -> tuple[Gpu, ...]:
     for index in chosen:
         if index >= len(present):
             within = f" in {_VISIBLE}" if os.environ.get(_VISIBLE) else ""
-            last = "only number 0" if len(present) == 1 else f"numbers 0 to {len(present) - 1}"
-            raise ConfigError(f"--gpus: there is no GPU number {index}{within}; there is {last}.")
+            last = "is only number 0" if len(present) == 1 else f"are numbers 0 to {len(present) - 1}"
+            raise ConfigError(f"--gpus: there is no GPU number {index}{within}; there {last}.")
     return tuple(present[index] for index in chosen)
 
 
