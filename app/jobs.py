@@ -31,6 +31,7 @@ from fairmot.video.urls import is_url, name_of_url
 _SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
 _TICK_SECONDS = 0.1
 _STOP_SECONDS = 9.0  # for the runs to end after a signal; a worker gives up a second earlier
+_TURN_SECONDS = 3.0  # a live source waits this long for one before it that does not answer
 _TARGET = "fairmot.app.job_worker:serve"
 _ENVIRONMENT = {"TERM": "dumb"}  # progress bars of a worker, as of a TensorRT build, would disturb those of its parent
 
@@ -83,8 +84,12 @@ class JobsResult:
     def summary(self) -> str:
         """Return the line that ends several jobs."""
         frames = sum(source.frames for source in self.sources)
-        failed = sum(source.exit_code != 0 for source in self.sources)
-        failures = f" ({failed} failed)" if failed else ""
+        unfinished = sum(
+            not each.is_settled or (each.outcome is not None and each.outcome.ends) for each in self.sources
+        )
+        failed = sum(each.exit_code != 0 and not (each.outcome and each.outcome.ends) for each in self.sources)
+        counts = [f"{failed} failed"] * bool(failed) + [f"{unfinished} unfinished"] * bool(unfinished)
+        failures = f" ({', '.join(counts)})" if counts else ""
         rate = frames / self.seconds if self.seconds else 0.0
         return (
             f"{len(self.sources)} sources{failures}: {frames} frames in {self.seconds:.1f} s, {rate:.1f} frames/s in "
@@ -101,7 +106,7 @@ class _Worker:
         gpu: that it uses; None leaves the choice to CUDA.
         state: `opening` its engine, `ready`, or `leaving`.
         source: that it tracks.
-        claims: whether its source waits for its turn to claim a folder.
+        claims: since when its source waits for its turn to claim a folder; None if it does not.
         began: when it got the source.
     """
 
@@ -109,7 +114,7 @@ class _Worker:
     gpu: Gpu | None
     state: Literal["opening", "ready", "leaving"] = "opening"
     source: TrackedSource | None = None
-    claims: bool = False
+    claims: float | None = None
     began: float = 0.0
 
     def send(self, *message: Any) -> None:
@@ -249,8 +254,11 @@ class _Jobs:
     def _grant_claims(self) -> None:
         """Let sources claim their folders in order, so that their names do not depend on who is first."""
         for worker in self._workers:
-            if worker.claims and worker.source is not None and not self._must_wait(worker.source):
-                worker.claims = False
+            if worker.claims is None or worker.source is None:
+                continue
+            is_late = worker.source.is_live and time.monotonic() - worker.claims > _TURN_SECONDS
+            if is_late or not self._must_wait(worker.source):
+                worker.claims = None
                 worker.send("claim", {each.folder.name.casefold() for each in self._sources if each.folder is not None})
 
     def _must_wait(self, source: TrackedSource) -> bool:
@@ -293,7 +301,7 @@ class _Jobs:
     def _note(self, worker: _Worker, source: TrackedSource, kind: str, content: list[Any]) -> None:
         """Note what a worker says of its source."""
         if kind == "name":
-            source.name, worker.claims = content[0], True
+            source.name, worker.claims = content[0], time.monotonic()
         elif kind == "folder":
             source.folder = Path(content[0])
         elif kind == "begin":
@@ -313,7 +321,7 @@ class _Jobs:
 
     def _settle(self, worker: _Worker, source: TrackedSource) -> None:
         source.is_settled = True
-        worker.source, worker.claims = None, False
+        worker.source, worker.claims = None, None
         self._progress.end(source.number)
         self._ended = time.monotonic()
 
