@@ -62,6 +62,11 @@ class TrackedSource:
     exit_code: int = 0
     outcome: Outcome | None = None
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the user ended the jobs before the end of this source."""
+        return self.outcome.ends if self.outcome is not None else not self.is_settled and not self.exit_code
+
 
 @dataclass(frozen=True)
 class JobsResult:
@@ -84,10 +89,8 @@ class JobsResult:
     def summary(self) -> str:
         """Return the line that ends several jobs."""
         frames = sum(source.frames for source in self.sources)
-        unfinished = sum(
-            not each.is_settled or (each.outcome is not None and each.outcome.ends) for each in self.sources
-        )
-        failed = sum(each.exit_code != 0 and not (each.outcome and each.outcome.ends) for each in self.sources)
+        unfinished = sum(each.is_unfinished for each in self.sources)
+        failed = sum(each.exit_code != 0 and not each.is_unfinished for each in self.sources)
         counts = [f"{failed} failed"] * bool(failed) + [f"{unfinished} unfinished"] * bool(unfinished)
         failures = f" ({', '.join(counts)})" if counts else ""
         rate = frames / self.seconds if self.seconds else 0.0
