@@ -6,7 +6,9 @@ import errno
 import os
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
+from fairmot.app.options import Options
 from fairmot.app.run_folder import LOCK, RunFolder, owner_of
 from fairmot.core import ConfigError, OutputError
 from fairmot.core.files import write_error
@@ -15,6 +17,8 @@ from fairmot.core.locks import Lock
 _CLAIM_SECONDS = 20.0  # how long another run may take to find its folder, which takes milliseconds
 _NAME_BYTES = 200  # of the 255 of most file systems: leaves room for -2, .npz and temporary files
 
+FoldersT = TypeVar("FoldersT", bound="ResultFolders")
+
 
 class ResultFolders:
     """Hands out a folder per source inside the output folder.
@@ -22,6 +26,9 @@ class ResultFolders:
     A folder is named after its source. It is used again for the same source, recognized by `location` in its
     `run.json`; for another source of the same name, and for a live source that has results there, it is `name-2`,
     `name-3` and so on.
+
+    Attributes:
+        taken: names of the folders handed out so far, case folded.
 
     Args:
         output: the output folder.
@@ -46,7 +53,18 @@ class ResultFolders:
         self._has_csv = has_csv
         self._overlay = overlay
         self._detections = detections
-        self._taken: set[str] = set()
+        self.taken: set[str] = set()
+
+    @classmethod
+    def of(cls: type[FoldersT], options: Options) -> FoldersT:
+        """Return the folders that the options of a command ask for."""
+        return cls(
+            Path(options.output),
+            has_video=options.video,
+            has_csv=options.csv,
+            overlay=options.overlay,
+            detections=options.save_detections,
+        )
 
     def claim(self, name: str, location: str, *, is_live: bool = False) -> RunFolder:
         """Return the folder of a source, locked; its `run.json` names the source.
@@ -77,7 +95,7 @@ class ResultFolders:
         for number in count(1):
             folder = self._output / (name if number == 1 else f"{name}-{number}")
             # File systems may ignore case. Results must not be written into their own source.
-            if folder.resolve() in (Path(location), Path(location).parent) or folder.name.casefold() in self._taken:
+            if folder.resolve() in (Path(location), Path(location).parent) or folder.name.casefold() in self.taken:
                 continue
             if folder.is_symlink():
                 raise OutputError(
@@ -88,7 +106,7 @@ class ResultFolders:
                 continue
             found = self._locked(folder, location, is_new=owner is None)
             if found is not None:
-                self._taken.add(folder.name.casefold())
+                self.taken.add(folder.name.casefold())
                 return found
         raise AssertionError  # never reached: the numbers do not end
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -11,10 +12,13 @@ from fairmot.core.errors import ConfigError
 from fairmot.core.limits import MAX_PIXELS
 from fairmot.core.options import Names, Size, argument, nested, option
 from fairmot.core.processes import CAN_SHARE_MEMORY
+from fairmot.core.text import one_line
 from fairmot.engine.settings import EngineSettings
 from fairmot.tracker.settings import TrackerSettings
 
-_frames, _tracks, _results = (partial(option, group=group) for group in ("frames", "tracks", "results"))
+_frames, _engine, _tracks, _results = (
+    partial(option, group=group) for group in ("frames", "engine", "tracks", "results")
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,14 @@ class Options:
         "cameras and URLs have threads); auto takes processes on a GPU unless the source is short",
         "auto",
         group="engine",
+    )
+    jobs: Literal["auto"] | int = _engine(
+        "sources tracked at the same time, each by a process with its own engine; live sources always all run at once, "
+        "but for 1, which takes one source after the other",
+        "auto",
+    )
+    gpus: int | str | None = _engine(
+        "GPUs to spread the jobs over, as in 0,1 or all; null means the first one", None, metavar="GPUS"
     )
     classes: Names = option("track only these classes of the model, as in person,car; all if empty", (), group="tracks")
     gmc: bool = _tracks(
@@ -88,9 +100,9 @@ class Options:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ConfigError("Name a SOURCE: a video file, a folder of images, a camera index, a URL or demo.")
-        for name in ("start", "frames", "stride", "max_pixels"):
+        for name in ("start", "frames", "stride", "max_pixels", "jobs"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value not in (None, "auto") and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}.")
         if self.pipeline == "processes" and not CAN_SHARE_MEMORY:
             raise ConfigError(
@@ -106,5 +118,9 @@ class Options:
             )
         if self.benchmark != "auto" and not self.eval:
             raise ConfigError(f"benchmark ({self.benchmark}) says how to score, which was not asked for; add --eval.")
+        if self.gpus is not None and not re.fullmatch(r"all|\d{1,4}(,\d{1,4})*", str(self.gpus)):
+            raise ConfigError(f'gpus must be all, or numbers by commas as in 0,1, not "{one_line(self.gpus)}".')
+        if self.gpus is not None and self.engine.backend == "onnxruntime":
+            raise ConfigError(f"gpus ({self.gpus}) chooses GPUs, but the engine onnxruntime runs on the CPU.")
         if self.save_detections == "":
             raise ConfigError("save_detections must name a file or a folder; null saves nothing.")

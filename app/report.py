@@ -40,6 +40,9 @@ class RunReport:
         wall_seconds: from the first frame asked for until all files were closed.
         milliseconds: per frame, by stage. `read`, `write` and `wait` are what the loop waited; decoding, encoding and
             the work of a GPU (`gpu`) run beside it.
+        latency_ms: of a live source, from the arrival of a frame to its written result: `median` and `p95`, the 95th
+            percentile.
+        dropped: of a live source, frames between the first and the last that were not tracked.
     """
 
     location: str
@@ -53,6 +56,8 @@ class RunReport:
     identities: int = 0
     wall_seconds: float = 0.0
     milliseconds: dict[str, float] = field(default_factory=dict)
+    latency_ms: dict[str, float] | None = None
+    dropped: int | None = None
 
     @classmethod
     def from_run(cls, run: Mapping[str, Any]) -> RunReport:
@@ -75,8 +80,9 @@ class RunReport:
             inputs: of the run, see `inputs_of`.
         """
         result = asdict(self)
-        if self.traceback is None:
-            del result["traceback"]
+        for name in ("traceback", "latency_ms", "dropped"):
+            if result[name] is None:
+                del result[name]
         return {**result, "frames_per_second": self.rate, **inputs, "versions": versions()}
 
     def summary(self, name: str, folder: Path) -> str:
@@ -84,8 +90,15 @@ class RunReport:
         stages = ", ".join(f"{stage} {value:.1f}" for stage, value in self.milliseconds.items())
         return (
             f"{name}: {self.frames} frames, {self.identities} identities, {self.rate:.1f} frames/s "
-            f"(ms per frame: {stages}) -> {folder}"
+            f"(ms per frame: {stages}){self._delay()} -> {folder}"
         )
+
+    def _delay(self) -> str:
+        """Return what the summary says of a live source."""
+        if self.latency_ms is None:
+            return ""
+        median, p95 = self.latency_ms["median"], self.latency_ms["p95"]
+        return f", delay {median:.0f} ms, 95 % below {p95:.0f} ms, {self.dropped} frames dropped"
 
 
 def inputs_of(options: Options, source: Source, engine: Engine) -> dict[str, Any]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from fairmot.app.latency import LatencyHistogram
 from fairmot.app.options import Options
 from fairmot.app.pipeline import run_pipeline
 from fairmot.app.report import RunReport
@@ -54,6 +55,22 @@ class Ending:
     exit_code: int = 0
 
 
+class Stopping(Protocol):
+    """What `StopSignals` is inside its `with` block.
+
+    Attributes:
+        received: number of the signal that asked to stop, or None.
+    """
+
+    @property
+    def received(self) -> int | None:
+        """The number."""
+
+
+UntilStopped = Callable[[Callable[[], object]], AbstractContextManager[Stopping]]
+"""Called with what ends a run; `StopSignals`, or what stands for it where signals come in another way."""
+
+
 class Run:
     """One run over an open source.
 
@@ -65,6 +82,7 @@ class Run:
         classes: of its model, and which of them are tracked.
         clock: the one that the engine adds to.
         terminal: for messages.
+        until_stopped: stops the run when a signal comes.
     """
 
     def __init__(
@@ -76,6 +94,7 @@ class Run:
         classes: TrackedClasses,
         clock: StageClock,
         terminal: Terminal,
+        until_stopped: UntilStopped = StopSignals,
     ) -> None:
         self._source = source
         self._folder = folder
@@ -84,6 +103,7 @@ class Run:
         self._classes = classes
         self._clock = clock
         self._terminal = terminal
+        self._until_stopped = until_stopped
 
     def execute(self, location: str, inputs: Mapping[str, Any]) -> tuple[RunReport, int]:
         """Track the source into its folder, and return the report and the exit code.
@@ -100,8 +120,8 @@ class Run:
         """
         started = RunReport(location, datetime.now().astimezone().isoformat(timespec="seconds"))
         self._folder.write_report(started, inputs)
-        with StopSignals(self._source.close) as signals:
-            tally = _Tally(self._clock, keep_numbers=self._options.interpolate)
+        with self._until_stopped(self._source.close) as signals:
+            tally = _Tally(self._source, self._clock, self._options)
             stopped, error = self._track(tally)
             ending = self._failure(error) if error is not None else self._ending(tally, stopped, signals.received)
             report = tally.report(started, ending)
@@ -218,17 +238,22 @@ class _Tally:
     """Counts and times the frames of a run.
 
     Args:
+        source: of the run.
         clock: of the stages, which may hold the time of earlier runs.
-        keep_numbers: whether to keep the number of every frame; not for a camera that runs for months.
+        options: of the command; the number of every frame is kept only to interpolate, since a camera may run for
+            months.
     """
 
-    def __init__(self, clock: StageClock, keep_numbers: bool) -> None:
+    def __init__(self, source: Source, clock: StageClock, options: Options) -> None:
         self.last: int | None = None
         self.numbers: list[int] = []
         self._first: int | None = None
         self._frames = 0
         self._ids: set[int] = set()
-        self._keep_numbers = keep_numbers
+        self._source = source
+        self._stride = options.stride
+        self._delays = LatencyHistogram() if source.is_live else None
+        self._keep_numbers = options.interpolate
         self._clock = clock
         self._before = clock.milliseconds()
         self._began = time.perf_counter()
@@ -238,6 +263,8 @@ class _Tally:
         self._first = frame.index if self._first is None else self._first
         self.last = frame.index
         self._ids.update(tracks.ids.tolist())
+        if self._delays is not None:  # a live source is tracked frame by frame, so this one was taken last
+            self._delays.add(time.monotonic() - self._source.arrived)
         if self._keep_numbers:
             self.numbers.append(frame.index)
 
@@ -245,6 +272,10 @@ class _Tally:
         """Return the report of the run up to now."""
         spent = self._clock.milliseconds()
         frames = max(self._frames, 1)
+        delays, dropped = None, None
+        if self._delays is not None:
+            delays = self._delays.summary()
+            dropped = len(range(self._first or 1, (self.last or 0) + 1, self._stride)) - self._frames
         return RunReport(
             started.location,
             started.started,
@@ -257,6 +288,8 @@ class _Tally:
             identities=len(self._ids),
             wall_seconds=time.perf_counter() - self._began,
             milliseconds={stage: (total - self._before.get(stage, 0.0)) / frames for stage, total in spent.items()},
+            latency_ms=delays,
+            dropped=dropped,
         )
 
 

@@ -17,16 +17,18 @@ from fairmot.core.files import create_file, write_error
 from fairmot.core.locks import Lock
 from fairmot.core.renames import Renames
 
-LOCK, RUN, SCORES = ".lock", "run.json", "scores.json"
+LOCK, RUN, SCORES, TRACKS_JSON = ".lock", "run.json", "scores.json", "tracks.jsonl"
 
-_TRACKS, _TRACKS_JSON, _CSV = "tracks.txt", "tracks.jsonl", "tracks.csv"
+_TRACKS, _CSV = "tracks.txt", "tracks.csv"
 _VIDEOS = {"drawn": "tracked.mp4", "subtitles": "tracked.mkv"}  # by overlay
 _RESERVE_BYTES = 8192  # run.json takes some 3 kB, and 4 more with a traceback
 # These options change no result: where and what else, how it is shown and scored. The model counts by its content.
 _NEWER = {  # with the values that runs of older versions had
     "classes": "", "csv": False, "overlay": "drawn", "video_size": None, "video_fps": None,
 }  # fmt: skip
-_INDIFFERENT = ("sources", "output", "show", "eval", "benchmark", "resume", "weights", "max_pixels", "pipeline")
+_INDIFFERENT = (
+    "sources", "output", "show", "eval", "benchmark", "resume", "weights", "max_pixels", "pipeline", "jobs", "gpus",
+)  # fmt: skip
 
 
 class RunFolder:
@@ -64,7 +66,7 @@ class RunFolder:
         detections: Path | None = None,
     ) -> None:
         self.path = path
-        self.tracks, self.tracks_json, self.scores = path / _TRACKS, path / _TRACKS_JSON, path / SCORES
+        self.tracks, self.tracks_json, self.scores = path / _TRACKS, path / TRACKS_JSON, path / SCORES
         self.video = path / _VIDEOS[overlay] if has_video else None
         self.csv = path / _CSV if has_csv else None
         self.detections = detections

@@ -10,10 +10,11 @@ from fairmot.app.folders import ResultFolders
 from fairmot.app.location import location_of
 from fairmot.app.options import Options
 from fairmot.app.report import RunReport, inputs_of
-from fairmot.app.run import Run
+from fairmot.app.run import Run, UntilStopped
 from fairmot.app.scoring import Scored, check_ground_truth, score_run, sequence_length
 from fairmot.app.terminal import Terminal
 from fairmot.core import SourceError, StageClock
+from fairmot.core.signals import StopSignals
 from fairmot.core.tracked_classes import TrackedClasses
 from fairmot.engine import Engine
 from fairmot.video import Source, open_source
@@ -27,12 +28,14 @@ class Outcome:
 
     Attributes:
         folder: of its results.
+        frames: number of frames that were tracked now.
         exit_code: 0 if it was tracked as asked.
         ends: whether the user wants no further source.
         scored: scores of the tracks, if they were asked for and the run did not break off.
     """
 
     folder: Path
+    frames: int
     exit_code: int
     ends: bool
     scored: Scored | None
@@ -46,21 +49,27 @@ class Session:
         engine: open.
         clock: the one that the engine adds to.
         terminal: for messages.
+        folders: hands out the folders of the sources; those of the options if not given.
+        until_stopped: see `Run`.
     """
 
-    def __init__(self, options: Options, engine: Engine, clock: StageClock, terminal: Terminal) -> None:
+    def __init__(
+        self,
+        options: Options,
+        engine: Engine,
+        clock: StageClock,
+        terminal: Terminal,
+        *,
+        folders: ResultFolders | None = None,
+        until_stopped: UntilStopped = StopSignals,
+    ) -> None:
         self._options = options
         self._engine = engine
         self._clock = clock
         self._terminal = terminal
         self._classes = TrackedClasses.of(engine.model.class_names, options.classes)
-        self._folders = ResultFolders(
-            Path(options.output),
-            has_video=options.video,
-            has_csv=options.csv,
-            overlay=options.overlay,
-            detections=options.save_detections,
-        )
+        self._folders = folders or ResultFolders.of(options)
+        self._until_stopped = until_stopped
 
     def track(self, spec: str) -> Outcome:
         """Track a source, write its results and return the outcome.
@@ -85,7 +94,7 @@ class Session:
             location = location_of(spec)
             inputs = inputs_of(options, source, engine)
             with self._folders.claim(source.name, location, is_live=source.is_live) as folder:
-                report, exit_code = None, 0
+                report, exit_code, frames = None, 0, 0
                 if options.resume and _is_repeatable(spec, source, options):
                     report = folder.complete_report(inputs)
                 if report is not None:
@@ -94,13 +103,17 @@ class Session:
                         f"-> {folder.path}"
                     )
                 else:
-                    run = Run(source, folder, options, engine, self._classes, self._clock, self._terminal)
+                    run = Run(
+                        *(source, folder, options, engine, self._classes, self._clock, self._terminal),
+                        until_stopped=self._until_stopped,
+                    )
                     report, exit_code = run.execute(location, inputs)
+                    frames = report.frames
                 scored = None
                 if options.eval and report.status not in ("failed", "interrupted"):
                     last = _last_scored(report, first, length, options)
                     scored = score_run(source, folder, range(first, last + 1, options.stride), options, self._classes)
-        return Outcome(folder.path, exit_code, report.status in ("interrupted", "stopped"), scored)
+        return Outcome(folder.path, frames, exit_code, report.status in ("interrupted", "stopped"), scored)
 
 
 def _is_repeatable(spec: str, source: Source, options: Options) -> bool:

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -75,6 +84,20 @@ class Terminal:
         if not self._err.is_terminal:  # a disabled bar of Rich 13 and 14 prints an empty line
             yield lambda frame, tracks: None
             return
+        with self._bars() as bars:
+            task = bars.add_task(printable(name), total=frame_count, tracks=0)
+            yield lambda frame, tracks: bars.update(task, advance=1, tracks=len(tracks))
+
+    @contextmanager
+    def progress_of_many(self) -> Iterator[ManyProgress]:
+        """Show a progress bar for each source that is running, if standard error is a terminal."""
+        if not self._err.is_terminal:
+            yield ManyProgress(None)
+            return
+        with self._bars() as bars:
+            yield ManyProgress(bars)
+
+    def _bars(self) -> Progress:
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -83,9 +106,35 @@ class Terminal:
             TextColumn("{task.fields[tracks]} tracks"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self._err, transient=True) as bar:
-            task = bar.add_task(printable(name), total=frame_count, tracks=0)
-            yield lambda frame, tracks: bar.update(task, advance=1, tracks=len(tracks))
+        # Results must reach a file or a pipe also while the bars are shown.
+        return Progress(*columns, console=self._err, transient=True, redirect_stdout=sys.stdout.isatty())
+
+
+class ManyProgress:
+    """The progress of several sources, a line for each.
+
+    Args:
+        bars: shown; None shows nothing.
+    """
+
+    def __init__(self, bars: Progress | None) -> None:
+        self._bars = bars
+        self._tasks: dict[int, TaskID] = {}
+
+    def begin(self, number: int, name: str, frame_count: int | None) -> None:
+        """Show a line for a source; `number` stands for it."""
+        if self._bars is not None:
+            self._tasks[number] = self._bars.add_task(printable(name), total=frame_count, tracks=0)
+
+    def update(self, number: int, frames: int, tracks: int) -> None:
+        """Show how many frames were tracked, and the number of tracks in the last one."""
+        if self._bars is not None:
+            self._bars.update(self._tasks[number], completed=frames, tracks=tracks)
+
+    def end(self, number: int) -> None:
+        """Remove the line of a source; does nothing if it has none."""
+        if self._bars is not None and number in self._tasks:
+            self._bars.remove_task(self._tasks.pop(number))
 
 
 class _RateColumn(ProgressColumn):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -58,6 +59,7 @@ class Source(ABC):
         ground_truth: MOTChallenge ground truth that belongs to this source, if there is one.
         is_live: whether frames come at their own pace; then only the newest frame waits for the
             consumer, and frames it was too slow for are missing (numbers and timestamps show it).
+        arrived: when the frame that was taken last came out of the decoder, by `time.monotonic`; 0 where a process decodes.
         allocate: returns uint8 memory of a shape for the frames, where a source can decode into it; set it before the
             first frame is taken. It is called in the prefetch thread.
         origin: how `open_source` opened it; None if something else did.
@@ -97,13 +99,14 @@ class Source(ABC):
         self.origin: Origin | None = None
         self.stored_video: StoredVideo | None = None
         self.damaged: str | None = None
+        self.arrived = 0.0
         self._numbers = numbers
         if numbers is not None and len(numbers) == numbers[-1] - numbers[0] + 1:
             self._numbers = range(numbers[0], numbers[-1] + 1)  # counted without a walk through all of them
         self._start, self._stride = 1, 1
         self._count: int | None = None
         self._yielded = 0
-        self._reader: Prefetcher[Frame] | DecoderProcess | None = None
+        self._reader: Prefetcher[tuple[Frame, float]] | DecoderProcess | None = None
         self._closed = False
         self._lock = threading.Lock()  # a signal closes the source from another thread
         self._resize_reported = False
@@ -192,6 +195,11 @@ class Source(ABC):
             if last is not None and frame.index >= last:
                 return
 
+    def _timed(self) -> Iterator[tuple[Frame, float]]:
+        """Yield the frames of `read_here`, each with the time at which it came."""
+        for frame in self.read_here():
+            yield frame, time.monotonic()
+
     def decode_in_process(self, ring: FrameRing) -> None:
         """Read the frames in a worker process, from now on, into a ring; they are views of it.
 
@@ -233,9 +241,12 @@ class Source(ABC):
             if self._reader is None:
                 frame_bytes = 3 * self.width * self.height
                 depth = 1 if self.is_live else max(2, min(_QUEUE_FRAMES, _QUEUE_BYTES // frame_bytes))
-                self._reader = Prefetcher(self.read_here(), depth, newest_only=self.is_live, release=self._release)
+                self._reader = Prefetcher(self._timed(), depth, newest_only=self.is_live, release=self._release)
         try:
-            frame = next(self._reader)
+            if isinstance(self._reader, DecoderProcess):
+                frame = next(self._reader)
+            else:
+                frame, self.arrived = next(self._reader)
         except StopIteration:
             if not self._yielded and not self._closed:
                 raise SourceError(f"{self.name} ended before frame {self._start}; ask for an earlier one.") from None

@@ -122,6 +122,20 @@ def names_path(spec: str) -> bool:
     return not (_is_demo(spec) and os.path.isdir(path)) or holds_images(path) or bool(_sequences_in(path))
 
 
+def names_camera(spec: str) -> bool:
+    """Return whether a source is the index of a camera, or the path of its device."""
+    if not names_path(spec):
+        return not is_url(spec) and _is_index(spec)
+    try:
+        return stat.S_ISCHR(os.stat(spec).st_mode)
+    except OSError:  # opening it reports that
+        return False
+
+
+def _is_index(spec: str) -> bool:
+    return spec.isdecimal() and len(spec) <= _MOST_CAMERA_DIGITS
+
+
 def _as_specs(paths: list[Path]) -> list[str]:
     """Return paths in natural order, as text that is never taken for a camera or the built-in scene."""
     paths = sorted(paths, key=lambda path: (path.parent, natural_key(path)))
@@ -164,7 +178,7 @@ def _open(spec: str, pixel_format: SourceFormat, max_pixels: int) -> Source:
             from fairmot.video.synthetic.demo import DemoSource
 
             return DemoSource(spec)
-        if spec.isdecimal() and len(spec) <= _MOST_CAMERA_DIGITS:
+        if _is_index(spec):
             return CameraSource(int(spec))
     try:
         mode = os.stat(spec).st_mode

@@ -54,3 +54,25 @@ def has_ended(pid: int, seconds: float = 10.0) -> bool:
                 return True
         time.sleep(0.02)
     return not Path(f"/proc/{pid}").exists()
+
+
+def children(pid: int) -> list[int]:
+    """Return the child processes of a process that run, the oldest first (Linux)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent, *rest = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(parent) == pid and state != "Z":
+            found.append((int(rest[17]), int(path.parent.name)))  # by the time of their start
+    return [number for _, number in sorted(found)]
+
+
+def wait_until_ended(pids: Sequence[int], seconds: float = 10.0) -> None:
+    """Wait until processes, of whatever parent, have ended; fail if they do not in time."""
+    end = time.monotonic() + seconds
+    for pid in pids:
+        while Path(f"/proc/{pid}/stat").exists() and ") Z " not in Path(f"/proc/{pid}/stat").read_text():
+            assert time.monotonic() < end, f"process {pid} is still there"
+            time.sleep(0.02)
