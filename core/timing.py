@@ -36,6 +36,10 @@ class StageClock:
         with self._lock:
             self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
+    def __reduce__(self) -> tuple[type[StageClock], tuple[()]]:
+        """Let a clock arrive in another process as a new one, since its time is its own there."""
+        return StageClock, ()
+
     def milliseconds(self, per: int = 1) -> dict[str, float]:
         """Return milliseconds by stage, divided by `per` (a frame count), in order of first use."""
         with self._lock:
