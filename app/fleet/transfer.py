@@ -30,24 +30,27 @@ _AT_ONCE = 32  # reports that are read together
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci")  # these have no folders to make
 
 
-def download(video: Video, folder: Path) -> str:
-    """Return the path of a video on this machine, in `folder` if it had to be downloaded.
+def local_path(video: Video, folder: Path) -> str:
+    """Return the path of a video on a worker's machine, in `folder` if it has to be downloaded."""
+    return str(folder / file_name(video.source)[-_NAME_BYTES:]) if video.is_remote else video.source
+
+
+def download(video: Video, folder: Path) -> None:
+    """Download a video to its `local_path`, if it is not on this machine already.
 
     Raises:
         SourceError: if it cannot be downloaded.
         UserError: if its file system cannot be reached.
     """
     if not video.is_remote:
-        return video.source
+        return
     system, path = open_file_system(video.source)
-    name = file_name(video.source)
-    target = folder / name[-_NAME_BYTES:]
     try:
-        system.get_file(path, str(target))
+        folder.mkdir(parents=True, exist_ok=True)
+        system.get_file(path, local_path(video, folder))
     except Exception as error:
         shown = one_line(without_secrets(video.source), 200)
         raise SourceError(f"{shown} cannot be downloaded ({reason_of(error) or type(error).__name__}).") from error
-    return str(target)
 
 
 class Output:

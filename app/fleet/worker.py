@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fairmot.app.fleet.inputs import Video
-from fairmot.app.fleet.transfer import Output, download
+from fairmot.app.fleet.transfer import Output, download, local_path
 from fairmot.app.json_files import read_json, write_json
 from fairmot.app.options import Options
 from fairmot.app.report import RunReport
@@ -133,18 +133,18 @@ class Worker:
     def track(self, task: Task) -> Result:
         """Track a video and publish its results; errors are returned."""
         host = socket.gethostname()
-        try:
-            with self._scratch(task.attempt) as folder:
-                return self._track(task, folder, host)
-        except Exception as error:
-            message = str(explained(error, subject=without_secrets(task.video.location)))
-            return Result("failed", message=without_secrets(message), host=host)
+        with self._scratch(task.attempt) as folder:
+            source = local_path(task.video, folder / "video")
+            try:
+                return self._track(task, folder, source, host)
+            except Exception as error:
+                message = str(explained(error, subject=source)).replace(source, task.video.location)
+                return Result("failed", message=without_secrets(message), host=host)
 
-    def _track(self, task: Task, folder: Path, host: str) -> Result:
+    def _track(self, task: Task, folder: Path, source: str, host: str) -> Result:
         assert self._engine is not None  # `ready` comes first
-        results, videos = folder / "results", folder / "video"
-        videos.mkdir()
-        source = download(task.video, videos)
+        download(task.video, folder / "video")
+        results = folder / "results"
         options = replace(self._options, sources=(source,), output=str(results))
         Session(options, self._engine, self._clock, Terminal()).track(source)
         (written,) = results.glob(f"*/{RUN}")
@@ -153,7 +153,9 @@ class Worker:
         if report.status in PUBLISHED:
             write_json(written, _published(run, task, self._output, self._options))
             Output(self._output).publish(written.parent, task.name, task.attempt)
-        message = None if report.message is None else f"{task.video.location}: {report.message}"
+        message = None
+        if report.message is not None:
+            message = f"{task.video.location}: {report.message.replace(source, task.video.location)}"
         return Result(
             report.status,
             broke_off=report.status not in PUBLISHED,
