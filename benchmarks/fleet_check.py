@@ -7,7 +7,9 @@ and both nodes are tracking. Fails unless every result is complete and equal, by
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -21,7 +23,6 @@ from typing import Any
 import av
 
 from fairmot.app.fleet.cluster import ray  # quiet, and so before Ray's own modules
-from fairmot.app.fleet.worker import scratch_folder
 from fairmot.cli.main import main as fairmot
 from fairmot.video import open_source
 
@@ -38,21 +39,29 @@ class Outcome:
         exit_code: of `fairmot fleet`.
         seconds: that it took.
         was_killed: whether the node was killed while both were tracking.
+        left: temporary files that are still there at its end.
         summary: content of its `fleet.json`.
     """
 
     exit_code: int
     seconds: float
     was_killed: bool
+    left: tuple[str, ...]
     summary: dict[str, Any]
 
 
 @contextmanager
-def two_nodes() -> Iterator[tuple[str, Any, Any]]:
-    """Start a Ray cluster of two nodes with one core each; yields its address, itself and the second node."""
+def two_nodes(scratch: str) -> Iterator[tuple[str, Any, Any]]:
+    """Start a Ray cluster of two nodes with one core each; yields its address, itself and the second node.
+
+    Args:
+        scratch: folder for the temporary files of its workers.
+    """
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 100 * 2**20}
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = scratch  # which the nodes inherit
     cluster = Cluster(
         initialize_head=True, head_node_args={**node, "include_dashboard": False, "_system_config": _NOTICE}
     )
@@ -62,6 +71,9 @@ def two_nodes() -> Iterator[tuple[str, Any, Any]]:
     finally:
         ray.shutdown()
         cluster.shutdown()
+        os.environ.pop("TMPDIR")
+        if before is not None:
+            os.environ["TMPDIR"] = before
 
 
 def run_and_kill(inputs: Sequence[str], output: Path, options: Sequence[str], half: int) -> Outcome:
@@ -74,12 +86,12 @@ def run_and_kill(inputs: Sequence[str], output: Path, options: Sequence[str], ha
         half: number of complete results.
     """
     killed, ended = threading.Event(), threading.Event()
-    with two_nodes() as (address, cluster, second):
+    with tempfile.TemporaryDirectory() as scratch, two_nodes(scratch) as (address, cluster, second):
 
         def kill() -> None:
             while not ended.wait(0.01):
-                running = len([*scratch_folder("").parent.glob("fairmot-fleet-*/*/results/*/tracks.txt")])
-                if running == 2 and len([*output.glob("*/run.json")]) >= half:
+                running = glob.glob(f"{scratch}/*/*/results/*/tracks.txt")
+                if len(running) == 2 and len(glob.glob(f"{output}/*/run.json")) >= half:
                     cluster.remove_node(second, allow_graceful=False)
                     killed.set()
                     return
@@ -93,7 +105,8 @@ def run_and_kill(inputs: Sequence[str], output: Path, options: Sequence[str], ha
         finally:
             ended.set()
             thread.join()
-    return Outcome(code, time.monotonic() - began, killed.is_set(), read_summary(output))
+        left = tuple(os.listdir(scratch))
+    return Outcome(code, time.monotonic() - began, killed.is_set(), left, read_summary(output))
 
 
 def read_summary(output: Path) -> dict[str, Any]:
@@ -147,7 +160,7 @@ def main() -> int:
         complete = sum(video["status"] == "complete" for video in videos)
         print(
             f"fleet: exit code {outcome.exit_code}, {outcome.seconds:.1f} s, node killed: {outcome.was_killed}, "
-            f"{complete} of {count} complete, {retries} retries"
+            f"{complete} of {count} complete, {retries} retries, temporary files left: {len(outcome.left)}"
         )
         wrong = differences(plain, output, names)
         print(f"differences from the plain run: {', '.join(wrong) or 'none'}")
@@ -160,7 +173,9 @@ def main() -> int:
             f"second start: exit code {again}, {time.monotonic() - began:.1f} s, {found} complete before, "
             f"results untouched: {untouched}"
         )
-    good = outcome.was_killed and retries and complete == found == count and untouched and not wrong
+    good = (
+        outcome.was_killed and not outcome.left and retries and complete == found == count and untouched and not wrong
+    )
     return int(not good or bool(code or outcome.exit_code or again))
 
 

@@ -208,12 +208,12 @@ def test_a_worker_tracks_from_and_to_another_file_system(tmp_path: Path, weights
         remove_scratch("test")
     assert (failed.status, failed.broke_off) == ("failed", False)
     assert failed.message is not None
-    assert failed.message.startswith("memory://videos/damaged.mp4 is not a video that can be read")
+    assert failed.message.startswith("memory:///videos/damaged.mp4 is not a video that can be read")
     assert not memory.exists("/out/damaged")
     for name in ("tracks.txt", "tracks.jsonl"):
         assert memory.cat_file(f"/out/clip/{name}") == (tmp_path / "clip" / name).read_bytes()
     run = json.loads(memory.cat_file(f"/out/clip/{RUN}"))
-    assert run["location"] == run["fleet"]["location"] == "memory://videos/clip.mp4"
+    assert run["location"] == run["fleet"]["location"] == "memory:///videos/clip.mp4"
     assert run["model"]["path"] == run["configuration"]["weights"] == str(weights)
 
 
@@ -253,6 +253,7 @@ def test_a_fleet_that_loses_a_node_is_complete_and_equal_to_a_plain_run(
     outcome = run_and_kill([*clips, str(tmp_path / "damaged.mp4")], output, options, half=2)
     printed = capsys.readouterr()
     assert outcome.was_killed
+    assert outcome.left == ()
     assert outcome.exit_code == 1
     videos = {video["name"]: video for video in outcome.summary["videos"]}
     assert [*videos] == [*names, "damaged"]
