@@ -173,9 +173,8 @@ def main() -> int:
             f"second start: exit code {again}, {time.monotonic() - began:.1f} s, {found} complete before, "
             f"results untouched: {untouched}"
         )
-    good = (
-        outcome.was_killed and not outcome.left and retries and complete == found == count and untouched and not wrong
-    )
+    survived = outcome.was_killed and retries and complete == found == count and not outcome.left
+    good = survived and untouched and not wrong
     return int(not good or bool(code or outcome.exit_code or again))
 
 
