@@ -60,8 +60,8 @@ def two_nodes(scratch: str) -> Iterator[tuple[str, Any, Any]]:
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 100 * 2**20}
-    before = os.environ.get("TMPDIR")
-    os.environ["TMPDIR"] = scratch  # which the nodes inherit
+    before = {name: os.environ.get(name) for name in ("TMPDIR", "RAY_TMPDIR")}
+    os.environ |= {"TMPDIR": scratch, "RAY_TMPDIR": tempfile.gettempdir()}  # which the nodes inherit
     cluster = Cluster(
         initialize_head=True, head_node_args={**node, "include_dashboard": False, "_system_config": _NOTICE}
     )
@@ -71,9 +71,9 @@ def two_nodes(scratch: str) -> Iterator[tuple[str, Any, Any]]:
     finally:
         ray.shutdown()
         cluster.shutdown()
-        os.environ.pop("TMPDIR")
-        if before is not None:
-            os.environ["TMPDIR"] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ |= {} if value is None else {name: value}
 
 
 def run_and_kill(inputs: Sequence[str], output: Path, options: Sequence[str], half: int) -> Outcome:

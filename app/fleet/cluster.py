@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ import ray as ray  # noqa: E402  # for the other modules too
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 _STORE_BYTES = 512 * 2**20  # shared memory of Ray here: it holds the weights and short answers
+_LONGEST_TEMPORARY = 36  # characters; below such a folder Ray has sockets, whose paths may have 107
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -63,6 +65,9 @@ def connected(address: str | None) -> Iterator[None]:
         options["runtime_env"] = {"env_vars": environment}
     if address is None:
         options |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES, "_node_ip_address": "127.0.0.1"}
+        too_long = len(tempfile.gettempdir()) > _LONGEST_TEMPORARY
+        if os.name == "posix" and too_long and "RAY_TMPDIR" not in os.environ:
+            options["_temp_dir"] = "/tmp/ray"
     logging.getLogger("ray").setLevel(logging.ERROR)  # before Ray does so, it warns that it asks for access tokens
     try:
         try:
