@@ -162,9 +162,13 @@ def owner_of(folder: Path) -> str | None:
     return None if owner is None else str(owner)
 
 
+def deciding_settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide the results, of the configuration in a `run.json`, also of an older version."""
+    present = {**_NEWER, **Renames().content(configuration)}
+    return {key: value for key, value in present.items() if key not in _INDIFFERENT}
+
+
 def _deciding(run: Mapping[str, Any]) -> list[Any]:
     """Return the part of the inputs in `run.json` that decides the results."""
-    configuration = {**_NEWER, **Renames().content(run["configuration"])}  # of an older version as well
-    settings = {key: value for key, value in configuration.items() if key not in _INDIFFERENT}
-    engine = run["engine"]
+    settings, engine = deciding_settings(run["configuration"]), run["engine"]
     return [run["source"], engine["name"], engine["input_size"], run["model"]["sha256"], settings]

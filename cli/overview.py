@@ -12,7 +12,6 @@ from fairmot.cli.table import COMMANDS
 
 _HEAD = """\
 usage: fairmot COMMAND [options]      (fairmot COMMAND --help tells more)
-
 People or objects in a video become tracks with identities, on a GPU or any CPU.
 """
 _EXAMPLES = """\

@@ -27,6 +27,7 @@ class Entry:
 COMMANDS: Mapping[str, Entry] = MappingProxyType(
     {
         "track": Entry("Track", "follow people and objects in videos, cameras and streams"),
+        "fleet": Entry("Track", "many videos over the machines of a Ray cluster", "[fleet]", has_workers=True),
         "associate": Entry("Track", "identities for stored detections, without the network"),
         "evaluate": Entry("Track", "HOTA, MOTA and IDF1 of results against ground truth"),
         "evaluate-detections": Entry("Track", "COCO's average precision of a model", "[coco]"),

@@ -73,7 +73,7 @@ Names = Annotated[tuple[str, ...], Format("names by commas, as in person,car", _
 
 @dataclass(frozen=True)
 class _Declared:
-    """The metadata that `option`, `argument`, `nested` and `like` attach to a field."""
+    """The metadata that `option`, `argument`, `nested`, `like` and `fixed` attach to a field."""
 
     help: str = ""
     group: str = ""
@@ -87,6 +87,7 @@ class _Declared:
     prefix: str | None = None  # of the keys of nested settings
     names: Mapping[str, str] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
+    is_fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,11 @@ def like(kind: type, name: str, *, group: str = "options") -> Any:
     """Return a field with the default and the help text of a field of a library's settings."""
     (same,) = (each for each in fields(kind) if each.name == name)
     return option(_documented(kind)[name], same.default, group=group)
+
+
+def fixed(default: Any) -> Any:
+    """Return a field that is no option: one that a dataclass inherits from the options of another command."""
+    return field(default=default, metadata={_OPTION: _Declared(is_fixed=True)})
 
 
 def keys_of(options: type) -> dict[str, Key]:
@@ -272,6 +278,8 @@ def _walk(kind: type, prefix: str, path: tuple[str, ...], above: _Declared) -> I
         if each.name in above.skip:
             continue
         declared: _Declared = each.metadata.get(_OPTION, _Declared())
+        if declared.is_fixed:
+            continue
         hint = hints[each.name]
         inside = (*path, each.name)
         if isinstance(hint, type) and is_dataclass(hint):

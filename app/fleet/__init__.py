@@ -1,0 +1,1 @@
+"""Many videos over the machines of a Ray cluster: `fairmot fleet`."""
