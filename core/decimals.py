@@ -25,9 +25,9 @@ def fixed(values: Floats, digits: int) -> list[str]:
 
 def fixed_rows(values: Floats) -> list[str]:
     """Return the numbers of each row of `values` `(n, k)`, at least one, with two decimals: `1.00,-2.50,3.14`."""
-    count, width = values.shape
-    template = ",".join(["%.2f"] * width) + "\n"
-    return (template * count % tuple(values.ravel().tolist())).splitlines()
+    template = ",".join(["%.2f"] * values.shape[1]) + "\n"
+    text: str = template * len(values) % tuple(values.ravel().tolist())
+    return text.splitlines()
 
 
 def shortest_rows(values: Floats, texts: Sequence[str]) -> list[str]:

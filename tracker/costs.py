@@ -181,7 +181,7 @@ def fuse_motion(cosine: FloatArray | Array, gating: Array, weight: float, thresh
     """
     cost = weight * gating
     cost += (1.0 - weight) * cosine
-    cost[gating > threshold] = np.inf
+    np.copyto(cost, np.inf, where=gating > threshold)
     return cost
 
 
@@ -197,13 +197,13 @@ def fuse_overlap(cosine: FloatArray, overlap: Array, gating: Array, weight: floa
     """
     overlap *= weight
     overlap += (1.0 - weight) * cosine
-    overlap[gating > threshold] = np.inf
+    np.copyto(overlap, np.inf, where=gating > threshold)
     return overlap
 
 
 def forbid_other_classes(cost: Array, a: IntArray, b: IntArray) -> Array:
     """Return `cost` `(n, m)`, made infinite in place where the classes `a` `(n,)` and `b` `(m,)` differ."""
-    cost[a[:, None] != b] = np.inf
+    np.copyto(cost, np.inf, where=a[:, None] != b)
     return cost
 
 

@@ -266,14 +266,14 @@ class FairMOTTracker:
 
     def _usable(self, detections: Detections) -> _Seen:
         """Return the usable part of `detections`: valid boxes with a score above the minimum."""
-        tlbr, scores = detections.tlbr, detections.scores
+        scores = detections.scores
+        boxes = detections.tlbr.T.astype(np.float64, order="C")
         keep = scores > np.float32(self.settings.minimum_score)
-        sound = np.count_nonzero(tlbr[:, 2:] > tlbr[:, :2]) == 2 * len(tlbr)
-        if not (sound and np.count_nonzero(np.isfinite(tlbr)) == 4 * len(tlbr) and math.isfinite(scores.sum())):
+        sound = np.count_nonzero(boxes[2:] > boxes[:2]) == 2 * len(scores)
+        if not (sound and np.count_nonzero(np.isfinite(boxes)) == boxes.size and math.isfinite(scores.sum())):
             keep &= self._sound(detections)
         if np.count_nonzero(keep) < len(keep):
-            detections = detections[keep]
-        boxes = detections.tlbr.T.astype(np.float64, order="C")
+            detections, boxes = detections[keep], boxes.compress(keep, axis=1)
         embeddings = self._embeddings(detections.embeddings) if self.settings.use_embeddings else None
         class_ids = detections.class_ids
         if not self._several_classes and len(class_ids):
