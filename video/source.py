@@ -59,7 +59,8 @@ class Source(ABC):
         ground_truth: MOTChallenge ground truth that belongs to this source, if there is one.
         is_live: whether frames come at their own pace; then only the newest frame waits for the
             consumer, and frames it was too slow for are missing (numbers and timestamps show it).
-        arrived: when the frame that was taken last came out of the decoder, by `time.monotonic`; 0 where a process decodes.
+        arrived: when the frame that was taken last came out of the decoder, by `time.monotonic`; 0 where a process
+            decodes.
         allocate: returns uint8 memory of a shape for the frames, where a source can decode into it; set it before the
             first frame is taken. It is called in the prefetch thread.
         origin: how `open_source` opened it; None if something else did.
