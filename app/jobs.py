@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -165,7 +165,8 @@ class _Jobs:
     def __init__(
         self, options: Options, specs: Sequence[str], plan: JobPlan, terminal: Terminal, progress: ManyProgress
     ) -> None:
-        self._options = options
+        # Jobs beside each other keep all cores busy without further processes.
+        self._options = replace(options, pipeline="threads") if options.pipeline == "auto" else options
         self._plan = plan
         self._terminal = terminal
         self._progress = progress
