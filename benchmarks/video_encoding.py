@@ -33,9 +33,9 @@ from fairmot.video.video_sink import caption
 
 _SCENE = "demo?people=40&size=1920x1080"
 _SETTINGS = [
-    *(("ultrafast", crf) for crf in (17, 19, 21, 23)),
-    *(("superfast", crf) for crf in (19, 21, 22, 23)),
-    *(("veryfast", crf) for crf in (21, 23, 25)),
+    *(("ultrafast", crf) for crf in (18, 20, 22, 24)),
+    *(("superfast", crf) for crf in (22, 23, 24, 25)),
+    ("veryfast", 23),
 ]
 
 
