@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -25,7 +27,7 @@ import numpy as np
 
 from fairmot.core import Frame, Tracks
 from fairmot.core.records import ByteArray
-from fairmot.video import Trails, draw_tracks, open_source
+from fairmot.video import Trails, VideoSink, draw_tracks, open_source
 from fairmot.video.canvas import Canvas
 from fairmot.video.encoders import TICKS, EncoderSettings
 from fairmot.video.planes import Layout, drawable, encodable, fitted
@@ -33,9 +35,9 @@ from fairmot.video.video_sink import caption
 
 _SCENE = "demo?people=40&size=1920x1080"
 _SETTINGS = [
-    *(("ultrafast", crf) for crf in (17, 19, 21, 23)),
-    *(("superfast", crf) for crf in (19, 21, 22, 23)),
-    *(("veryfast", crf) for crf in (21, 23, 25)),
+    *(("ultrafast", crf) for crf in (18, 20, 22, 24)),
+    *(("superfast", crf) for crf in (22, 23, 24, 25)),
+    ("veryfast", 23),
 ]
 
 
@@ -76,6 +78,17 @@ def draw(source: str, frames: int, tracks: int) -> tuple[list[Frame], float]:
             spent += time.thread_time() - began
             drawn.append(planes)
     return drawn, 1e3 * spent / len(drawn)
+
+
+def sink(frames: list[Frame], tracks: int) -> tuple[float, float]:
+    """Return frames/s of the whole sink, which draws what is there again, and milliseconds of the processor a frame."""
+    size = frames[0].size
+    wall, cpu = time.perf_counter(), time.process_time()
+    with TemporaryDirectory() as folder, VideoSink(Path(folder) / "tracked.mp4", size, 25.0) as opened:
+        for frame, now in zip(frames, wandering(tracks, size), strict=False):
+            opened.write(frame, now)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return len(frames) / wall, 1e3 * cpu / len(frames)
 
 
 def encode(frames: list[Frame], preset: str, crf: int, threads: str) -> Outcome:
@@ -139,6 +152,8 @@ def main() -> int:
         frames, milliseconds = draw(source, arguments.frames, arguments.tracks)
         width, height = frames[0].size
         print(f"\n{source}: {len(frames)} frames of {width}x{height}, drawn in {milliseconds:.2f} ms of CPU each\n")
+        rate, cpu = sink(frames, arguments.tracks)
+        print(f"the whole sink, frames from memory: {rate:.0f} frames/s, {cpu:.1f} ms of CPU a frame\n")
         print("| preset | crf | kB a frame | SSIM | PSNR, dB | CPU, ms a frame | frames/s |")
         print(f"{'|---' * 7}|")
         for preset, crf in _SETTINGS:

@@ -31,7 +31,7 @@ class Trails:
 
     def __init__(self, length: int = TRAIL_LENGTH) -> None:
         self._length = length
-        self._points: dict[int, deque[tuple[int, int]]] = {}
+        self._points: dict[int, deque[int]] = {}  # x and y in turn, which become an array fastest
         self._last_seen: dict[int, int] = {}
         self._time = 0
 
@@ -42,7 +42,7 @@ class Trails:
         for id_, (x, y) in zip(tracks.ids.tolist(), feet.tolist(), strict=True):
             if self._time - self._last_seen.get(id_, self._time) > 1:
                 self._points[id_].clear()  # no line across the gap of a track that was lost
-            self._points.setdefault(id_, deque(maxlen=self._length)).append((x, y))
+            self._points.setdefault(id_, deque(maxlen=2 * self._length)).extend((x, y))
             self._last_seen[id_] = self._time
         for id_ in [id_ for id_, seen in self._last_seen.items() if self._time - seen > self._length]:
             del self._points[id_], self._last_seen[id_]
@@ -52,7 +52,8 @@ class Trails:
 
     def of(self, id_: int) -> npt.NDArray[np.int32]:
         """Return the points of a track, oldest first: `(n, 2)`, x and y in pixels."""
-        return np.array(self._points.get(id_, ()), np.int32).reshape(-1, 2)
+        points = self._points.get(id_, ())
+        return np.fromiter(points, np.int32, len(points)).reshape(-1, 2)
 
 
 @lru_cache(maxsize=4096)

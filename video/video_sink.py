@@ -81,8 +81,8 @@ class VideoSink(Sink):
     timestamps, from 0, so a varying rate stays as it was. An odd width or height is made even by
     repeating the last column or row. A video without frames leaves no file.
 
-    Frames in planes (`yuv420p`, `nv12`) are never converted: the video has the matrix and the range of the first one.
-    BGR becomes BT.601 in limited range.
+    Frames in planes (`yuv420p`, `nv12`) are drawn into as they are, and the video has the matrix and the range of the
+    first one, where the encoder can state them. BGR becomes BT.601 in limited range.
 
     The file plays at any moment (see `fairmot.video.mp4`): what a killed process or a full disk leaves lacks the
     frames that were still in the encoder and up to half a second before them.
