@@ -112,7 +112,7 @@ class SubtitleSink(Sink):
         text = self._events.text(tracks) if len(tracks) else ""
         self._end_event(time)
         self._shown = (_milliseconds(time), text) if text else None
-        while self._next is not None and _time_of(self._next) < time:
+        while self._next is not None and (self._is_sound(self._next) or _time_of(self._next) < time):
             self._copy(self._next)
             self._next = next(self._packets, None)
         self._end = time + self._interval
@@ -154,15 +154,18 @@ class SubtitleSink(Sink):
         sound: list[Any] = []
         while self._next is not None:
             is_before = _time_of(self._next) < end
-            if self._next.stream_index != self._reader.video_stream.index and not is_before:
-                sound.append(self._next)
-            elif is_before:
+            if is_before:
                 self._copy(self._next)
+            elif self._is_sound(self._next):
+                sound.append(self._next)
             else:
                 return
             self._next = next(self._packets, None)
         for packet in sound:
             self._copy(packet)
+
+    def _is_sound(self, packet: Any) -> bool:
+        return bool(packet.stream_index != self._reader.video_stream.index)
 
     def _keep(self) -> None:
         """Close the file as it is after an error."""
