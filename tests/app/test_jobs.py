@@ -90,6 +90,13 @@ def test_the_order_in_which_folders_are_claimed() -> None:
     assert [jobs._must_wait(each) for each in (a, b)] == [False, True]
 
 
+def test_gpus_that_are_asked_for_and_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("this machine has one")
+    assert main(["demo", "demo", "--gpus", "all", "--output", str(tmp_path)]) == 2
+    material.check_sentence(capsys.readouterr().err, r"error: --gpus needs an NVIDIA GPU, and the driver finds none")
+
+
 def test_an_engine_that_cannot_be_opened_is_one_error(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
