@@ -67,7 +67,7 @@ def test_the_results_are_those_of_one_after_the_other(
     assert re.fullmatch(r"3 sources \(1 failed\): 60 frames in .* s, .* frames/s in sum, 2 processes", last)
     tables = [out[out.index("scores (") :] for out in (printed[0].out, "\n".join([*lines, ""]))]
     assert tables[0] == tables[1]
-    assert sum("ONNX Runtime" in line for line in lines) == 1, "once, not for each worker"
+    assert sum("on the CPU with" in line for line in lines) == 1, "once, not for each worker"
 
 
 def test_the_order_in_which_folders_are_claimed() -> None:
