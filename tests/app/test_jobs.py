@@ -39,6 +39,8 @@ def results(output: Path) -> dict[str, Any]:
             run = {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMES}
             del run["configuration"]["jobs"], run["configuration"]["output"], run["engine"]["reason"]
             found[name] = run
+        elif path.suffix == ".mp4":
+            found[name] = material.count_frames(path)  # the frames show how fast they were tracked
         elif path.is_file():
             found[name] = path.read_bytes()
     return found
