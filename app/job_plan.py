@@ -23,7 +23,7 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 # One H200 with 16 cores, a 1080p file each: 484, 948, 1,506 and 1,490 frames/s in sum with 1, 2, 4 and 8 processes.
 _JOBS_PER_GPU = 4
 _CORES_PER_JOB = 2  # decoding, and the thread that tracks
-_GPU_BYTES_PER_JOB = 2 * 2**30  # CUDA's own memory, the plan and the work of dla_34 at 1088x608 stay below that
+_GPU_BYTES_PER_JOB = 2 * 2**30  # an estimate for dla_34 at 1088x608: the CUDA context, the plan, and what it computes
 _FILE_SUFFIXES = frozenset({".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm", ".wmv"})
 
 # In an interpreter of its own: once CUDA is initialized, a process cannot choose its GPUs any more.

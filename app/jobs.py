@@ -5,7 +5,6 @@ The workers run `fairmot.app.job_worker`, where the messages are described.
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from fairmot.app.job_plan import Gpu, JobPlan
+from fairmot.app.job_sources import JobsResult, TrackedSource
 from fairmot.app.lost_run import report_lost
 from fairmot.app.options import Options
 from fairmot.app.session import Outcome
@@ -25,79 +25,14 @@ from fairmot.core.failures import explained
 from fairmot.core.processes import PARENT_GONE, WorkerProcess, arrived, how_it_ended
 from fairmot.core.signals import StopSignals
 from fairmot.core.text import without_secrets
-from fairmot.video.source import safe_name
-from fairmot.video.urls import is_url, name_of_url
 
 _SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
 _TICK_SECONDS = 0.1
 _STOP_SECONDS = 9.0  # for the runs to end after a signal; a worker gives up a second earlier
-_TURN_SECONDS = 3.0  # a live source waits this long for one before it that does not answer
+# How long a source waits with its name for one before it that does not answer.
+_LIVE_TURN_SECONDS, _FILE_TURN_SECONDS = 3.0, 30.0
 _TARGET = "fairmot.app.job_worker:serve"
 _ENVIRONMENT = {"TERM": "dumb"}  # progress bars of a worker, as of a TensorRT build, would disturb those of its parent
-
-
-@dataclass
-class TrackedSource:
-    """A source and what became of it.
-
-    Attributes:
-        spec: as for `open_source`.
-        number: its position among the sources.
-        is_live: whether it runs at once.
-        name: its name, once it is open.
-        folder: of its results, once it has one.
-        frames: number of frames that were tracked.
-        is_settled: whether nothing more is to be done for it.
-        exit_code: 0 if it was tracked as asked.
-        outcome: of the session, if it came so far.
-    """
-
-    spec: str
-    number: int
-    is_live: bool
-    name: str | None = None
-    folder: Path | None = None
-    frames: int = 0
-    is_settled: bool = False
-    exit_code: int = 0
-    outcome: Outcome | None = None
-
-    @property
-    def is_unfinished(self) -> bool:
-        """Whether the user ended the jobs before the end of this source."""
-        return self.outcome.ends if self.outcome is not None else not self.is_settled and not self.exit_code
-
-
-@dataclass(frozen=True)
-class JobsResult:
-    """The result of all jobs.
-
-    Attributes:
-        sources: in the order in which they were given.
-        exit_code: of the first source that failed, or of the signal that ended them.
-        was_stopped: whether a signal ended them.
-        processes: most of them at the same time.
-        seconds: from the first source handed out until the last one ended.
-    """
-
-    sources: Sequence[TrackedSource]
-    exit_code: int
-    was_stopped: bool
-    processes: int
-    seconds: float
-
-    def summary(self) -> str:
-        """Return the line that ends several jobs."""
-        frames = sum(source.frames for source in self.sources)
-        unfinished = sum(each.is_unfinished for each in self.sources)
-        failed = sum(each.exit_code != 0 and not each.is_unfinished for each in self.sources)
-        counts = [f"{failed} failed"] * bool(failed) + [f"{unfinished} unfinished"] * bool(unfinished)
-        failures = f" ({', '.join(counts)})" if counts else ""
-        rate = frames / self.seconds if self.seconds else 0.0
-        return (
-            f"{len(self.sources)} sources{failures}: {frames} frames in {self.seconds:.1f} s, {rate:.1f} frames/s in "
-            f"sum, {self.processes} processes"
-        )
 
 
 @dataclass
@@ -260,8 +195,8 @@ class _Jobs:
         for worker in self._workers:
             if worker.claims is None or worker.source is None:
                 continue
-            is_late = worker.source.is_live and time.monotonic() - worker.claims > _TURN_SECONDS
-            if is_late or not self._must_wait(worker.source):
+            longest = _LIVE_TURN_SECONDS if worker.source.is_live else _FILE_TURN_SECONDS
+            if time.monotonic() - worker.claims > longest or not self._must_wait(worker.source):
                 worker.claims = None
                 worker.send("claim", {each.folder.name.casefold() for each in self._sources if each.folder is not None})
 
@@ -272,7 +207,7 @@ class _Jobs:
         """
         before = self._order[: self._order.index(source)]
         return any(
-            not (other.is_live and _family_of(other) != _family_of(source))
+            not (other.is_live and other.family != source.family)
             for other in before
             if other.folder is None and not other.is_settled
         )
@@ -388,13 +323,3 @@ class _Jobs:
         except Exception as failure:
             self._fail(source, error)
             self._terminal.error(explained(failure, subject=source.name or ""))
-
-
-def _family_of(source: TrackedSource) -> str:
-    """Return what is common to the names of folders that a source could get: no number at the end, no case."""
-    name = source.name
-    if name is None:
-        spec = source.spec
-        name = f"camera{spec}" if spec.isdecimal() else name_of_url(spec) if is_url(spec) else Path(spec).stem
-        name = safe_name(name)
-    return re.sub(r"(-\d+)+$", "", name).casefold()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 
 from fairmot.core.errors import ConfigError, UserError
+from fairmot.core.trust import private_cache
 from fairmot.engine.graph.prepare import Dcn
 from fairmot.engine.settings import DeformableConvolution
+from fairmot.engine.trt.cache import locked
 from fairmot.plugins import build, library
 
 _log = logging.getLogger(__name__)
@@ -23,8 +25,10 @@ def choose_dcn(wanted: DeformableConvolution) -> Dcn:
     if library.unavailable_reason() is None:
         return "plugin"
     try:
-        _log.info("Building the TensorRT plugins, which is done once and takes about a minute.")
-        build.build(report=lambda line: _log.debug("%s", line))
+        with locked(private_cache("plugins") / "build"):
+            if library.unavailable_reason() is not None:  # else another process has just built them
+                _log.info("Building the TensorRT plugins, which is done once and takes about a minute.")
+                build.build(report=lambda line: _log.debug("%s", line))
         return "plugin"
     except UserError as error:
         if wanted == "plugin":

@@ -39,6 +39,8 @@ def results(output: Path) -> dict[str, Any]:
             run = {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMES}
             del run["configuration"]["jobs"], run["configuration"]["output"], run["engine"]["reason"]
             found[name] = run
+        elif path.suffix == ".mp4":
+            found[name] = material.count_frames(path)  # the frames show how fast they were tracked
         elif path.is_file():
             found[name] = path.read_bytes()
     return found
@@ -67,7 +69,7 @@ def test_the_results_are_those_of_one_after_the_other(
     assert re.fullmatch(r"3 sources \(1 failed\): 60 frames in .* s, .* frames/s in sum, 2 processes", last)
     tables = [out[out.index("scores (") :] for out in (printed[0].out, "\n".join([*lines, ""]))]
     assert tables[0] == tables[1]
-    assert sum("ONNX Runtime" in line for line in lines) == 1, "once, not for each worker"
+    assert sum("on the CPU with" in line for line in lines) == 1, "once, not for each worker"
 
 
 def test_the_order_in_which_folders_are_claimed() -> None:
@@ -88,6 +90,13 @@ def test_the_order_in_which_folders_are_claimed() -> None:
     assert jobs._must_wait(a)
     other.is_settled = True
     assert [jobs._must_wait(each) for each in (a, b)] == [False, True]
+
+
+def test_gpus_that_are_asked_for_and_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("this machine has one")
+    assert main(["demo", "demo", "--gpus", "all", "--output", str(tmp_path)]) == 2
+    material.check_sentence(capsys.readouterr().err, r"error: --gpus needs an NVIDIA GPU, and the driver finds none")
 
 
 def test_an_engine_that_cannot_be_opened_is_one_error(
