@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -242,29 +244,54 @@ def test_options_that_are_none(words: list[str], message: str) -> None:
         options_of("fleet", ["a.mp4", *words])
 
 
+@contextmanager
+def killing(name: str) -> Iterator[None]:
+    """Kill every worker that tracks the video of this name."""
+    ended = threading.Event()
+
+    def kill() -> None:
+        while not ended.wait(0.05):
+            for opened in glob.iglob("/proc/[0-9]*/fd/*"):
+                with suppress(OSError):
+                    if os.readlink(opened).endswith(f"/results/{name}/tracks.txt"):
+                        os.kill(int(opened.split("/")[2]), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def test_a_fleet_that_loses_a_node_is_complete_and_equal_to_a_plain_run(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clips = [str(material.write_clip(tmp_path / f"c{number}.mp4", 500 + 10 * number)) for number in range(6)]
-    (tmp_path / "damaged.mp4").write_bytes(Path(clips[0]).read_bytes()[:1000])
+    """One clip is damaged, and one kills every worker that tracks it."""
+    clips = [str(material.write_clip(tmp_path / f"c{number}.mp4", 500 + 10 * number)) for number in range(5)]
     names, output = [Path(clip).stem for clip in clips], tmp_path / "fleet"
     options = ["--weights", str(weights), "--no-video"]
     assert track([*clips, *options, "--output", str(tmp_path / "plain")]) == 0
-    outcome = run_and_kill([*clips, str(tmp_path / "damaged.mp4")], output, options, half=2)
+    deadly, damaged = tmp_path / "deadly.mp4", tmp_path / "damaged.mp4"
+    material.write_clip(deadly, 3000)
+    damaged.write_bytes(deadly.read_bytes()[:1000])
+    with killing("deadly"):
+        outcome = run_and_kill([str(deadly), str(damaged), *clips], output, options, half=2)
     printed = capsys.readouterr()
     assert outcome.was_killed
     assert outcome.left == ()
     assert outcome.exit_code == 1
     videos = {video["name"]: video for video in outcome.summary["videos"]}
-    assert [*videos] == [*names, "damaged"]
-    assert [video["status"] for video in videos.values()] == ["complete"] * 6 + ["failed"]
-    assert sum(video["retries"] for video in videos.values()) >= 1
-    assert videos["damaged"]["retries"] == 0
-    assert differences(tmp_path / "plain", output, names) == []
-    assert "is lost (" in printed.err
+    assert [*videos] == ["deadly", "damaged", *names]
+    assert [video["status"] for video in videos.values()] == ["failed", "failed", *["complete"] * len(names)]
+    assert (videos["deadly"]["retries"], videos["damaged"]["retries"]) == (3, 0)
+    assert f"{deadly}: 4 workers were lost over it" in videos["deadly"]["message"]
     assert printed.err.count("damaged.mp4") == 1
-    assert "6 of 7 videos complete" in printed.out
-    assert not [path for path in output.iterdir() if path.name.startswith(".")]
+    assert "is lost (" in printed.err
+    assert differences(tmp_path / "plain", output, names) == []
+    assert "5 of 7 videos complete" in printed.out
+    assert sorted(path.name for path in output.iterdir()) == [*names, "fleet.json"]
 
     before = {path: path.stat().st_mtime_ns for path in output.glob("*/*")}
     assert fleet(*clips, *options, "--output", output) == 0  # takes no Ray
@@ -275,14 +302,14 @@ def test_a_fleet_that_loses_a_node_is_complete_and_equal_to_a_plain_run(
 
 def test_ctrl_c_leaves_complete_results_and_no_process(tmp_path: Path, weights: Path) -> None:
     short = material.write_clip(tmp_path / "a.mp4", 12)
-    long = material.write_clip(tmp_path / "b.mp4", 20_000)
+    long = "demo?frames=200000&size=96x64"
     output = tmp_path / "out"
     line = [sys.executable, "-m", "fairmot", "fleet", str(short), str(long), "--weights", str(weights), "--no-video"]
     environment = {**os.environ, "PYTHONPATH": str(material.ROOT), "TMPDIR": str(tmp_path)}
     words = [*line, "--output", str(output)]
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         deadline = time.monotonic() + 60
-        while not ((output / "a" / RUN).is_file() and [*tmp_path.glob("fairmot-fleet-*/*/results/b/tracks.txt")]):
+        while not ((output / "a" / RUN).is_file() and [*tmp_path.glob("fairmot-fleet-*/*/results/demo/tracks.txt")]):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
