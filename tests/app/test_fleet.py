@@ -31,6 +31,7 @@ from fairmot.app.fleet.worker import Task, Worker, remove_scratch  # noqa: E402
 from fairmot.app.run_folder import RUN  # noqa: E402
 from fairmot.cli.main import main  # noqa: E402
 from fairmot.core import ConfigError, OutputError  # noqa: E402
+from fairmot.core.locks import Lock  # noqa: E402
 
 fleet = partial(lambda *words: main(["fleet", *map(str, words)]))
 
@@ -242,6 +243,36 @@ def test_a_worker_without_an_engine_says_why(weights: Path) -> None:
 def test_options_that_are_none(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         options_of("fleet", ["a.mp4", *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--output", "nosuch://x"], "nosuch://x cannot be reached (Protocol not known: nosuch)"),
+        (["--output", "{folder}/a.mp4/x"], "a.mp4/x cannot be written (not a directory)"),
+        (["--output", "{web}/x"], "/x cannot be written ("),
+        (["--address", "127.0.0.1:1"], "The Ray cluster 127.0.0.1:1 cannot be joined ([Errno 111] Connection refused)"),
+        (["--address", "ray://127.0.0.1:1"], "The Ray cluster ray://127.0.0.1:1 cannot be joined"),
+        (["--weights", "no.onnx"], "There is no model file no.onnx"),
+        (["--classes", "cat"], 'The model has no class "cat"'),
+    ],
+)
+def test_what_keeps_a_fleet_from_starting(
+    words: list[str], message: str, folder: Path, web: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fleet("a.mp4", *(word.format(folder=folder, web=web) for word in words)) in (1, 2)
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_only_one_fleet_writes_to_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = Lock(folder / ".fleet.lock")
+    assert lock.acquire()
+    assert fleet("a.mp4", "--output", folder) == 1
+    lock.release()
+    assert "Another fleet writes to" in capsys.readouterr().err
 
 
 @contextmanager
