@@ -105,7 +105,7 @@ def run_and_kill(inputs: Sequence[str], output: Path, options: Sequence[str], ha
         finally:
             ended.set()
             thread.join()
-        left = tuple(os.listdir(scratch))
+        left = tuple(glob.glob("fairmot-*", root_dir=scratch))
     return Outcome(code, time.monotonic() - began, killed.is_set(), left, read_summary(output))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 
 _STORE_BYTES = 512 * 2**20  # shared memory of Ray here: it holds the weights and short answers
 _LONGEST_TEMPORARY = 36  # characters; below such a folder Ray has sockets, whose paths may have 107
+_REACH_SECONDS = 10.0
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -69,6 +71,8 @@ def connected(address: str | None) -> Iterator[None]:
         if os.name == "posix" and too_long and "RAY_TMPDIR" not in os.environ:
             options["_temp_dir"] = "/tmp/ray"
     logging.getLogger("ray").setLevel(logging.ERROR)  # before Ray does so, it warns that it asks for access tokens
+    if address is not None:
+        _require_reachable(address)
     try:
         try:
             ray.init(address or "local", **options)
@@ -119,6 +123,20 @@ def run_on_all(function: Any, argument: Any, seconds: float) -> None:
     ]
     if references:
         ray.wait(references, num_returns=len(references), timeout=seconds)
+
+
+def _require_reachable(address: str) -> None:
+    """Raise `UserError` if nothing listens at an address, for which Ray would wait for minutes.
+
+    Only for addresses with a port; Ray finds others in its own ways.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if "/" in host or not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"The Ray cluster {address} cannot be joined ({reason_of(error)}); check --address.") from error
 
 
 def _on(node: str) -> Any:

@@ -20,7 +20,7 @@ from fairmot.video.sources import names_path
 from fairmot.video.urls import LIVE_SCHEMES, is_url
 
 # Of `fsspec`'s `info`: what changes when a file is replaced, by file system; the first that is there.
-_VERSIONS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "Last-Modified")
+_VERSIONS = ("ETag", "etag", "md5Hash", "Content-MD5", "mtime", "LastModified", "Last-Modified")
 _WEB = ("http", "https")
 
 

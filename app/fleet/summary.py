@@ -65,7 +65,8 @@ def total_line(rows: Sequence[Row], seconds: float, workers: int, location: str)
     """
     complete = sum(row.result.status == "complete" for row in rows)
     frames = sum(row.result.frames for row in rows if not row.found)
-    rate = f"{frames} frames at {frames / seconds:.1f} frames/s by {workers} workers" if frames else "nothing to track"
+    by = f"{workers} {'worker' if workers == 1 else 'workers'}"
+    rate = f"{frames} frames at {frames / seconds:.1f} frames/s by {by}" if frames else "nothing to track"
     return f"{complete} of {len(rows)} videos complete, {rate} -> {location}"
 
 

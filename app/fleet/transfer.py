@@ -115,6 +115,7 @@ class Output:
 
     def has(self, name: str) -> bool:
         """Return whether this machine sees the results of a video."""
+        self._system.invalidate_cache()
         return bool(self._system.exists(f"{self._root}/{name}/{RUN}"))
 
     def publish(self, results: Path, name: str, attempt: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +31,7 @@ from fairmot.app.fleet.worker import Task, Worker, remove_scratch  # noqa: E402
 from fairmot.app.run_folder import RUN  # noqa: E402
 from fairmot.cli.main import main  # noqa: E402
 from fairmot.core import ConfigError, OutputError  # noqa: E402
+from fairmot.core.locks import Lock  # noqa: E402
 
 fleet = partial(lambda *words: main(["fleet", *map(str, words)]))
 
@@ -62,8 +65,16 @@ def memory() -> Iterator[Any]:
 @pytest.fixture
 def web(folder: Path) -> Iterator[str]:
     """Serve the folder; yields the address."""
-    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *args: None})
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(folder))) as server:
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+        def end_headers(self) -> None:
+            self.send_header("ETag", '"first"')
+            super().end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -104,7 +115,7 @@ def test_inputs_of_other_file_systems(memory: Any, given: str, found: list[str])
 def test_inputs_of_the_web(web: str) -> None:
     (first,) = find_videos([f"{web}/a.mp4?token=secret"], pytest.fail)
     assert (first.location, first.name, first.size) == (f"{web}/a.mp4", "a", 5)
-    assert first.version
+    assert first.version == '"first"'
     assert [video.name for video in find_videos([f"{web}/*.mp4"], pytest.fail)][:2] == ["a", "b"]
 
 
@@ -242,29 +253,84 @@ def test_options_that_are_none(words: list[str], message: str) -> None:
         options_of("fleet", ["a.mp4", *words])
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--output", "nosuch://x"], "nosuch://x cannot be reached (Protocol not known: nosuch)"),
+        (["--output", "{folder}/a.mp4/x"], "a.mp4/x cannot be written (not a directory)"),
+        (["--output", "{web}/x"], "/x cannot be written ("),
+        (["--address", "127.0.0.1:1"], "The Ray cluster 127.0.0.1:1 cannot be joined ([Errno 111] Connection refused)"),
+        (["--address", "ray://127.0.0.1:1"], "The Ray cluster ray://127.0.0.1:1 cannot be joined"),
+        (["--weights", "no.onnx"], "There is no model file no.onnx"),
+        (["--classes", "cat"], 'The model has no class "cat"'),
+    ],
+)
+def test_what_keeps_a_fleet_from_starting(
+    words: list[str], message: str, folder: Path, web: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fleet("a.mp4", *(word.format(folder=folder, web=web) for word in words)) in (1, 2)
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_only_one_fleet_writes_to_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = Lock(folder / ".fleet.lock")
+    assert lock.acquire()
+    assert fleet("a.mp4", "--output", folder) == 1
+    lock.release()
+    assert "Another fleet writes to" in capsys.readouterr().err
+
+
+@contextmanager
+def killing(name: str) -> Iterator[None]:
+    """Kill every worker that tracks the video of this name."""
+    ended = threading.Event()
+
+    def kill() -> None:
+        while not ended.wait(0.05):
+            for opened in glob.iglob("/proc/[0-9]*/fd/*"):
+                with suppress(OSError):
+                    if os.readlink(opened).endswith(f"/results/{name}/tracks.txt"):
+                        os.kill(int(opened.split("/")[2]), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def test_a_fleet_that_loses_a_node_is_complete_and_equal_to_a_plain_run(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clips = [str(material.write_clip(tmp_path / f"c{number}.mp4", 500 + 10 * number)) for number in range(6)]
-    (tmp_path / "damaged.mp4").write_bytes(Path(clips[0]).read_bytes()[:1000])
+    """One clip is damaged, and one kills every worker that tracks it."""
+    clips = [str(material.write_clip(tmp_path / f"c{number}.mp4", 500 + 10 * number)) for number in range(5)]
     names, output = [Path(clip).stem for clip in clips], tmp_path / "fleet"
     options = ["--weights", str(weights), "--no-video"]
     assert track([*clips, *options, "--output", str(tmp_path / "plain")]) == 0
-    outcome = run_and_kill([*clips, str(tmp_path / "damaged.mp4")], output, options, half=2)
+    deadly, damaged = tmp_path / "deadly.mp4", tmp_path / "damaged.mp4"
+    material.write_clip(deadly, 3000)
+    damaged.write_bytes(deadly.read_bytes()[:1000])
+    with killing("deadly"):
+        outcome = run_and_kill([str(deadly), str(damaged), *clips], output, options, half=2)
     printed = capsys.readouterr()
     assert outcome.was_killed
     assert outcome.left == ()
     assert outcome.exit_code == 1
     videos = {video["name"]: video for video in outcome.summary["videos"]}
-    assert [*videos] == [*names, "damaged"]
-    assert [video["status"] for video in videos.values()] == ["complete"] * 6 + ["failed"]
-    assert sum(video["retries"] for video in videos.values()) >= 1
-    assert videos["damaged"]["retries"] == 0
-    assert differences(tmp_path / "plain", output, names) == []
-    assert "is lost (" in printed.err
+    assert [*videos] == ["deadly", "damaged", *names]
+    assert [video["status"] for video in videos.values()] == ["failed", "failed", *["complete"] * len(names)]
+    assert (videos["deadly"]["retries"], videos["damaged"]["retries"]) == (3, 0)
+    assert f"{deadly}: 4 workers were lost over it" in videos["deadly"]["message"]
     assert printed.err.count("damaged.mp4") == 1
-    assert "6 of 7 videos complete" in printed.out
-    assert not [path for path in output.iterdir() if path.name.startswith(".")]
+    assert "is lost (" in printed.err
+    assert differences(tmp_path / "plain", output, names) == []
+    assert "5 of 7 videos complete" in printed.out
+    assert sorted(path.name for path in output.iterdir()) == [*names, "fleet.json"]
 
     before = {path: path.stat().st_mtime_ns for path in output.glob("*/*")}
     assert fleet(*clips, *options, "--output", output) == 0  # takes no Ray
@@ -273,16 +339,23 @@ def test_a_fleet_that_loses_a_node_is_complete_and_equal_to_a_plain_run(
     assert before == {path: path.stat().st_mtime_ns for path in output.glob("*/*")}
 
 
+def is_alive(process: int) -> bool:
+    """Return whether a process runs; one that nobody has waited for does not."""
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 def test_ctrl_c_leaves_complete_results_and_no_process(tmp_path: Path, weights: Path) -> None:
     short = material.write_clip(tmp_path / "a.mp4", 12)
-    long = material.write_clip(tmp_path / "b.mp4", 20_000)
+    long = "demo?frames=200000&size=96x64"
     output = tmp_path / "out"
     line = [sys.executable, "-m", "fairmot", "fleet", str(short), str(long), "--weights", str(weights), "--no-video"]
     environment = {**os.environ, "PYTHONPATH": str(material.ROOT), "TMPDIR": str(tmp_path)}
     words = [*line, "--output", str(output)]
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         deadline = time.monotonic() + 60
-        while not ((output / "a" / RUN).is_file() and [*tmp_path.glob("fairmot-fleet-*/*/results/b/tracks.txt")]):
+        while not ((output / "a" / RUN).is_file() and [*tmp_path.glob("fairmot-fleet-*/*/results/demo/tracks.txt")]):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -292,7 +365,10 @@ def test_ctrl_c_leaves_complete_results_and_no_process(tmp_path: Path, weights: 
     assert process.returncode == 130, printed
     assert "Traceback" not in printed
     assert len(children) > 3
-    assert not [each for each in children if Path(f"/proc/{each}").exists()]
+    deadline = time.monotonic() + 5
+    while any(map(is_alive, children)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     summary = read_summary(output)
     assert summary["status"] == "interrupted"
     assert [video["status"] for video in summary["videos"]] == ["complete", "canceled"]
