@@ -15,8 +15,11 @@ from support import material
 from support.processes import has_ended, tracking, workers_of
 
 from fairmot.app.options import Options
+from fairmot.app.stages import uses_processes
 from fairmot.core import ConfigError
 from fairmot.core.processes import CAN_SHARE_MEMORY
+from fairmot.engine.onnxruntime import OnnxRuntimeEngine
+from fairmot.video import open_source
 from fairmot.video.sink import JSONLSink
 from run_track import main
 
@@ -169,6 +172,30 @@ def test_a_signal_ends_all_processes(tmp_path: Path, weights: Path, number: sign
         assert process.returncode == 128 + number
         material.check_sentence(err, rf"Stopped by {number.name} after frame \d+; what was tracked is kept")
         material.check_results(tmp_path / "demo", status="interrupted", least=20)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "spec", "prefetch_batches", "expected"),
+    [
+        ("auto", "demo?frames=401", 2, True),
+        ("auto", "demo?frames=400", 2, False),  # short
+        ("auto", "demo?frames=401", 0, False),  # an engine that does not work ahead
+        ("auto", "file://{clip}", 2, False),
+        ("processes", "file://{clip}", 2, False),
+        ("processes", "demo?frames=1", 0, True),
+        ("threads", "demo?frames=401", 2, False),
+    ],
+)
+def test_the_choice(clip: Path, pipeline: Any, spec: str, prefetch_batches: int, expected: bool) -> None:
+    class Ahead(OnnxRuntimeEngine):
+        def __init__(self) -> None:
+            self.prefetch_batches = prefetch_batches
+
+    options = Options(("any",), pipeline=pipeline)
+    with open_source(spec.format(clip=clip)) as source:
+        assert uses_processes(options, source, Ahead()) == expected
+        source.is_live = True
+        assert not uses_processes(options, source, Ahead()), "a camera or stream has a thread"
 
 
 def test_systems_without_such_memory(monkeypatch: pytest.MonkeyPatch) -> None:
