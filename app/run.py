@@ -19,7 +19,7 @@ from fairmot.app.options import Options
 from fairmot.app.pipeline import run_pipeline
 from fairmot.app.report import RunReport
 from fairmot.app.run_folder import RUN, RunFolder
-from fairmot.app.stages import frames_from_process, uses_processes
+from fairmot.app.stages import shared_frames
 from fairmot.app.terminal import Terminal
 from fairmot.core import Frame, OutputError, SourceError, StageClock, Tracks
 from fairmot.core.failures import explained, traceback_of
@@ -173,9 +173,7 @@ class Run:
         """Track all frames; the stack closes the files. Return whether the user asked to stop from the window."""
         source, options, folder = self._source, self._options, self._folder
         rate = source.frame_rate / options.stride
-        ring = None
-        if uses_processes(options, source, self._engine):
-            ring = stack.enter_context(frames_from_process(source, self._engine))
+        ring = shared_frames(stack, options, source, self._engine)
         sinks = self._open_sinks(stack, rate, ring)
         writer = None
         if folder.detections is not None:

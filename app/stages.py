@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 from fairmot.app.options import Options
 from fairmot.core.processes import CAN_SHARE_MEMORY
@@ -12,6 +13,8 @@ from fairmot.video import Source
 from fairmot.video.frame_ring import FrameRing, RingLayout
 from fairmot.video.urls import is_url
 from fairmot.video.video_process import MOST_HELD
+
+log = logging.getLogger(__name__)
 
 # The first frame comes half a second later from a process, which loads OpenCV and FFmpeg anew (measured on two cores);
 # later ones come at 1,000 frames/s instead of 450 (H200): 1.2 ms saved by each of some 400.
@@ -34,6 +37,29 @@ def uses_processes(options: Options, source: Source, engine: Engine) -> bool:
         return True
     count = source.frame_count
     return CAN_SHARE_MEMORY and engine.prefetch_batches > 0 and (count is None or count > _SHORT_FRAMES)
+
+
+def shared_frames(stack: ExitStack, options: Options, source: Source, engine: Engine) -> FrameRing | None:
+    """Let a process read a source if `uses_processes`, until the stack closes; return the ring of its frames, or None.
+
+    Where `auto` chose that and the system refuses (`ulimit`, a sandbox) a thread reads the source, with a warning.
+
+    Raises:
+        OSError: if a process was asked for and cannot be had.
+    """
+    if not uses_processes(options, source, engine):
+        return None
+    try:
+        return stack.enter_context(frames_from_process(source, engine))
+    except OSError as error:
+        if options.pipeline == "processes":
+            raise
+        log.warning(
+            "%s is read by a thread, since a process that shares memory with this one cannot be had (%s); "
+            "--pipeline threads asks for that.",
+            *(source.name, (error.strerror or str(error)).lower()),
+        )
+        return None
 
 
 @contextmanager

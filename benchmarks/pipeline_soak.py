@@ -26,7 +26,7 @@ import numpy as np
 
 from fairmot.app.options import Options
 from fairmot.app.pipeline import run_pipeline
-from fairmot.app.stages import frames_from_process, uses_processes
+from fairmot.app.stages import shared_frames
 from fairmot.core import Detections, Frame, StageClock
 from fairmot.engine import Engine, ModelInfo
 from fairmot.tracker import FairMOTTracker, TrackerSettings
@@ -128,9 +128,7 @@ def main() -> None:
             stack.enter_context(MOTSink(folder / "tracks.txt")),
             stack.enter_context(JSONLSink(folder / "tracks.jsonl")),
         ]
-        ring = None
-        if uses_processes(options, source, engine):
-            ring = stack.enter_context(frames_from_process(source, engine))
+        ring = shared_frames(stack, options, source, engine)
         if not arguments.no_video:
             video = (folder / "tracked.mp4", size, source.frame_rate)
             sinks.append(stack.enter_context(VideoSink(*video) if ring is None else VideoProcess(ring, *video)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import select
 import threading
@@ -90,7 +91,7 @@ class _Slots:
 
     def allocate(self, shape: tuple[int, ...]) -> ByteArray:
         """Return the memory of a slot for a frame, waiting for a free one; other memory if the frame does not fit."""
-        size, room = int(np.prod(shape)), self._ring.layout.slot_bytes
+        size, room = math.prod(shape), self._ring.layout.slot_bytes
         if size > room:
             return np.empty(shape, np.uint8)
         if self._filled is None:  # else the frame for it has come to nothing

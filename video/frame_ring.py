@@ -8,6 +8,7 @@ order the readers let go of it, the slot can be filled again.
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 import os
 import select
@@ -93,7 +94,7 @@ class FrameRing:
             when_gone: called once when neither the array nor a view of it is left, by whichever thread drops the last;
                 it must take no lock, since that may happen anywhere. What holds the array may outlive the ring.
         """
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if size > self.layout.slot_bytes:
             raise ValueError(f"{tuple(shape)} does not fit into a slot of {self.layout.slot_bytes} bytes")
         buffer = (ctypes.c_ubyte * size).from_buffer(self._map, slot * self.layout.slot_bytes)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,11 @@ from support import material
 from support.processes import has_ended, tracking, workers_of
 
 from fairmot.app.options import Options
+from fairmot.app.stages import shared_frames, uses_processes
 from fairmot.core import ConfigError
 from fairmot.core.processes import CAN_SHARE_MEMORY
+from fairmot.engine.onnxruntime import OnnxRuntimeEngine
+from fairmot.video import open_source
 from fairmot.video.sink import JSONLSink
 from run_track import main
 
@@ -33,6 +38,15 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         material.image([(row + number // 40, column) for row, column in material.PEOPLE]) for number in range(FRAMES)
     ]
     return material.write_video(folder / "clip.mp4", images)
+
+
+class Ahead(OnnxRuntimeEngine):
+    """What the choice looks at in an engine."""
+
+    max_batch = 4
+
+    def __init__(self, prefetch_batches: int) -> None:
+        self.prefetch_batches = prefetch_batches
 
 
 def track(source: object, out: Path, weights: Path, *options: object, pipeline: str = "processes") -> int:
@@ -169,6 +183,41 @@ def test_a_signal_ends_all_processes(tmp_path: Path, weights: Path, number: sign
         assert process.returncode == 128 + number
         material.check_sentence(err, rf"Stopped by {number.name} after frame \d+; what was tracked is kept")
         material.check_results(tmp_path / "demo", status="interrupted", least=20)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "spec", "prefetch_batches", "expected"),
+    [
+        ("auto", "demo?frames=401", 2, True),
+        ("auto", "demo?frames=400", 2, False),  # short
+        ("auto", "demo?frames=401", 0, False),  # an engine that does not work ahead
+        ("auto", "file://{clip}", 2, False),
+        ("processes", "file://{clip}", 2, False),
+        ("processes", "demo?frames=1", 0, True),
+        ("threads", "demo?frames=401", 2, False),
+    ],
+)
+def test_the_choice(clip: Path, pipeline: Any, spec: str, prefetch_batches: int, expected: bool) -> None:
+    engine = Ahead(prefetch_batches)
+    options = Options(("any",), pipeline=pipeline)
+    with open_source(spec.format(clip=clip)) as source:
+        assert uses_processes(options, source, engine) == expected
+        source.is_live = True
+        assert not uses_processes(options, source, engine), "a camera or stream has a thread"
+
+
+def test_a_system_that_refuses(clip: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(name: str) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    with ExitStack() as stack, open_source("demo?frames=401&size=64x64&people=1") as source:
+        assert shared_frames(stack, Options(("any",)), source, Ahead(2)) is None
+        assert "demo is read by a thread" in caplog.text
+        assert "(operation not permitted)" in caplog.text
+        assert next(source).index == 1
+        with pytest.raises(PermissionError):
+            shared_frames(stack, Options(("any",), pipeline="processes"), source, Ahead(2))
 
 
 def test_systems_without_such_memory(monkeypatch: pytest.MonkeyPatch) -> None:

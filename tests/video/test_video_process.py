@@ -62,7 +62,8 @@ def test_images_are_those_of_a_thread(tmp_path: Path, ring: FrameRing) -> None:
     pairs = list(zip(images_of(tmp_path / "process.mp4"), images_of(tmp_path / "thread.mp4"), strict=True))
     assert len(pairs) == 40
     for one, other in pairs:
-        assert np.abs(one.astype(int) - other).max() <= 12  # the rate decides where the encoder spends its bits
+        # Not equal: the text of the rate decides where the encoder spends its bits. Neighbors differ by 5 levels.
+        assert np.abs(one.astype(int) - other).mean() < 2
     assert not list(tmp_path.glob(".*"))
 
 
