@@ -37,7 +37,12 @@ def results(output: Path) -> dict[str, Any]:
         name = path.relative_to(output).as_posix()
         if path.name == "run.json":
             run = {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMES}
-            del run["configuration"]["jobs"], run["configuration"]["pipeline"], run["configuration"]["output"], run["engine"]["reason"]
+            del (
+                run["configuration"]["jobs"],
+                run["configuration"]["pipeline"],
+                run["configuration"]["output"],
+                run["engine"]["reason"],
+            )
             found[name] = run
         elif path.suffix == ".mp4":
             found[name] = material.count_frames(path)  # the frames show how fast they were tracked
