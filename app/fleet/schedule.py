@@ -73,7 +73,6 @@ class Schedule:
         self._began = time.monotonic()
         self._is_patient = True
         self.ready: dict[str, int] = {}  # workers that were ready, by engine
-        self.ready_count = 0
 
     def run(self, is_stopped: Callable[[], bool]) -> None:
         """Track all videos, or until it is stopped; then no worker is left.

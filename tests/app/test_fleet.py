@@ -339,11 +339,15 @@ def test_a_fleet_that_loses_a_node_is_complete_and_equal_to_a_plain_run(
     assert before == {path: path.stat().st_mtime_ns for path in output.glob("*/*")}
 
 
-def is_alive(process: int) -> bool:
-    """Return whether a process runs; one that nobody has waited for does not."""
-    with suppress(FileNotFoundError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+def processes_of(group: int) -> list[int]:
+    """Return the processes of a group that run; one that nobody has waited for does not."""
+    found = []
+    for path in glob.iglob("/proc/[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group, *_ = Path(path).read_text().rpartition(")")[2].split()
+            if int(its_group) == group and state != "Z":
+                found.append(int(path.split("/")[2]))
+    return found
 
 
 def test_ctrl_c_leaves_complete_results_and_no_process(tmp_path: Path, weights: Path) -> None:
@@ -359,14 +363,13 @@ def test_ctrl_c_leaves_complete_results_and_no_process(tmp_path: Path, weights: 
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        children = [int(each) for each in subprocess.check_output(["pgrep", "-g", str(process.pid)]).split()]
+        assert len(processes_of(process.pid)) > 3
         process.send_signal(signal.SIGINT)
         _, printed = process.communicate(timeout=20)
     assert process.returncode == 130, printed
     assert "Traceback" not in printed
-    assert len(children) > 3
     deadline = time.monotonic() + 5
-    while any(map(is_alive, children)):
+    while processes_of(process.pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     summary = read_summary(output)

@@ -17,7 +17,10 @@ from fairmot.cli.table import COMMANDS, module_of
 from fairmot.core.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("av", "cv2", "lap", "motmetrics", "onnx", "onnxruntime", "pandas", "pycuda", "scipy", "tensorrt", "torch")
+HEAVY = (
+    *("av", "cv2", "fsspec", "lap", "motmetrics", "onnx", "onnxruntime", "pandas", "pycuda", "ray", "scipy"),
+    *("tensorrt", "torch"),
+)
 
 
 def test_the_whole_product_on_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
