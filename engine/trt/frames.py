@@ -56,7 +56,7 @@ def pinned(shape: tuple[int, ...], copies: torch.cuda.Stream) -> ByteArray:
 
 
 def page_lock(memory: ByteArray, gpu: Gpu) -> Callable[[], None]:
-    """Page-lock memory that something else has allocated, as `cudaHostRegister` does (CUDA runtime API, section 4.9).
+    """Page-lock memory that something else has allocated, as `cudaHostRegister` does (CUDA runtime API).
 
     Where the system refuses (`ulimit -l`, too little memory) the memory stays as it is, with a warning: frames in it
     are then copied through page-locked memory of PyTorch's.
