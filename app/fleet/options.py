@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import partial
+from typing import Literal
 
 from fairmot.app.options import Options
 from fairmot.core.errors import ConfigError
@@ -33,6 +34,8 @@ class FleetOptions(Options):
         metavar="URI",
         group="results",
     )
+    jobs: Literal["auto"] | int = fixed("auto")
+    gpus: int | str | None = fixed(None)
     show: bool = fixed(False)
     save_detections: str | None = fixed(None)
     eval: bool = fixed(False)
