@@ -29,12 +29,13 @@ _SOURCE_SUFFIXES = (".cpp", ".cu", ".cuh", ".h")
 BUILD_COMMAND = "fairmot plugins"
 
 COMPATIBLE_SOURCES = {
-    "ae371af4aebf358a": "2789a5122c9d6bd3",  # formatting, names, refusal of maps that 32-bit indices do not reach
+    "f290c452d31b1a2a": "2789a5122c9d6bd3",  # 64 to 64 channels with resident weights, formatting, names, refusals
 }
 """Digest that plans carry, by the digest of sources that serialize and run as those of that digest.
 
 A plan stays valid as long as the sources that it was built with and those of the library have the same digest here.
-Sources that are not listed carry their own digest, so that a change of kernels, attributes or formats makes new plans.
+Kernels that differ in the rounding of their half-precision results are compatible. Sources that are not listed carry
+their own digest, so that a change of attributes or formats makes new plans.
 """
 
 _MARK = b"FAIRMOT PLUGINS "  # before the metadata, in plugins/src/registration.cpp

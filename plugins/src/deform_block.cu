@@ -1,4 +1,5 @@
 #include "deform_block.h"
+#include "deform_block_resident.h"
 #include "implicit_gemm.cuh"
 
 namespace fairmot {
@@ -268,6 +269,19 @@ cudaError_t deformBlock(int batch, int in_channels, int height, int width, int o
                         DeformBlockTensors const& t, cudaStream_t stream) {
     if (!deformBlockSupports(in_channels, out_channels)) {
         return cudaErrorInvalidValue;
+    }
+    if (prefers_resident_block(batch, height, width, in_channels, out_channels)) {
+        ResidentBlockParams p{};
+        p.x = static_cast<unsigned char const*>(t.x);
+        p.offset_weight = static_cast<half const*>(t.offset_weight);
+        p.offset_bias = static_cast<float const*>(t.offset_bias);
+        p.weight = static_cast<half const*>(t.weight);
+        p.bias = static_cast<float const*>(t.bias);
+        p.y = static_cast<half*>(t.y);
+        p.geometry = {height, width, width, height * width, 3, kTaps, 1, 1, 1, 1, 1, 1, 1};
+        p.batch = batch;
+        p.relu = relu;
+        return deform_block_resident(p, stream);
     }
     BlockParams p{};
     p.gemm.x = static_cast<unsigned char const*>(t.x);
