@@ -12,9 +12,9 @@ class Backlog:
 
     FFmpeg keeps what it probes a stream by, often more than a second, and a socket's buffers keep what follows. All of
     it is decoded in a moment: were its first frame tracked, most others would be dropped meanwhile. The backlog ends
-    with the first frame whose packets had to be waited for. It is never longer than a source in real time can have sent
-    since it was opened, and where frames are decoded hardly faster than they come it is given up after as long as it
-    took to grow.
+    with the second frame whose packets had to be waited for; at the first one the thread may have been kept from
+    running. It is never longer than a source in real time can have sent since it was opened, and where frames are
+    decoded hardly faster than they come it is given up after as long as it took to grow.
 
     Create it when reading begins.
 
@@ -28,6 +28,7 @@ class Backlog:
         self._rate = frame_rate
         began = time.monotonic()
         self._given_up = began + (began - opened)
+        self._waits = 0
         self._is_over = False
 
     def holds(self, number: int, waited: float) -> bool:
@@ -39,9 +40,7 @@ class Backlog:
         """
         if not self._is_over:
             now = time.monotonic()
-            self._is_over = (
-                waited * self._rate > _WAITED_SHARE
-                or number > (now - self._opened) * self._rate
-                or now > self._given_up
-            )
+            self._waits += waited * self._rate > _WAITED_SHARE
+            no_more = number > (now - self._opened) * self._rate
+            self._is_over = self._waits > 1 or no_more or now > self._given_up
         return not self._is_over
