@@ -24,6 +24,7 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _JOBS_PER_GPU = 4
 _CORES_PER_JOB = 2  # decoding, and the thread that tracks
 _GPU_BYTES_PER_JOB = 2 * 2**30  # an estimate for dla_34 at 1088x608: the CUDA context, the plan, and what it computes
+_ENGINES_SECONDS = 20.0  # that live sources wait for further engines once one is open
 _FILE_SUFFIXES = frozenset({".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm", ".wmv"})
 
 # In an interpreter of its own: once CUDA is initialized, a process cannot choose its GPUs any more.
@@ -72,6 +73,31 @@ class JobPlan:
     live: frozenset[int] = frozenset()
     files: int = 1
     gpus: Sequence[Gpu] = field(default_factory=tuple)
+
+
+class LiveGate:
+    """The moment from which live sources are handed out: when no process of the first ones is opening its engine.
+
+    A camera whose first frames come while other processes load their engines, with all cores and the GPU, would lose
+    some. One engine that takes long does not hold up the others' cameras for more than 20 seconds.
+    """
+
+    def __init__(self) -> None:
+        self._first_ready: float | None = None
+        self._is_open = False
+
+    def is_open(self, opening: int, ready: int, now: float) -> bool:
+        """Return whether live sources may be handed out; once they may, they always may.
+
+        Args:
+            opening: number of processes that are opening their engines.
+            ready: number of those that have one.
+            now: by `time.monotonic`.
+        """
+        if ready and not self._is_open:
+            self._first_ready = now if self._first_ready is None else self._first_ready
+            self._is_open = not opening or now - self._first_ready > _ENGINES_SECONDS
+        return self._is_open
 
 
 def plan_jobs(options: Options, specs: Sequence[str], gpus: Sequence[Gpu]) -> JobPlan | None:

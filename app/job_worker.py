@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -21,7 +22,7 @@ from fairmot.app.folders import ResultFolders
 from fairmot.app.options import Options
 from fairmot.app.run_folder import RunFolder
 from fairmot.app.session import Session
-from fairmot.app.terminal import Terminal
+from fairmot.app.terminal import PacedCount, Terminal
 from fairmot.core import Frame, StageClock, Tracks
 from fairmot.core.failures import explained
 from fairmot.core.processes import PARENT_GONE, Channel, portable
@@ -209,18 +210,9 @@ class RemoteTerminal(Terminal):
     def progress(self, name: str, frame_count: int | None) -> Iterator[Callable[[Frame, Tracks], None]]:
         """Send the progress now and then; see `Terminal`."""
         self._send("begin", name, frame_count)
-        frames, sent = 0, time.monotonic()
-
-        def count(frame: Frame, tracks: Tracks) -> None:
-            nonlocal frames, sent
-            frames += 1
-            now = time.monotonic()
-            if now - sent > _PROGRESS_SECONDS:
-                sent = now
-                self._send("frames", frames, len(tracks))
-
+        count = PacedCount(partial(self._send, "frames"), _PROGRESS_SECONDS)
         yield count
-        self._send("frames", frames, 0)
+        self._send("frames", count.frames, 0)
 
     def _send(self, *message: Any) -> None:
         with suppress(*PARENT_GONE, OSError):

@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from fairmot.app.job_plan import Gpu, JobPlan
+from fairmot.app.job_plan import Gpu, JobPlan, LiveGate
 from fairmot.app.job_sources import JobsResult, TrackedSource
 from fairmot.app.lost_run import report_lost
 from fairmot.app.options import Options
@@ -111,6 +111,7 @@ class _Jobs:
         self._waiting = list(self._order)
         self._workers: list[_Worker] = []
         self._openings = _Openings()
+        self._gate = LiveGate()
         self._stops_at: float | None = None
         self._most_workers = 0
         self._began = self._ended = 0.0
@@ -177,6 +178,8 @@ class _Jobs:
 
     def _hand_out(self) -> None:
         """Give sources to workers without one; send those home for whom there is none."""
+        states = [worker.state for worker in self._workers]
+        takes_live = self._gate.is_open(states.count("opening"), states.count("ready"), time.monotonic())
         for worker in self._workers:
             if worker.state != "ready" or worker.source is not None:
                 continue
@@ -185,7 +188,10 @@ class _Jobs:
                 worker.state = "leaving"
                 worker.send("end")
                 continue
-            worker.source, worker.began = allowed[0], time.monotonic()
+            source = next((source for source in allowed if takes_live or not source.is_live), None)
+            if source is None:
+                return
+            worker.source, worker.began = source, time.monotonic()
             self._began = self._began or worker.began
             self._waiting.remove(worker.source)
             worker.send("track", worker.source.spec)

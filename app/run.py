@@ -179,6 +179,9 @@ class Run:
         if folder.detections is not None:
             writer = stack.enter_context(DetectionWriter(folder.detections, rate, source.size, self._classes))
         progress = stack.enter_context(self._terminal.progress(source.name, source.frame_count))
+        if source.is_live:  # else its first frames would come late, and those after them not at all
+            self._engine.warm_up(source.sample())
+            tally.start()
 
         def count(frame: Frame, tracks: Tracks) -> None:
             tally.add(frame, tracks)
@@ -253,7 +256,11 @@ class _Tally:
         self._delays = LatencyHistogram() if source.is_live else None
         self._keep_numbers = options.interpolate
         self._clock = clock
-        self._before = clock.milliseconds()
+        self.start()
+
+    def start(self) -> None:
+        """Count the time from now on."""
+        self._before = self._clock.milliseconds()
         self._began = time.perf_counter()
 
     def add(self, frame: Frame, tracks: Tracks) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,6 +27,7 @@ from fairmot.core import Frame, Tracks
 from fairmot.core.console import printable_traceback, tracebacks_wanted
 from fairmot.core.text import printable
 
+_SHOWN_SECONDS = 0.05  # Rich draws ten times a second; an update for every frame would cost 1,000 frames/s
 _TABLE_WIDTH = 140  # where the output is no terminal and lines may be as long as they need
 
 
@@ -86,7 +89,7 @@ class Terminal:
             return
         with self._bars() as bars:
             task = bars.add_task(printable(name), total=frame_count, tracks=0)
-            yield lambda frame, tracks: bars.update(task, advance=1, tracks=len(tracks))
+            yield PacedCount(lambda frames, tracks: bars.update(task, completed=frames, tracks=tracks), _SHOWN_SECONDS)
 
     @contextmanager
     def progress_of_many(self) -> Iterator[ManyProgress]:
@@ -108,6 +111,32 @@ class Terminal:
         )
         # Results must reach a file or a pipe also while the bars are shown.
         return Progress(*columns, console=self._err, transient=True, redirect_stdout=sys.stdout.isatty())
+
+
+class PacedCount:
+    """A count of frames that is shown at most every so many seconds.
+
+    Args:
+        show: receives the number of frames so far, and of the tracks in the last one.
+        seconds: see above.
+
+    Attributes:
+        frames: counted so far.
+    """
+
+    def __init__(self, show: Callable[[int, int], object], seconds: float) -> None:
+        self.frames = 0
+        self._show = show
+        self._seconds = seconds
+        self._shown = -math.inf
+
+    def __call__(self, frame: Frame, tracks: Tracks) -> None:
+        """Count a frame."""
+        self.frames += 1
+        now = time.monotonic()
+        if now - self._shown >= self._seconds:
+            self._shown = now
+            self._show(self.frames, len(tracks))
 
 
 class ManyProgress:

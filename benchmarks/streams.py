@@ -31,7 +31,7 @@ import time
 from bisect import bisect
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +233,7 @@ def summary(output: Path) -> Row:
     if "gpu" in stages:
         row["gpu_busy_percent"] = round(stages["gpu"] / 10 / max(seconds, 1e-9), 1)
     if runs[0]["source"]["is_live"]:
-        row |= _live_figures(runs)
+        row |= _live_figures(runs, [path.with_name("tracks.jsonl") for path in paths])
     return row
 
 
@@ -247,13 +247,21 @@ def _digest(paths: Iterable[Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _live_figures(runs: Sequence[Row]) -> Row:
-    """Return drops by the numbers of the frames, the worst stream's, and what the reports say of drops and latency."""
-    lost = []
-    for run in runs:
-        span = (run["last_frame"] or 0) - (run["first_frame"] or 0) + 1
-        lost.append(100 * (1 - run["frames"] / max(span, 1)))
-    row: Row = {"streams": len(runs), "most_dropped_percent": round(max(lost), 2)}
+def _live_figures(runs: Sequence[Row], lines: Sequence[Path]) -> Row:
+    """Return the drops of every stream and of the worst one, and what the reports say of drops and latency.
+
+    Args:
+        runs: the reports.
+        lines: the JSON lines of each, whose frame numbers show where frames were dropped.
+    """
+    drops = [_drops(path) for path in lines]
+    shares = [100 * sum(lost) / max(run["frames"] + sum(lost), 1) for run, lost in zip(runs, drops, strict=True)]
+    row: Row = {
+        "streams": len(runs),
+        "most_dropped_percent": round(max(shares), 2),
+        "dropped_first_second": [first for first, _ in drops],
+        "dropped_later": [later for _, later in drops],
+    }
     for key in sorted({key for run in runs for key in run if "latency" in key or "drop" in key}):
         values = [run[key] for run in runs if key in run]
         if all(isinstance(value, dict) for value in values):
@@ -261,6 +269,19 @@ def _live_figures(runs: Sequence[Row]) -> Row:
         else:
             row[key] = max((value for value in values if isinstance(value, int | float)), default=None)
     return row
+
+
+def _drops(path: Path) -> tuple[int, int]:
+    """Return how many frames are missing between those of a file of JSON lines: in its first second, and later."""
+    frames = [json.loads(line) for line in path.read_text().splitlines()]
+    first, later = 0, 0
+    for before, after in pairwise(frames):
+        missing = after["frame"] - before["frame"] - 1
+        if before["timestamp"] - frames[0]["timestamp"] < 1.0:
+            first += missing
+        else:
+            later += missing
+    return first, later
 
 
 def build(benchmark: Benchmark) -> None:

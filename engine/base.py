@@ -61,6 +61,16 @@ class Engine(ABC):
         for frames in batches:
             yield frames, self.detect(frames)
 
+    def warm_up(self, frame: Frame) -> None:
+        """Run on a frame until others of its format take no longer than they always will.
+
+        Raises:
+            EngineError: see `detect`.
+        """
+        # TensorRT's engine captures a CUDA graph when a format comes for the second time, for each batch in flight.
+        for _ in range(2 * (self.prefetch_batches + 1)):
+            self.detect([frame])
+
     def allocate(self, shape: tuple[int, ...]) -> ByteArray:
         """Return uninitialized uint8 memory that the engine reads fastest; a source may decode frames into it."""
         return np.empty(shape, np.uint8)

@@ -23,6 +23,13 @@ from fairmot.video.urls import (
 
 TIMEOUT_SECONDS = 10.0
 
+# A key frame of 1080p comes as a burst of several hundred kB, and packets go on coming while nothing is read yet. The
+# socket gets 2 MiB (Linux cuts that to net.core.rmem_max), FFmpeg's queue behind it 16 MiB, counted in packets of 188
+# bytes; one that is full loses packets and does not end the stream (FFmpeg's documentation, "Protocols", udp).
+_UDP = {"buffer_size": str(2 * 2**20), "fifo_size": str(16 * 2**20 // 188), "overrun_nonfatal": "1"}
+_RTP = {"buffer_size": _UDP["buffer_size"]}
+_BUFFERS = {"udp": _UDP, "rtp": _RTP}
+
 # Decoders pad frames before FFmpeg compares their size with its limit, so its limit is this much above ours.
 _PADDING_PIXELS = 2**24
 
@@ -79,6 +86,7 @@ def open_url(url: str, max_pixels: int) -> av.container.InputContainer:
     options = {
         "format_whitelist": _formats(_PLAYLISTS_BY_SCHEME.get(scheme, set())),
         "protocol_whitelist": PROTOCOLS[scheme],
+        **_BUFFERS.get(scheme, {}),
     }
     if scheme.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"

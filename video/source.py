@@ -154,6 +154,12 @@ class Source(ABC):
         """Bytes of the pixels of a frame, as far as it is known by now."""
         return 3 * self.width * self.height
 
+    def sample(self) -> Frame:
+        """Return a frame in the format of those that will come, to warm up an engine; call it before one is taken."""
+        pixels = self.allocate((self.height, self.width, 3))
+        pixels[:] = 0
+        return Frame(0, 0.0, pixels)
+
     def _wanted(self, number: int) -> bool:
         """Return whether the frame of this number is among those selected."""
         if number < self._start or (number - self._start) % self._stride:

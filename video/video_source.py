@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ import av
 from fairmot.core import Frame, SourceError
 from fairmot.core.limits import MAX_PIXELS
 from fairmot.video import pyav
+from fairmot.video.backlog import Backlog
 from fairmot.video.clock import PresentationClock
 from fairmot.video.completeness import Completeness
 from fairmot.video.containers import decoder_options, open_file, open_url, reason_of
@@ -74,6 +76,8 @@ class VideoSource(Source):
         self._max_pixels = max_pixels
         self._ended_early = False
         self._errors = 0
+        self._opened = time.monotonic()
+        self._waited = 0.0  # seconds for the packets since the last frame
         self._refusals = 0  # packets in a row whose frame size the decoder refused
         self._container = open_file(location, max_pixels) if self._url is None else open_url(self._url, max_pixels)
         try:
@@ -94,6 +98,7 @@ class VideoSource(Source):
         except BaseException:
             self._container.close()
             raise
+        self._sample = first if live else None
         orientation = from_display_matrix(pyav.display_matrix(first))
         self._converter = FrameConverter((first.width, first.height), orientation, planes=pixel_format == "yuv420p")
         self._has_planes = self._converter.keeps_planes(first.format.name)
@@ -108,13 +113,17 @@ class VideoSource(Source):
             pixel_aspect=1 / aspect if orientation.transposed else aspect,
         )
         if self._url is None:
-            time = self._presentation_time(first)
-            self.stored_video = StoredVideo(location, self._stream.index, time, max_pixels, orientation.is_upright)
+            began = self._presentation_time(first)
+            self.stored_video = StoredVideo(location, self._stream.index, began, max_pixels, orientation.is_upright)
 
     @property
     def frame_bytes(self) -> int:
         """Bytes of the pixels of a frame, if all have the format of the first."""
         return self.width * self.height * 3 // (2 if self._has_planes else 1)
+
+    def sample(self) -> Frame:
+        """Return a frame in the format of those that will come: of a live source the first one; see `Source`."""
+        return super().sample() if self._sample is None else self._frame(0, 0.0, self._sample)
 
     def _no_frame_message(self) -> str:
         """Return the message for a stream without a frame."""
@@ -208,6 +217,7 @@ class VideoSource(Source):
         """Yield packets, and None to flush the decoder if the container breaks off."""
         packets = self._container.demux(self._stream)
         while True:
+            began = time.monotonic()
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
@@ -218,18 +228,28 @@ class VideoSource(Source):
                 return
             if packet is None:
                 return
+            self._waited += time.monotonic() - began
             self._completeness.add(packet)
             yield packet
 
     def _frames(self) -> Iterator[Frame]:
         clock = PresentationClock(self.frame_rate)
-        number, time, stamp = 0, 0.0, None
+        backlog = Backlog(self._opened, self.frame_rate) if self.is_live else None
+        self._waited = 0.0  # the first frame has been decoded
+        number, moment, stamp, passed = 0, 0.0, None, None
         for number, decoded in self._numbered:
             stamp = self._presentation_time(decoded)
-            time = clock.time_of(number, stamp)
+            moment = clock.time_of(number, stamp)
+            waited, self._waited = self._waited, 0.0
+            if backlog is not None and backlog.holds(number, waited):
+                passed = decoded
+                continue
+            passed = None
             if self._wanted(number):
-                yield self._frame(number, time, decoded)
-        self._note_damage(number, max(time, stamp or 0.0))
+                yield self._frame(number, moment, decoded)
+        if passed is not None and self._wanted(number):  # a stream that ended before it was read
+            yield self._frame(number, moment, passed)
+        self._note_damage(number, max(moment, stamp or 0.0))
 
     def _presentation_time(self, decoded: av.VideoFrame) -> float | None:
         """Return seconds by the clock of the stream, None if it has none."""

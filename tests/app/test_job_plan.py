@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairmot.app import job_plan
-from fairmot.app.job_plan import Gpu, chosen_gpus, plan_jobs, runs_at_once
+from fairmot.app.job_plan import Gpu, LiveGate, chosen_gpus, plan_jobs, runs_at_once
 from fairmot.app.options import Options
 from fairmot.core import ConfigError
 from fairmot.engine import EngineSettings
@@ -134,3 +134,16 @@ def test_gpus_are_chosen_within_those_that_are_visible(
 def test_wrong_options(changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         Options(("a.mp4",), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        ([(3, 0, 0.0), (2, 1, 1.0), (1, 2, 5.0), (0, 3, 6.0), (1, 2, 7.0)], [False, False, False, True, True]),
+        ([(2, 0, 0.0), (2, 0, 99.0), (1, 1, 100.0), (1, 1, 119.0), (1, 1, 121.0)], [False, False, False, False, True]),
+        ([(2, 0, 0.0), (1, 0, 1.0), (0, 1, 2.0)], [False, False, True]),  # the first could not open its engine
+    ],
+)
+def test_live_sources_wait_for_all_engines_once(seen: list[tuple[int, int, float]], expected: list[bool]) -> None:
+    gate = LiveGate()
+    assert [gate.is_open(*each) for each in seen] == expected

@@ -20,9 +20,10 @@ from support.commands import track as main
 from support.processes import children, tracking, wait_until_ended
 
 from fairmot.app.job_plan import JobPlan
-from fairmot.app.jobs import _Jobs
+from fairmot.app.jobs import _Jobs, _Worker
 from fairmot.app.options import Options
 from fairmot.app.terminal import ManyProgress, Terminal
+from fairmot.core.processes import WorkerProcess
 from fairmot.engine import EngineSettings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
@@ -95,6 +96,28 @@ def test_the_order_in_which_folders_are_claimed() -> None:
     assert jobs._must_wait(a)
     other.is_settled = True
     assert [jobs._must_wait(each) for each in (a, b)] == [False, True]
+
+
+def test_live_sources_begin_together_and_files_at_once() -> None:
+    specs = ["udp://:1", "a.mp4", "udp://:2"]
+    jobs = _Jobs(
+        Options(tuple(specs)), specs, JobPlan(EngineSettings(), frozenset({0, 2})), Terminal(), ManyProgress(None)
+    )
+    jobs._workers = [_Worker(WorkerProcess("support.workers:answer"), None) for _ in specs]
+    jobs._workers[0].state = jobs._workers[1].state = "ready"
+    jobs._hand_out()
+    assert [worker.source and worker.source.spec for worker in jobs._workers] == ["a.mp4", None, None]
+    jobs._workers[2].state = "ready"
+    jobs._hand_out()
+    assert [worker.source and worker.source.spec for worker in jobs._workers] == ["a.mp4", *specs[::2]]
+    assert jobs._workers[2].process.channel.receive()[2:] == ("track", "udp://:2")
+    jobs._workers[0].source, jobs._workers[1].state = None, "opening"  # as after a crash
+    jobs._waiting.append(jobs._sources[0])
+    jobs._hand_out()
+    assert jobs._workers[0].source is jobs._sources[0]
+    for worker in jobs._workers:
+        worker.process.interrupt(signal.SIGKILL)
+        worker.process.end()
 
 
 def test_gpus_that_are_asked_for_and_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
