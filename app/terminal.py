@@ -27,7 +27,7 @@ from fairmot.core import Frame, Tracks
 from fairmot.core.console import printable_traceback, tracebacks_wanted
 from fairmot.core.text import printable
 
-_SHOWN_SECONDS = 0.05  # Rich draws ten times a second; an update for every frame would cost 1,000 frames/s
+_SHOWN_SECONDS = 0.05  # Rich draws ten times a second, and every update takes the lock that drawing holds
 _TABLE_WIDTH = 140  # where the output is no terminal and lines may be as long as they need
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from support import clip_files as clips
@@ -18,7 +19,8 @@ _DATAGRAM = 7 * 188  # bytes
 class UdpStream:
     """A sender of MPEG-TS in real time, from the moment that it is made until it is ended.
 
-    Every frame is a key frame of noise, so that all have the same size: time passes in bytes. It lasts three seconds.
+    Every frame is a key frame of noise, so that all have the same size: time passes in bytes. The same second comes
+    again and again.
 
     Attributes:
         url: to open.
@@ -26,7 +28,7 @@ class UdpStream:
 
     def __init__(self, folder: Path) -> None:
         path = clips.write_noise_video(
-            folder / "noise.ts", 3 * RATE, rate=RATE, encoder={"tune": "zerolatency", "g": "1", "preset": "ultrafast"}
+            folder / "noise.ts", RATE, rate=RATE, encoder={"tune": "zerolatency", "g": "1", "preset": "ultrafast"}
         )
         self._data = path.read_bytes()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
@@ -40,8 +42,8 @@ class UdpStream:
 
     def _run(self) -> None:
         began, total = time.monotonic(), len(self._data)
-        for start in range(0, total, _DATAGRAM):
-            due = began + 3.0 * start / total
+        for sent in count(0, _DATAGRAM):
+            start, due = sent % total, began + sent / total
             if self._ended.wait(max(0.0, due - time.monotonic())):
                 return
             self._socket.sendto(self._data[start : start + _DATAGRAM], self._address)
