@@ -2,8 +2,8 @@
 
 Messages from the parent: the `TrackingPlan`, then `("frames", [(index, timestamp, detections), ...])` for each batch,
 and `("close",)`. Messages to it: what `forwarded_logs` sends, `("ready", None)`, then
-`("tracks", [tracks, ...], milliseconds by stage, error)` for each batch, and `("ended", error)`. An error is None or what
-`portable` returns; after one, further batches are not answered.
+`("tracks", [tracks, ...], milliseconds by stage, error)` for each batch, and `("ended", error)`. An error is None or
+what `portable` returns; after one, further batches are not answered.
 """
 
 from __future__ import annotations

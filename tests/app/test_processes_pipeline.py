@@ -177,7 +177,7 @@ def press_key(monkeypatch: pytest.MonkeyPatch) -> None:
     ("cause", "sentence"),
     [
         (fill_disk, r"tracks\.jsonl cannot be written \(file too large\)"),
-        (lose_time, r"clip: internal error in tracking or writing the results \(TypeError: .* run\.json"),
+        (lose_time, r"clip: internal error in tracking or writing the results \(TypeError: .*/run\.json"),
         (change_embeddings, r"error: .*embedding"),
         (press_key, None),
     ],
@@ -202,9 +202,8 @@ def test_a_run_that_breaks_off(
     else:
         assert (code, report["status"]) == (1, "failed")
         material.check_sentence(err, sentence)
-        assert 5 <= report["frames"] <= 21
-        assert report["frames"] == 21 or cause is fill_disk
-        assert ("video/sink.py" in report["traceback"]) if cause is lose_time else report["traceback"] is None
+        assert report["frames"] == 21 or (cause is fill_disk and 5 <= report["frames"] < FRAMES // 2)
+        assert ("video/sink.py" in report.get("traceback", "")) == (cause is lose_time)
     assert len(material.read_lines(tmp_path / "clip")) == report["frames"]
     assert material.count_frames(tmp_path / "clip" / "tracked.mp4") == report["frames"]
 
