@@ -8,6 +8,7 @@ what `portable` returns; after one, further batches are not answered.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -27,6 +28,8 @@ from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.settings import TrackerSettings
 from fairmot.video.sink import CSVSink, JSONLSink, MOTSink, Sink
 
+# The parent waits for the thread that receives where a batch is larger than what a socket holds (Python's own: 5 ms).
+_SWITCH_SECONDS = 0.0005
 _NO_PIXELS = np.zeros((1, 1, 3), np.uint8)  # text does without
 
 
@@ -86,6 +89,7 @@ def associate(channel: Channel) -> None:
     What was sent is written also when the parent is gone; the detection file then stays a log, since its path may be
     another run's by now.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     (plan,) = channel.receive()
     inbox: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
     # In a thread, so that the parent never has to wait for this process where that waits for the parent.

@@ -20,8 +20,10 @@ from fairmot.core.records import ByteArray
 from fairmot.video.decoder_process import DecodeRequest, FrameMessage
 from fairmot.video.frame_ring import FrameRing, Returns
 from fairmot.video.sources import open_source
+from fairmot.video.video_source import limit_decoder_threads
 
 _MOST_TOGETHER = 8  # frames in a message; a batch of the engine, as a rule
+_MOST_THREADS = 8
 _INT = struct.Struct("i")
 
 
@@ -34,6 +36,7 @@ def decode(channel: Channel, memory: int, returned: int) -> None:
         returned: descriptor on which free slots come back.
     """
     threading.Thread(target=_end_with, args=[channel], daemon=True).start()
+    limit_decoder_threads(decoder_threads())
     request, layout = channel.receive()
     logging.getLogger("fairmot").addHandler(logging.NullHandler())  # the parent has logged what opening it logs
     outbox = _Outbox(channel)
@@ -46,6 +49,15 @@ def decode(channel: Channel, memory: int, returned: int) -> None:
     else:
         outbox.flush()
         channel.send("end")
+
+
+def decoder_threads() -> int:
+    """Return how many threads decode a video beside a process that feeds a GPU: half the cores, at most 8.
+
+    On hosts with hyper-threads that is every core once; FFmpeg's own choice, a thread for each and one more, takes time
+    from the process that feeds the GPU. The bound itself is not measured on such a host.
+    """
+    return max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0)) // 2))
 
 
 def _read(channel: Channel, request: DecodeRequest, slots: _Slots, outbox: _Outbox) -> None:
