@@ -33,8 +33,9 @@ from fairmot.engine import Engine
 from fairmot.tracker.association import write_results
 from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.tracker.interpolation import interpolate
-from fairmot.video import Sink, Source, SubtitleSink, VideoSink, WindowSink
+from fairmot.video import Sink, Source, VideoSink, WindowSink
 from fairmot.video.frame_ring import FrameRing
+from fairmot.video.subtitle_sink import CopiedSource
 from fairmot.video.video_process import VideoProcess
 
 _SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
@@ -173,9 +174,13 @@ class Run:
         """Track all frames; the stack closes the files. Return whether the user asked to stop from the window."""
         source, options, folder = self._source, self._options, self._folder
         rate = source.frame_rate / options.stride
+        subtitles = None
+        if folder.video is not None and options.overlay == "subtitles":
+            subtitles = folder.video, CopiedSource.of(source)
         plan = TrackingPlan(
             *(rate, source.size, options.tracker, self._classes),
             *(folder.tracks, folder.tracks_json, folder.csv, folder.detections),
+            subtitles,
         )
         ring = shared_frames(stack, options, source, self._engine)
         process = None
@@ -204,7 +209,7 @@ class Run:
         )
 
     def _open_sinks(self, stack: ExitStack, rate: float, ring: FrameRing | None) -> list[Sink]:
-        """Open the sinks of video; the stack closes them.
+        """Open the sinks of images; the stack closes them.
 
         Args:
             stack: see above.
@@ -215,11 +220,8 @@ class Run:
         sinks: list[Sink] = []
         if self._options.show:
             sinks.append(stack.enter_context(WindowSink(source.name, names)))
-        if folder.video is not None and self._options.overlay == "subtitles":
-            video: Sink = SubtitleSink(folder.video, source, rate, class_names=names)
-            sinks.append(stack.enter_context(video))
-        elif folder.video is not None:
-            video = (VideoSink if ring is None else partial(VideoProcess, ring))(
+        if folder.video is not None and self._options.overlay == "drawn":
+            video: Sink = (VideoSink if ring is None else partial(VideoProcess, ring))(
                 folder.video,
                 source.size,
                 rate,

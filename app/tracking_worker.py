@@ -1,4 +1,4 @@
-"""Association and text results: what one run needs for them, and the process that does both, fed with detections.
+"""Association and all results but images: what a run needs for them, and the process that makes them of detections.
 
 Messages from the parent: the `TrackingPlan`, then `("frames", [(index, timestamp, detections), ...])` for each batch,
 and `("close",)`. Messages to it: what `forwarded_logs` sends, `("ready", None)`, then
@@ -27,6 +27,7 @@ from fairmot.tracker import FairMOTTracker
 from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.settings import TrackerSettings
 from fairmot.video.sink import CSVSink, JSONLSink, MOTSink, Sink
+from fairmot.video.subtitle_sink import CopiedSource, SubtitleSink
 
 # The parent waits for the thread that receives where a batch is larger than what a socket holds (Python's own: 5 ms).
 _SWITCH_SECONDS = 0.0005
@@ -43,6 +44,7 @@ class TrackingPlan:
         settings: of the tracker.
         classes: of the model, and which of them are tracked.
         tracks, tracks_json, csv, detections: files; the last two may be None.
+        subtitles: file for a copy of the video with subtitles, and what is copied; or None.
     """
 
     frame_rate: float
@@ -53,24 +55,31 @@ class TrackingPlan:
     tracks_json: Path
     csv: Path | None
     detections: Path | None
+    subtitles: tuple[Path, CopiedSource] | None
 
     def new_tracker(self) -> FairMOTTracker:
         """Return a tracker for the run."""
         return FairMOTTracker(self.frame_rate, self.settings, self.classes.names)
 
     def open_sinks(self, stack: ExitStack) -> list[Sink]:
-        """Open the sinks of text; the stack closes them.
+        """Open the sinks, first that which may not be possible here; the stack closes them.
 
         Raises:
             OutputError: if a file cannot be made.
+            UserError: see `SubtitleSink`.
         """
+        last: list[Sink] = []
+        if self.subtitles is not None:
+            path, copied = self.subtitles
+            names = self.classes.shown_names
+            last.append(stack.enter_context(SubtitleSink(path, copied, self.frame_rate, class_names=names)))
         sinks: list[Sink] = [
             stack.enter_context(MOTSink(self.tracks, self.classes.shown_names)),
             stack.enter_context(JSONLSink(self.tracks_json, self.classes.shown_names)),
         ]
         if self.csv is not None:
             sinks.append(stack.enter_context(CSVSink(self.csv, self.classes.names)))
-        return sinks
+        return sinks + last
 
     def open_writer(self, stack: ExitStack) -> DetectionWriter | None:
         """Open the detection file if there is to be one; the stack closes it.
@@ -106,8 +115,7 @@ def associate(channel: Channel) -> None:
                 answer = results.add(message[1])
                 with suppress(*PARENT_GONE):
                     channel.send("tracks", *answer)
-        if message is not None:
-            channel.send("ended", results.close())
+        channel.send("ended", results.close(parent_gone=message is None))
 
 
 def _receive_all(channel: Channel, inbox: SimpleQueue[tuple[Any, ...] | None]) -> None:
@@ -135,10 +143,10 @@ class _Results:
         self.failed = False
         self._classes = plan.classes
         self._tracker = plan.new_tracker()
-        with ExitStack() as stack:
-            self._sinks = plan.open_sinks(stack)
-            self._writer = plan.open_writer(stack)
-            self._files = stack.pop_all()
+        with ExitStack() as files, ExitStack() as detections:
+            self._sinks = plan.open_sinks(files)
+            self._writer = plan.open_writer(detections)
+            self._files, self._detections = files.pop_all(), detections.pop_all()
 
     def add(
         self, frames: Sequence[tuple[int, float, Packed]]
@@ -164,10 +172,12 @@ class _Results:
                 sink.write(frame, tracks)
         return pack(tracks)
 
-    def close(self) -> tuple[Exception, str] | None:
-        """Finish the files; return the error if one cannot be."""
+    def close(self, *, parent_gone: bool) -> tuple[Exception, str] | None:
+        """Finish the files, but for the detection file if the parent is gone; return the error if one cannot be."""
         try:
-            self._files.close()
+            with self._files:
+                if not parent_gone:
+                    self._detections.close()
         except Exception as error:
             return portable(error)
         return None

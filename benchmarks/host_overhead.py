@@ -137,7 +137,7 @@ def measure(
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        files = folder / "tracks.txt", folder / "tracks.jsonl", None, None
+        files = folder / "tracks.txt", folder / "tracks.jsonl", None, None, None
         plan = TrackingPlan(RATE, (64, 36), TrackerSettings(), PEOPLE, *files)
         engine = stack.enter_context(StoredEngine(stored, batch, clock))
         source: Source = MemorySource(frames)
