@@ -28,6 +28,7 @@ from fairmot.core.failures import explained
 from fairmot.core.processes import PARENT_GONE, Channel, portable
 from fairmot.core.text import without_secrets
 from fairmot.engine import EngineSettings, open_engine
+from fairmot.video.video_source import limit_decoder_threads
 
 _PROGRESS_SECONDS = 0.1
 _END_SECONDS = 8.0  # for a run to end after it was asked to; then the process ends without it
@@ -51,6 +52,8 @@ def _serve(
     options: Options, settings: EngineSettings, orders: _Orders, terminal: RemoteTerminal, stopper: Stopper
 ) -> None:
     clock, least = StageClock(), options.tracker.minimum_score
+    if settings.threads is not None:  # the share of this process in the cores
+        limit_decoder_threads(settings.threads)
     try:
         engine = open_engine(settings, clock=clock, score_threshold=least)
     except Exception as error:

@@ -53,7 +53,7 @@ def track_frames(
     clock = clock or StageClock()
     tracks = Tracks.empty()
     size, prefetch_batches = (1, 0) if source.is_live else (engine.max_batch, engine.prefetch_batches)
-    with closing(engine.detect_batches(_batches(source, size, clock), prefetch_batches)) as found:
+    with closing(engine.detect_batches(read_batches(source, size, clock), prefetch_batches)) as found:
         for frame, detected in _one_by_one(found):
             detections = classes.only(detected) if isinstance(classes, TrackedClasses) else detected
             if writer is not None:
@@ -100,15 +100,43 @@ def run_pipeline(
         Exception: whatever else source, engine, tracker or sinks raise.
     """
     frames = track_frames(source, engine, tracker, classes=classes, clock=clock, gmc=gmc, writer=writer)
-    with closing(frames) as tracked:
-        for frame, tracks in tracked:
+    return write_frames(frames, sinks, clock=clock, report=report, stop=frames.close)
+
+
+def write_frames(
+    frames: Generator[tuple[Frame, Tracks], None, None],
+    sinks: Sequence[Sink],
+    *,
+    clock: StageClock,
+    stop: Callable[[], object],
+    report: Callable[[Frame, Tracks], object] = lambda frame, tracks: None,
+) -> bool:
+    """Write frames and their tracks into sinks; close the generator in the end.
+
+    Args:
+        frames: see `track_frames`.
+        sinks: receive every frame with its tracks.
+        clock: accumulates the seconds of the stage `write`.
+        stop: called once if a sink asks to stop; it makes the frames end.
+        report: called after each frame is written.
+
+    Returns:
+        True if a sink asked to stop.
+
+    Raises:
+        Exception: whatever the generator and the sinks raise.
+    """
+    stopped = False
+    with closing(frames):
+        for frame, tracks in frames:
             with clock("write"):
                 for sink in sinks:
                     sink.write(frame, tracks)
             report(frame, tracks)
-            if any(sink.stop_requested for sink in sinks):
-                return True
-    return False
+            if not stopped and any(sink.stop_requested for sink in sinks):
+                stopped = True
+                stop()
+    return stopped
 
 
 def _one_by_one(
@@ -123,7 +151,7 @@ def _image(frame: Frame) -> ByteArray:
     return frame.pixels if frame.pixel_format == "bgr24" else frame.pixels[: frame.height]
 
 
-def _batches(source: Source, size: int, clock: StageClock) -> Iterator[list[Frame]]:
+def read_batches(source: Source, size: int, clock: StageClock) -> Iterator[list[Frame]]:
     """Yield up to `size` frames at a time, and raise what the source raises only after the frames before it."""
     failure: Exception | None = None
     while failure is None:

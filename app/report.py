@@ -38,8 +38,9 @@ class RunReport:
         first_frame, last_frame: their numbers in the source.
         identities: number of identities reported.
         wall_seconds: from the first frame asked for until all files were closed.
-        milliseconds: per frame, by stage. `read`, `write` and `wait` are what the loop waited; decoding, encoding and
-            the work of a GPU (`gpu`) run beside it.
+        milliseconds: per frame, by stage. `read`, `write` and `wait` are what the loop spent and waited; decoding,
+            encoding and the work of a GPU (`gpu`) run beside it. Where a process tracks, so do `track` and its share of
+            `write`, and `exchange` is what the loop spent on sending detections and waiting for tracks.
         latency_ms: of a live source, from the arrival of a frame to its written result: `median` and `p95`, the 95th
             percentile.
         dropped: of a live source, frames between the first and the last that were not tracked.

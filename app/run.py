@@ -21,6 +21,8 @@ from fairmot.app.report import RunReport
 from fairmot.app.run_folder import RUN, RunFolder
 from fairmot.app.stages import shared_frames
 from fairmot.app.terminal import Terminal
+from fairmot.app.tracking_process import TrackingProcess, track_in_process
+from fairmot.app.tracking_worker import TrackingPlan
 from fairmot.core import Frame, OutputError, SourceError, StageClock, Tracks
 from fairmot.core.failures import explained, traceback_of
 from fairmot.core.motchallenge import read_tracks
@@ -28,13 +30,12 @@ from fairmot.core.signals import StopSignals
 from fairmot.core.text import without_secrets
 from fairmot.core.tracked_classes import TrackedClasses
 from fairmot.engine import Engine
-from fairmot.tracker import FairMOTTracker
 from fairmot.tracker.association import write_results
-from fairmot.tracker.detection_file import DetectionWriter
 from fairmot.tracker.gmc.flow import OpticalFlowGMC
 from fairmot.tracker.interpolation import interpolate
-from fairmot.video import CSVSink, JSONLSink, MOTSink, Sink, Source, SubtitleSink, VideoSink, WindowSink
+from fairmot.video import Sink, Source, VideoSink, WindowSink
 from fairmot.video.frame_ring import FrameRing
+from fairmot.video.subtitle_sink import CopiedSource
 from fairmot.video.video_process import VideoProcess
 
 _SIGNAL_EXIT_CODE = 128  # plus the number of the signal, as shells report it
@@ -173,11 +174,23 @@ class Run:
         """Track all frames; the stack closes the files. Return whether the user asked to stop from the window."""
         source, options, folder = self._source, self._options, self._folder
         rate = source.frame_rate / options.stride
+        subtitles = None
+        if folder.video is not None and options.overlay == "subtitles":
+            subtitles = folder.video, CopiedSource.of(source)
+        plan = TrackingPlan(
+            *(rate, source.size, options.tracker, self._classes),
+            *(folder.tracks, folder.tracks_json, folder.csv, folder.detections),
+            subtitles,
+        )
         ring = shared_frames(stack, options, source, self._engine)
+        process = None
+        if ring is not None and not options.gmc:  # which needs the pixels
+            process = stack.enter_context(TrackingProcess(source.name))
         sinks = self._open_sinks(stack, rate, ring)
-        writer = None
-        if folder.detections is not None:
-            writer = stack.enter_context(DetectionWriter(folder.detections, rate, source.size, self._classes))
+        if process is not None:
+            process.open(plan)
+        else:
+            sinks = [*plan.open_sinks(stack), *sinks]
         progress = stack.enter_context(self._terminal.progress(source.name, source.frame_count))
         if source.is_live:  # else its first frames would come late, and those after them not at all
             self._engine.warm_up(source.sample())
@@ -187,20 +200,19 @@ class Run:
             tally.add(frame, tracks)
             progress(frame, tracks)
 
+        if process is not None:
+            return track_in_process(source, self._engine, process, sinks, clock=self._clock, report=count)
         return run_pipeline(
-            source,
-            self._engine,
-            FairMOTTracker(rate, options.tracker, self._classes.names),
-            sinks,
+            *(source, self._engine, plan.new_tracker(), sinks),
             classes=self._classes,
             clock=self._clock,
             gmc=OpticalFlowGMC() if options.gmc else None,
-            writer=writer,
+            writer=plan.open_writer(stack),
             report=count,
         )
 
     def _open_sinks(self, stack: ExitStack, rate: float, ring: FrameRing | None) -> list[Sink]:
-        """Open the sinks, first those that may not be possible here; the stack closes them.
+        """Open the sinks of images; the stack closes them.
 
         Args:
             stack: see above.
@@ -211,11 +223,8 @@ class Run:
         sinks: list[Sink] = []
         if self._options.show:
             sinks.append(stack.enter_context(WindowSink(source.name, names)))
-        if folder.video is not None and self._options.overlay == "subtitles":
-            video: Sink = SubtitleSink(folder.video, source, rate, class_names=names)
-            sinks.append(stack.enter_context(video))
-        elif folder.video is not None:
-            video = (VideoSink if ring is None else partial(VideoProcess, ring))(
+        if folder.video is not None and self._options.overlay == "drawn":
+            video: Sink = (VideoSink if ring is None else partial(VideoProcess, ring))(
                 folder.video,
                 source.size,
                 rate,
@@ -226,13 +235,7 @@ class Run:
                 max_frame_rate=self._options.video_fps,
             )
             sinks.append(stack.enter_context(video))
-        texts: list[Sink] = [
-            stack.enter_context(MOTSink(folder.tracks, names)),
-            stack.enter_context(JSONLSink(folder.tracks_json, names)),
-        ]
-        if folder.csv is not None:
-            texts.append(stack.enter_context(CSVSink(folder.csv, self._classes.names)))
-        return [*texts, *sinks]
+        return sinks
 
 
 class _Tally:

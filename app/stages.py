@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 from fairmot.app.options import Options
+from fairmot.app.tracking_process import batches_in_flight
 from fairmot.core.processes import CAN_SHARE_MEMORY
 from fairmot.engine import Engine
 from fairmot.video import Source
@@ -76,8 +77,10 @@ def frames_from_process(source: Source, engine: Engine) -> Iterator[FrameRing]:
     Raises:
         OSError: if there is no memory for it, or the process cannot be started.
     """
-    # Those in flight, those of which the results are used, those that are read next, and those that are drawn.
-    held = (engine.prefetch_batches + 2) * engine.max_batch + MOST_HELD
+    # Those that the engine has, those of which the results are used, those that are read next, those whose tracks are
+    # on the way, and those that are drawn.
+    batches = engine.prefetch_batches + 2 + batches_in_flight(engine)
+    held = batches * engine.max_batch + MOST_HELD
     ring = FrameRing(RingLayout.fitting(source.frame_bytes, held))
     with closing(ring):
         source.decode_in_process(ring)

@@ -27,6 +27,7 @@ _PARTS = {
     "video/window": "the window",
     "video": "the source",
     "app/scoring": "scoring",
+    "app/tracking_process": "tracking or writing the results",
     "export": "the export",
     "plugins": "the build of the plugins",
     "training": "training",

@@ -12,6 +12,7 @@ import importlib
 import logging
 import os
 import pickle
+import select
 import signal
 import socket
 import subprocess
@@ -49,6 +50,8 @@ class Channel:
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self._connection = connection
         self._sending = threading.Lock()
+        self._readable = select.poll()  # `Connection.poll` makes a new one each time
+        self._readable.register(connection.fileno(), select.POLLIN)
 
     def send(self, *message: Any) -> None:
         """Send a message, waiting for room; raises one of `PARENT_GONE` if nobody can receive it any more."""
@@ -63,7 +66,7 @@ class Channel:
 
     def poll(self, seconds: float = 0.0) -> bool:
         """Return whether `receive` would return, or raise, at once, after waiting up to `seconds` for that."""
-        return self._connection.poll(seconds)
+        return bool(self._readable.poll(1000 * seconds))
 
     def fileno(self) -> int:
         """Return the descriptor, for `multiprocessing.connection.wait`."""

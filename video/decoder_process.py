@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,10 +21,13 @@ from fairmot.core.processes import (
     how_it_ended,
     log_here,
 )
-from fairmot.core.records import ByteArray
+from fairmot.core.records import ByteArray, PixelFormat
 from fairmot.video.frame_ring import FrameRing, Returns
 
 SourceFormat = Literal["bgr24", "yuv420p"]
+
+FrameMessage = tuple[int | None, Any, int, float, PixelFormat, Literal["ITU601", "ITU709"], bool]
+"""A frame from the worker: its slot with the shape of its pixels, or None with the pixels, and its other fields."""
 
 
 class Origin(NamedTuple):
@@ -32,6 +36,9 @@ class Origin(NamedTuple):
     spec: str
     pixel_format: SourceFormat
     max_pixels: int
+
+
+_RETURNED_TOGETHER = 4  # slots; the worker has more than these beyond those that are held here
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class DecoderProcess(Iterator[Frame]):
         )
         with suppress(*PARENT_GONE):  # `__next__` reports how it ended
             self._worker.channel.send(request, ring.layout)
+        self._received: deque[FrameMessage] = deque()
         self._receiving = threading.Lock()
         self._closed = False
         self._finished = False
@@ -101,9 +109,12 @@ class DecoderProcess(Iterator[Frame]):
         """
         with self._receiving:
             while not (self._closed or self._finished):
+                if self._received:
+                    return self._frame(*self._received.popleft())
+                self._lent.give_back()
                 match self._receive():
-                    case ("frame", slot, pixels, *fields):
-                        return self._frame(slot, pixels, *fields)
+                    case ("frames", frames):
+                        self._received.extend(frames)
                     case ("log", *record):
                         log_here(*record)
                     case ("damaged", text):
@@ -135,10 +146,12 @@ class DecoderProcess(Iterator[Frame]):
             ) from None
 
     def _frame(self, slot: int | None, pixels: Any, index: int, timestamp: float, *form: Any) -> Frame:
-        """Return a frame, given its pixels or, with a slot, their shape."""
+        """Return the frame of a message."""
         if slot is not None:
             shape = pixels
             pixels = self._ring.view(slot, shape, self._lent.lend(slot))
+            if len(self._lent) == self._ring.layout.slots:
+                self._lent.give_back()
             if len(self._lent) == self._ring.layout.slots:
                 copied = self._allocate(shape)
                 np.copyto(copied, pixels)
@@ -147,7 +160,7 @@ class DecoderProcess(Iterator[Frame]):
 
 
 class _LentSlots:
-    """The slots whose frames somebody here holds.
+    """The slots whose frames somebody here holds, and those that will go back with others.
 
     Args:
         returns: on which they go back.
@@ -156,6 +169,7 @@ class _LentSlots:
     def __init__(self, returns: Returns) -> None:
         self._returns = returns
         self._slots: set[int] = set()
+        self._free: deque[int] = deque()
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -163,8 +177,19 @@ class _LentSlots:
     def lend(self, slot: int) -> Callable[[], None]:
         """Note that a slot is lent; return what gives it back."""
         self._slots.add(slot)
-        return partial(self._give_back, slot)
+        return partial(self._free_slot, slot)
 
-    def _give_back(self, slot: int) -> None:
-        self._slots.discard(slot)  # atomic, as finalizers must be
-        self._returns.give(slot)
+    def give_back(self) -> None:
+        """Send the slots back that are free; call it before waiting for a frame."""
+        numbers = []
+        with suppress(IndexError):  # another thread may do the same
+            while True:
+                numbers.append(self._free.popleft())
+        if numbers:
+            self._slots.difference_update(numbers)
+            self._returns.give(*numbers)
+
+    def _free_slot(self, slot: int) -> None:
+        self._free.append(slot)  # atomic, as finalizers must be
+        if len(self._free) >= _RETURNED_TOGETHER:
+            self.give_back()

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import math
 import os
 import select
+import struct
+import termios
 import threading
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
 from fairmot.core.processes import Channel, forwarded_logs, portable
 from fairmot.core.records import ByteArray
-from fairmot.video.decoder_process import DecodeRequest
+from fairmot.video.decoder_process import DecodeRequest, FrameMessage
 from fairmot.video.frame_ring import FrameRing, Returns
 from fairmot.video.sources import open_source
+from fairmot.video.video_source import limit_decoder_threads
+
+_MOST_TOGETHER = 8  # frames in a message; a batch of the engine, as a rule
+_MOST_THREADS = 8
+_INT = struct.Struct("i")
 
 
 def decode(channel: Channel, memory: int, returned: int) -> None:
@@ -27,17 +36,31 @@ def decode(channel: Channel, memory: int, returned: int) -> None:
         returned: descriptor on which free slots come back.
     """
     threading.Thread(target=_end_with, args=[channel], daemon=True).start()
+    limit_decoder_threads(decoder_threads())
     request, layout = channel.receive()
     logging.getLogger("fairmot").addHandler(logging.NullHandler())  # the parent has logged what opening it logs
+    outbox = _Outbox(channel)
+    slots = _Slots(FrameRing(layout, memory), Returns(returned), before_waiting=outbox.flush)
     try:
-        _read(channel, request, _Slots(FrameRing(layout, memory), Returns(returned)))
+        _read(channel, request, slots, outbox)
     except Exception as error:
+        outbox.flush()
         channel.send("error", *portable(error))
     else:
+        outbox.flush()
         channel.send("end")
 
 
-def _read(channel: Channel, request: DecodeRequest, slots: _Slots) -> None:
+def decoder_threads() -> int:
+    """Return how many threads decode a video beside a process that feeds a GPU: half the cores, at most 8.
+
+    On hosts with hyper-threads that is every core once; FFmpeg's own choice, a thread for each and one more, takes time
+    from the process that feeds the GPU. The bound itself is not measured on such a host.
+    """
+    return max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0)) // 2))
+
+
+def _read(channel: Channel, request: DecodeRequest, slots: _Slots, outbox: _Outbox) -> None:
     spec, pixel_format, max_pixels = request.origin
     source = open_source(
         spec,
@@ -57,14 +80,14 @@ def _read(channel: Channel, request: DecodeRequest, slots: _Slots) -> None:
             frame = next(frames, None)
             if source.damaged is not None and source.damaged != damaged:
                 damaged = source.damaged
+                outbox.flush()
                 channel.send("damaged", damaged)
             if frame is None:
                 return
             pixels, slot = frame.pixels, slots.place(frame.pixels)
-            channel.send(
-                *("frame", slot, pixels if slot is None else pixels.shape, frame.index, frame.timestamp),
-                *(frame.pixel_format, frame.color_space, frame.full_range),
-            )
+            content = pixels if slot is None else pixels.shape
+            form = frame.pixel_format, frame.color_space, frame.full_range
+            outbox.add((slot, content, frame.index, frame.timestamp, *form))
 
 
 def _end_with(channel: Channel) -> None:
@@ -75,17 +98,49 @@ def _end_with(channel: Channel) -> None:
     os._exit(0)
 
 
+class _Outbox:
+    """Frames on the way to the parent: one at a time where it waits for it, else several in a message.
+
+    Args:
+        channel: to the parent.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._frames: list[FrameMessage] = []
+
+    def add(self, frame: FrameMessage) -> None:
+        """Send a frame, now or with further ones."""
+        self._frames.append(frame)
+        has_pixels = frame[0] is None  # so that messages stay small
+        if has_pixels or len(self._frames) >= _MOST_TOGETHER or not self._has_unread():
+            self.flush()
+
+    def _has_unread(self) -> bool:
+        """Return whether the parent has yet to read what was sent before."""
+        unread = fcntl.ioctl(self._channel.fileno(), termios.TIOCOUTQ, bytes(_INT.size))
+        return bool(_INT.unpack(unread)[0])
+
+    def flush(self) -> None:
+        """Send the frames that wait."""
+        if self._frames:
+            self._channel.send("frames", self._frames)
+            self._frames = []
+
+
 class _Slots:
     """The slots of a ring, from the side that fills them.
 
     Args:
         ring: where they are.
         returns: on which they come back.
+        before_waiting: called before waiting for one.
     """
 
-    def __init__(self, ring: FrameRing, returns: Returns) -> None:
+    def __init__(self, ring: FrameRing, returns: Returns, before_waiting: Callable[[], object]) -> None:
         self._ring = ring
         self._returns = returns
+        self._before_waiting = before_waiting
         self._free = deque(range(ring.layout.slots))
         self._filled: int | None = None
 
@@ -96,6 +151,9 @@ class _Slots:
             return np.empty(shape, np.uint8)
         if self._filled is None:  # else the frame for it has come to nothing
             if not self._free:
+                self._free.extend(self._returns.take(wait=False))
+            if not self._free:
+                self._before_waiting()
                 self._free.extend(self._returns.take(wait=True))
             self._filled = self._free.popleft()
         start = self._filled * room

@@ -141,13 +141,13 @@ class Returns:
         taking, giving = os.pipe()
         return cls(taking), cls(giving)
 
-    def give(self, number: int) -> None:
-        """Send a number without waiting or locking, from anywhere, finalizers included; to nobody if the end is gone.
+    def give(self, *numbers: int) -> None:
+        """Send numbers without waiting or locking, from anywhere, finalizers included; to nobody if the end is gone.
 
         There is always room: far fewer numbers are on the way than a pipe holds.
         """
         with suppress(OSError):
-            os.write(self._descriptor, _NUMBER.pack(number))
+            os.write(self._descriptor, b"".join(map(_NUMBER.pack, numbers)))
 
     def take(self, *, wait: bool) -> list[int]:
         """Return the numbers that have come.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 
@@ -34,6 +34,24 @@ _MILLISECOND = Fraction(1, 1000)  # the unit of time in Matroska files
 _EARLY = 0.01  # milliseconds
 _JITTER_SECONDS = 1.0  # a larger step back is a new clock, see `PresentationClock`
 _DEFAULT = 1  # AV_DISPOSITION_DEFAULT: players show it without being asked
+
+
+class CopiedSource(NamedTuple):
+    """What of a source is copied: what `SubtitleSink` needs of it, for another process than that with the source.
+
+    Attributes:
+        name, size, is_live, stored_video: see `Source`.
+    """
+
+    name: str
+    size: tuple[int, int]
+    is_live: bool
+    stored_video: StoredVideo | None
+
+    @classmethod
+    def of(cls, source: Source) -> CopiedSource:
+        """Return that of a source."""
+        return cls(source.name, source.size, source.is_live, source.stored_video)
 
 
 class SubtitleSink(Sink):
@@ -61,7 +79,7 @@ class SubtitleSink(Sink):
     def __init__(
         self,
         path: Path | str,
-        source: Source,
+        source: Source | CopiedSource,
         frame_rate: float,
         *,
         class_names: Sequence[str] = (),
@@ -242,7 +260,7 @@ def check_copyable(source: Source) -> None:
     PacketReader(_stored_video(source)).close()
 
 
-def _stored_video(source: Source) -> StoredVideo:
+def _stored_video(source: Source | CopiedSource) -> StoredVideo:
     if source.stored_video is None:
         kind = "live" if source.is_live else "no video file"
         raise ConfigError(f"{source.name} is {kind}, so there are no packets to copy; {REMEDY}.")

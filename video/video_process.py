@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fairmot.core import Frame, OutputError, Tracks
+from fairmot.core.packing import Packed, pack, unpack
 from fairmot.core.processes import (
     PARENT_GONE,
     Channel,
@@ -86,7 +85,7 @@ class VideoProcess(Sink):
         slot = self._ring.slot_of(frame.pixels)
         content = frame.pixels if slot is None else frame.pixels.shape
         form = frame.pixel_format, frame.color_space, frame.full_range
-        self._send("frame", self._written, slot, content, frame.index, frame.timestamp, form, _packed(tracks))
+        self._send("frame", self._written, slot, content, frame.index, frame.timestamp, form, pack(tracks))
 
     def close(self) -> None:
         """Wait until all frames are written and the file is finished.
@@ -199,7 +198,7 @@ def _unpacked(
     index: int,
     timestamp: float,
     form: tuple[Any, ...],
-    arrays: Sequence[tuple[str, tuple[int, ...], bytes]],
+    packed: Packed,
 ) -> tuple[Frame, Tracks]:
     """Return a frame, whose number goes back when its pixels are gone, and its tracks."""
     give_back = partial(done.give, number)
@@ -208,11 +207,4 @@ def _unpacked(
         weakref.finalize(pixels, give_back).atexit = False
     else:
         pixels = ring.view(slot, content, give_back)
-    tracks = Tracks(*(np.frombuffer(data, kind).reshape(shape) for kind, shape, data in arrays))
-    return Frame(index, timestamp, pixels, *form), tracks
-
-
-def _packed(tracks: Tracks) -> list[tuple[str, tuple[int, ...], bytes]]:
-    """Return the arrays of tracks as bytes, with what is needed to read them."""
-    arrays = tracks.ids, tracks.tlwh, tracks.scores, tracks.class_ids, tracks.states, tracks.landmarks
-    return [(array.dtype.str, array.shape, array.tobytes()) for array in arrays]
+    return Frame(index, timestamp, pixels, *form), unpack(Tracks, packed)

@@ -35,6 +35,18 @@ _RATE_BYTES = 256 * 2**20
 
 _MOST_REFUSALS = 25
 
+_most_threads: int | None = None
+
+
+def limit_decoder_threads(most: int) -> None:
+    """Let each video that is opened in this process from now on be decoded by so many threads at most.
+
+    Otherwise FFmpeg takes one more than there are cores, 16 at most, which disturbs what else needs the cores. Live
+    streams, whose frames are not decoded in parallel, stay as they are.
+    """
+    global _most_threads
+    _most_threads = most
+
 
 class VideoSource(Source):
     """A video file or a network stream.
@@ -89,6 +101,8 @@ class VideoSource(Source):
             codec.options = decoder_options(max_pixels)
             # Decoding frames in parallel delays each by the number of threads.
             self._stream.thread_type = "SLICE" if live else "AUTO"
+            if not live and _most_threads is not None:
+                codec.thread_count = _most_threads
             decoded = self._decode()
             number, first = next(decoded, (0, None))
             if first is None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from support import blob_network, material
 from support.commands import track as main
-from support.processes import children, tracking, wait_until_ended
+from support.processes import children, decoder_threads_of, tracking, wait_until_ended
 
 from fairmot.app.job_plan import JobPlan
 from fairmot.app.jobs import _Jobs, _Worker
@@ -25,6 +25,7 @@ from fairmot.app.options import Options
 from fairmot.app.terminal import ManyProgress, Terminal
 from fairmot.core.processes import WorkerProcess
 from fairmot.engine import EngineSettings
+from fairmot.engine.onnxruntime import usable_cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -188,6 +189,8 @@ def test_a_killed_parent_leaves_no_worker(tmp_path: Path, weights: Path, long_cl
         wait_for(tmp_path / "long-2" / "tracks.jsonl", 20)
         workers = children(process.pid)
         assert len(workers) == 2
+        share = max(1, usable_cores() // 2)
+        assert [decoder_threads_of(pid) for pid in workers] == [share if share > 1 else 0] * 2
         process.kill()
         wait_until_ended(workers)
     for name in ("long", "long-2"):

@@ -45,6 +45,12 @@ def workers_of(pid: int) -> dict[str, int]:
     return found
 
 
+def decoder_threads_of(pid: int) -> int:
+    """Return how many threads of FFmpeg decode frames in a process; none where its own thread does."""
+    names = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/comm")]
+    return sum(re.match(r"av:.*:df\d+$", name) is not None for name in names)
+
+
 def has_ended(pid: int, seconds: float = 10.0) -> bool:
     """Return whether a process that is not a child of this one ends in time."""
     deadline = time.monotonic() + seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -14,10 +15,12 @@ from unittest.mock import Mock
 import pytest
 from support import clip_files as clips
 from support import material
+from support.processes import decoder_threads_of, workers_of
 
 from fairmot.core import Frame, SourceError
 from fairmot.core.processes import CAN_SHARE_MEMORY
 from fairmot.video import Source, open_source
+from fairmot.video.decoder_worker import decoder_threads
 from fairmot.video.frame_ring import FrameRing, RingLayout
 
 pytestmark = pytest.mark.skipif(not CAN_SHARE_MEMORY, reason="there is no memory that processes share without a name")
@@ -56,6 +59,20 @@ def test_frames_are_those_of_a_thread(tmp_path: Path, pixel_format: Any, held: b
         assert source.frame_count == len(expected) == 8
         copied: Any = source.allocate
         assert copied.call_count == (3 if held else 0), "the last slot stays with the decoder"
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (6, 3), (32, 8)])
+def test_the_threads_of_the_decoder(monkeypatch: pytest.MonkeyPatch, cores: int, threads: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    assert decoder_threads() == threads
+
+
+def test_a_process_has_few_decoder_threads(tmp_path: Path) -> None:
+    path = material.write_clip(tmp_path / "clip.mp4", 100)  # more than fit into the ring
+    expected = decoder_threads()
+    with in_process(path) as source:
+        assert next(source).index == 1
+        assert decoder_threads_of(workers_of(os.getpid())["decode"]) == (expected if expected > 1 else 0)
 
 
 def test_the_demo_has_its_ground_truth() -> None:
