@@ -49,8 +49,8 @@ class Options:
         EngineSettings, group="engine", names={"backend": "engine"}, skip=("score_threshold", "clock")
     )
     pipeline: Literal["auto", "threads", "processes"] = option(
-        "where frames are decoded and the video is written: in threads, or in processes beside this one (Linux; "
-        "cameras and URLs have threads); auto takes processes on a GPU unless the source is short",
+        "where frames are decoded and tracked and results are written: in threads, or in processes beside this one "
+        "(Linux; cameras and URLs have threads); auto takes processes on a GPU unless the source is short",
         "auto",
         group="engine",
     )

@@ -23,7 +23,7 @@ _SHORT_FRAMES = 400
 
 
 def uses_processes(options: Options, source: Source, engine: Engine) -> bool:
-    """Return whether a source is to be read, and its video written, in processes of their own.
+    """Return whether a source is to be read and tracked, and its results written, in processes of their own.
 
     Cameras, streams and URLs are always read by a thread: opened twice they may not be the same, or not at all.
 

@@ -20,6 +20,7 @@ from support.processes import decoder_threads_of, workers_of
 from fairmot.core import Frame, SourceError
 from fairmot.core.processes import CAN_SHARE_MEMORY
 from fairmot.video import Source, open_source
+from fairmot.video.decoder_process import DecoderProcess
 from fairmot.video.decoder_worker import decoder_threads
 from fairmot.video.frame_ring import FrameRing, RingLayout
 
@@ -67,12 +68,17 @@ def test_the_threads_of_the_decoder(monkeypatch: pytest.MonkeyPatch, cores: int,
     assert decoder_threads() == threads
 
 
-def test_a_process_has_few_decoder_threads(tmp_path: Path) -> None:
+def test_a_process_has_few_threads_and_sends_frames_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = material.write_clip(tmp_path / "clip.mp4", 100)  # more than fit into the ring
     expected = decoder_threads()
+    receive = Mock(side_effect=DecoderProcess._receive)
     with in_process(path) as source:
         assert next(source).index == 1
         assert decoder_threads_of(workers_of(os.getpid())["decode"]) == (expected if expected > 1 else 0)
+        time.sleep(0.2)  # the ring is full by now
+        monkeypatch.setattr(DecoderProcess, "_receive", lambda self: receive(self))
+        assert [next(source).index for _ in range(5)] == [2, 3, 4, 5, 6]
+    assert receive.call_count <= 3
 
 
 def test_the_demo_has_its_ground_truth() -> None:
