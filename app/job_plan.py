@@ -13,9 +13,9 @@ from pathlib import PurePosixPath
 
 from fairmot.app.options import Options
 from fairmot.core import ConfigError
+from fairmot.core.cores import usable_cores
 from fairmot.engine import EngineSettings
 from fairmot.engine.cuda.gpu import gpu_unavailable_reason
-from fairmot.engine.onnxruntime import usable_cores
 from fairmot.video.sources import names_camera
 from fairmot.video.urls import LIVE_SCHEMES, is_url, scheme_of
 

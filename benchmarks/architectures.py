@@ -233,7 +233,8 @@ def cpu(benchmark: Benchmark) -> None:
     import onnxruntime
 
     from benchmarks.cpu import compare
-    from fairmot.engine.onnxruntime import open_session, usable_cores
+    from fairmot.core.cores import usable_cores
+    from fairmot.engine.onnxruntime import open_session
     from fairmot.export.onnx_model import ExportedNetwork, fold_batch_norm
 
     threads = usable_cores()

@@ -21,7 +21,8 @@ import numpy as np
 import onnxruntime
 import torch
 
-from fairmot.engine.onnxruntime import open_session, usable_cores
+from fairmot.core.cores import usable_cores
+from fairmot.engine.onnxruntime import open_session
 from fairmot.export.networks import build_network, deform_conv
 from fairmot.export.onnx_model import ExportedNetwork, fold_batch_norm, save, to_onnx
 

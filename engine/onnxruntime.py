@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ import onnx
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as OperatorMissing
 
+from fairmot.core.cores import usable_cores
 from fairmot.core.errors import EngineError, ModelError, UserError
 from fairmot.core.failures import OUT_OF_MEMORY
 from fairmot.core.records import Detections, FloatArray, Frame
@@ -116,25 +115,6 @@ class OnnxRuntimeEngine(Engine):
                     f'{self.model.path}: the output "{name}" is not finite for a black image, so the model can find '
                     "nothing: train it again, or export another checkpoint with `fairmot export`."
                 )
-
-
-def usable_cores() -> int:
-    """Count the physical cores that this process may use, by CPU affinity and control group quota (Linux)."""
-    if sys.platform != "linux":
-        return os.cpu_count() or 1
-    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-    cores = len({_read(topology.format(cpu)) or str(cpu) for cpu in os.sched_getaffinity(0)})
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit():
-        cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
 
 
 def open_session(path: Path, threads: int, graph: onnx.ModelProto | None = None) -> onnxruntime.InferenceSession:

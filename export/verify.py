@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fairmot.core.cores import usable_cores
 from fairmot.core.errors import ModelError
 from fairmot.core.records import ByteArray, FloatArray
 from fairmot.engine.letterbox import Letterbox, Preprocessor, letterbox
 from fairmot.engine.model import INPUT, ModelInfo
-from fairmot.engine.onnxruntime import open_session, runtime_errors, usable_cores
+from fairmot.engine.onnxruntime import open_session, runtime_errors
 from fairmot.engine.preprocessing import Preprocessing
 from fairmot.export.compare import tied_peaks
 from fairmot.export.finite import require_finite_heads

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import onnx
 
+from fairmot.core.cores import usable_cores
 from fairmot.core.errors import ConfigError, ModelError, SourceError
 from fairmot.core.records import ByteArray, FloatArray
 from fairmot.core.text import printable
@@ -19,7 +20,7 @@ from fairmot.engine.factory import BACKENDS, choose_backend
 from fairmot.engine.graph.heatmap import keep_scores_of_all_cells
 from fairmot.engine.letterbox import Preprocessor
 from fairmot.engine.model import INPUT, ModelInfo
-from fairmot.engine.onnxruntime import open_session, usable_cores
+from fairmot.engine.onnxruntime import open_session
 from fairmot.engine.trt.plan import Plan
 from fairmot.export.compare import (
     DetectionDifference,

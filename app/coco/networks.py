@@ -8,12 +8,13 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from fairmot.core.cores import usable_cores
 from fairmot.core.errors import ModelError
 from fairmot.core.records import FloatArray
 from fairmot.engine.decode import HeadOutputs
 from fairmot.engine.graph.heatmap import keep_scores_of_all_cells
 from fairmot.engine.model import INPUT, ModelInfo
-from fairmot.engine.onnxruntime import open_session, runtime_errors, usable_cores
+from fairmot.engine.onnxruntime import open_session, runtime_errors
 
 
 class HeadsNetwork(Protocol):

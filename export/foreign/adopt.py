@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from fairmot.core.class_names import default_class_names
+from fairmot.core.cores import usable_cores
 from fairmot.core.errors import ConfigError, ModelError, UserError
 from fairmot.core.files import check_writable, write_whole
 from fairmot.core.records import FloatArray
@@ -21,7 +22,7 @@ from fairmot.engine.graph.graph import Graph
 from fairmot.engine.graph.shapes import fix_input, fold, raise_opset
 from fairmot.engine.model import INPUT, PREFIX, ModelInfo, check_class_names, check_largest, image_input
 from fairmot.engine.onnx_file import load_onnx, require_finite
-from fairmot.engine.onnxruntime import open_session, runtime_errors, usable_cores
+from fairmot.engine.onnxruntime import open_session, runtime_errors
 from fairmot.engine.preprocessing import PREPROCESSING, Preprocessing, Resize, metadata_of
 from fairmot.export.compare import tied_peaks
 from fairmot.export.foreign.finish import finish

@@ -11,8 +11,8 @@ from fairmot.app import job_plan
 from fairmot.app.job_plan import Gpu, LiveGate, chosen_gpus, plan_jobs, runs_at_once
 from fairmot.app.options import Options
 from fairmot.core import ConfigError
+from fairmot.core.cores import usable_cores
 from fairmot.engine import EngineSettings
-from fairmot.engine.onnxruntime import usable_cores
 
 GIB = 2**30
 CAMERAS = ["rtsp://a/1", "udp://127.0.0.1:5000", "http://host/stream"]

@@ -23,9 +23,9 @@ from fairmot.app.job_plan import JobPlan
 from fairmot.app.jobs import _Jobs, _Worker
 from fairmot.app.options import Options
 from fairmot.app.terminal import ManyProgress, Terminal
+from fairmot.core.cores import usable_cores
 from fairmot.core.processes import WorkerProcess
 from fairmot.engine import EngineSettings
-from fairmot.engine.onnxruntime import usable_cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 

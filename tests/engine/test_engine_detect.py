@@ -14,6 +14,7 @@ from support import blob_network
 
 import fairmot.engine.onnxruntime
 from fairmot.core import ConfigError, Frame, ModelError, StageClock
+from fairmot.core.cores import usable_cores
 from fairmot.engine import EngineSettings, ModelInfo, open_engine
 from fairmot.engine.factory import Backend, choose_backend
 
@@ -236,12 +237,12 @@ def test_an_operator_that_onnx_runtime_lacks_is_named(tmp_path: Path) -> None:
 
 
 def test_usable_cores_follow_the_affinity() -> None:
-    assert 1 <= fairmot.engine.onnxruntime.usable_cores() <= (os.cpu_count() or 1)
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
     if sys.platform == "linux":
         before = os.sched_getaffinity(0)
         try:
             os.sched_setaffinity(0, {min(before)})
-            assert fairmot.engine.onnxruntime.usable_cores() == 1
+            assert usable_cores() == 1
         finally:
             os.sched_setaffinity(0, before)
 
