@@ -1,7 +1,7 @@
 """The tests on every supported Python, with the newest and with the lowest versions of what the project depends on.
 
 `make test` runs the whole suite in one environment. These sessions repeat what needs no PyTorch: `tests` with the
-newest versions that pyproject.toml admits, `lowest` with the lowest. `wheel` installs what users install, and uses it.
+newest versions that pyproject.toml admits, without those of worker processes, `lowest` with the lowest. `wheel` installs what users install, and uses it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CHECKOUT = Path(__file__).resolve().parent
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests with the newest versions."""
-    _run_tests(session, "highest", _requirements("test"))
+    """Run the tests with the newest versions, but for those of worker processes, which take longest."""
+    _run_tests(session, "highest", _requirements("test"), "-m", "not gpu and not processes")
 
 
 @nox.session(python=LOWEST_PYTHON)
@@ -77,11 +77,11 @@ def _requirements(extra: str) -> list[str]:
     return [*project["dependencies"], *project["optional-dependencies"][extra]]
 
 
-def _run_tests(session: nox.Session, resolution: str, requirements: list[str]) -> None:
+def _run_tests(session: nox.Session, resolution: str, requirements: list[str], *options: str) -> None:
     """Install, show what was installed, and run the tests of the checkout, which is not built for that."""
     file = Path(session.create_tmp(), "requirements.in")
     file.write_text("\n".join(requirements) + "\n")
     session.install("--upgrade", "--resolution", resolution, "--requirements", str(file))
     session.run("uv", "pip", "freeze", external=True)
     # Not in nox's own folder for temporary files: that lies in the checkout, where no user's files are.
-    session.run("python", "-m", "pytest", *session.posargs, env={"TMPDIR": tempfile.gettempdir()})
+    session.run("python", "-m", "pytest", *options, *session.posargs, env={"TMPDIR": tempfile.gettempdir()})

@@ -32,7 +32,10 @@ from fairmot.video.decoder_process import DecoderProcess
 from fairmot.video.video_process import VideoProcess
 from run_track import main
 
-pytestmark = pytest.mark.skipif(not CAN_SHARE_MEMORY, reason="there is no memory that processes share without a name")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not CAN_SHARE_MEMORY, reason="there is no memory that processes share without a name"),
+]
 
 FRAMES = 200  # far more than the ring holds
 

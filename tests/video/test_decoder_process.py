@@ -24,7 +24,10 @@ from fairmot.video.decoder_process import DecoderProcess
 from fairmot.video.decoder_worker import decoder_threads
 from fairmot.video.frame_ring import FrameRing, RingLayout
 
-pytestmark = pytest.mark.skipif(not CAN_SHARE_MEMORY, reason="there is no memory that processes share without a name")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not CAN_SHARE_MEMORY, reason="there is no memory that processes share without a name"),
+]
 
 
 @contextmanager

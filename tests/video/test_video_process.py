@@ -17,7 +17,10 @@ from fairmot.video import VideoSink
 from fairmot.video.frame_ring import FrameRing, RingLayout
 from fairmot.video.video_process import MOST_HELD, VideoProcess
 
-pytestmark = pytest.mark.skipif(not CAN_SHARE_MEMORY, reason="there is no memory that processes share without a name")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not CAN_SHARE_MEMORY, reason="there is no memory that processes share without a name"),
+]
 
 TRACKS = Tracks(np.array([1, 2]), np.float32([[5, 5, 30, 40], [50, 8, 30, 40]]), np.float32([1, 1]), np.array([0, 0]))
 
