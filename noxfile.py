@@ -1,7 +1,8 @@
 """The tests on every supported Python, with the newest and with the lowest versions of what the project depends on.
 
 `make test` runs the whole suite in one environment. These sessions repeat what needs no PyTorch: `tests` with the
-newest versions that pyproject.toml admits, without those of worker processes, `lowest` with the lowest. `wheel` installs what users install, and uses it.
+newest versions that pyproject.toml admits, but for the tests of worker processes; `lowest` with the lowest. `wheel`
+installs what users install, and uses it.
 """
 
 from __future__ import annotations
