@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -25,6 +25,7 @@ from rich.text import Text
 
 from fairmot.core import Frame, Tracks
 from fairmot.core.console import printable_traceback, tracebacks_wanted
+from fairmot.core.logs import logs_to
 from fairmot.core.text import printable
 
 _SHOWN_SECONDS = 0.05  # Rich draws ten times a second, and every update takes the lock that drawing holds
@@ -62,19 +63,9 @@ class Terminal:
     def _note(self, label: str, text: str, style: str) -> None:
         self._err.print(Text.assemble((f"{label}: ", style), printable(text)), highlight=False, soft_wrap=True)
 
-    @contextmanager
-    def logs(self) -> Iterator[None]:
+    def logs(self) -> AbstractContextManager[None]:
         """Print what the packages of the project log: information as results, warnings on standard error."""
-        handler = _LogHandler(self)
-        logger = logging.getLogger("fairmot")
-        level = logger.level
-        logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-            logger.removeHandler(handler)
+        return logs_to(_LogHandler(self))
 
     @contextmanager
     def progress(self, name: str, frame_count: int | None) -> Iterator[Callable[[Frame, Tracks], None]]:

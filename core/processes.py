@@ -20,9 +20,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
+
+from fairmot.core.logs import logs_to
 
 _BOOT = (
     "import sys; sys.path[:] = {path!r}; from fairmot.core.processes import _serve; _serve({target!r}, {descriptors!r})"
@@ -201,17 +203,9 @@ def arrived(error: Exception, text: str) -> Exception:
     return error
 
 
-@contextmanager
-def forwarded_logs(channel: Channel) -> Iterator[None]:
+def forwarded_logs(channel: Channel) -> AbstractContextManager[None]:
     """Send what the packages of the project log to the parent, as `("log", name, level, text)`; for `log_here`."""
-    handler = _Forwarder(channel)
-    logger = logging.getLogger("fairmot")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
+    return logs_to(_Forwarder(channel))
 
 
 def log_here(name: str, level: int, text: str) -> None:
